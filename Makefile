@@ -1,0 +1,47 @@
+# Two commands do everything on a machine with Python (3.11 or newer) and make:
+#   make demo    gradients of every framework on a photograph: a table, and a report
+#   make test    formatting, types, and all tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# CPU builds of PyTorch; any other source pip is set up for is used where this is out of reach.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: demo test check fast slow format clean
+
+demo: $(VENV)/ready
+	mkdir -p demo
+	$(BIN)/python -m svdinv_conformance compare \
+	  --case photo-tiled --case photo-zero-rows --loss soft \
+	  --html demo/report.html --json demo/report.json
+
+test: check fast slow
+
+check: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fast: $(VENV)/ready
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+slow: $(VENV)/ready
+	$(BIN)/python -m pytest -n 2 -m slow
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/ready: pyproject.toml tests/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --retries 1 --timeout 60 \
+	  --extra-index-url $(TORCH_INDEX) --constraint tests/requirements.txt torch
+	$(BIN)/python -m pip install --quiet --requirement tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --editable ".[conformance]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,39 @@
+"""A differentiable SVD that never breaks training, the same in every array framework.
+
+The functions here look at the type of their array and hand it to the module of its
+framework: `svdinv.torch`, `svdinv.jax`, `svdinv.tensorflow`, `svdinv.numpy`, `svdinv.cupy`
+(loaded when one of its arrays arrives, or when it is named). Import from one of these to
+fix the framework, and for exact static types:
+
+>>> import numpy as np
+>>> import svdinv
+>>> svdinv.svt(np.eye(2), 0.25)
+array([[0.75, 0.  ],
+       [0.  , 0.75]])
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from . import rules
+from ._api import Functions, SVDResult
+from ._dispatch import ADAPTERS, find_backend
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["SVDResult", "rules", "svd", "svdvals", "svt"]
+
+_functions = Functions[Any](find_backend)
+
+svd = _functions.svd
+svdvals = _functions.svdvals
+svt = _functions.svt
+
+
+def __getattr__(name: str) -> Any:
+    """Load a framework's module when it is named (``svdinv.torch``)."""
+    if name in ADAPTERS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,106 @@
+"""What input is accepted, and the words it is refused in: one place for every framework."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "check_matrix",
+    "check_parameter",
+    "check_thin",
+    "compute_dtype",
+    "dtype_name",
+    "real_dtype",
+]
+
+Shape = tuple[int | None, ...]  # None: a length that a traced function does not know yet
+
+# Computed in: itself, but for the half precisions.
+_COMPUTED_IN = {
+    "float16": "float32",
+    "bfloat16": "float32",
+    "float32": "float32",
+    "float64": "float64",
+    "complex64": "complex64",
+    "complex128": "complex128",
+}
+_REAL_PART = {"complex64": "float32", "complex128": "float64"}
+
+
+def dtype_name(dtype: Any) -> str:
+    """Plain name of a dtype, the same in every framework ("float32")."""
+    name = getattr(dtype, "name", None)
+    return name if isinstance(name, str) else str(dtype).rsplit(".", 1)[-1]
+
+
+def compute_dtype(name: str) -> str:
+    """Name of the dtype a matrix of dtype `name` is computed in."""
+    return _COMPUTED_IN[name]
+
+
+def real_dtype(name: str) -> str:
+    """Name of the dtype of the singular values of a matrix of dtype `name`."""
+    return _REAL_PART.get(name, name)
+
+
+def show(shape: Shape) -> str:
+    """A shape as a tuple, with "?" for an unknown length."""
+    lengths = ["?" if n is None else str(n) for n in shape]
+    return f"({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
+
+
+def check_matrix(dtype: Any, shape: Shape | None) -> None:
+    """Refuse what is not a batch of floating-point matrices of known size.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is not one of float16, bfloat16, float32, float64, complex64, complex128.
+    ValueError
+        If there are fewer than two dimensions, or m or n is not known yet.
+    """
+    name = dtype_name(dtype)
+    if name not in _COMPUTED_IN:
+        raise TypeError(
+            f"x: expected a real or complex floating-point array "
+            f"({', '.join(_COMPUTED_IN)}), got dtype {name}; convert it first, for example to "
+            "float64"
+        )
+    if shape is None:
+        raise ValueError(
+            "x: the number of dimensions is not known here; give the traced function a static "
+            "rank, for example with an input signature of shape (None, m, n)"
+        )
+    if len(shape) < 2:
+        raise ValueError(
+            f"x: expected at least 2 dimensions (..., m, n), got shape {show(shape)}; give a "
+            "matrix or a batch of matrices"
+        )
+    if None in shape[-2:]:
+        raise ValueError(
+            f"x: the lengths m and n of the last two dimensions are not known here, got shape "
+            f"{show(shape)}; give the traced function static ones (the batch may stay unknown)"
+        )
+
+
+def check_thin(full_matrices: bool) -> None:
+    """Refuse ``full_matrices=True``."""
+    if full_matrices:
+        raise ValueError(
+            "full_matrices: got True, but only the thin factors are given (the columns beyond "
+            "them are arbitrary, and so is their derivative); use full_matrices=False"
+        )
+
+
+def check_parameter(name: str, shape: Shape, x_shape: Shape) -> None:
+    """Refuse a per-matrix parameter that does not broadcast to the batch shape of x."""
+    batch = x_shape[:-2]
+    fits = len(shape) <= len(batch) and all(
+        n == 1 or b is None or n is None or n == b
+        for n, b in zip(reversed(shape), reversed(batch), strict=False)
+    )
+    if not fits:
+        raise ValueError(
+            f"{name}: shape {show(shape)} does not broadcast to the batch shape {show(batch)} of "
+            f"x with shape {show(x_shape)}; give a number, or one value for each matrix"
+        )

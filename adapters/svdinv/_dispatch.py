@@ -1,0 +1,56 @@
+"""From an array's type to its framework's module, without importing any other framework."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from ._api import Backend
+from ._explicit import ExplicitBackend
+
+__all__ = ["ADAPTERS", "find_backend"]
+
+# Module of svdinv by the top-level package that defines an array type.
+_BY_PACKAGE = {
+    "numpy": "numpy",
+    "torch": "torch",
+    "jax": "jax",
+    "jaxlib": "jax",
+    "tensorflow": "tensorflow",
+    "cupy": "cupy",
+}
+ADAPTERS = tuple(dict.fromkeys(_BY_PACKAGE.values()))
+
+
+@cache
+def _adapter(cls: type) -> str | None:
+    for base in cls.__mro__:
+        name = _BY_PACKAGE.get(base.__module__.partition(".")[0])
+        if name is not None:
+            return name
+    return None
+
+
+def find_backend(x: Any) -> Backend:
+    """Backend for an array: a framework's own, or forward values by the array API standard.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not an array of any known framework.
+    """
+    adapter = _adapter(type(x))
+    if adapter is not None:
+        backend: Backend = importlib.import_module(f"svdinv.{adapter}")._backend
+        return backend
+    try:
+        xp = array_namespace(x)
+    except TypeError:
+        raise TypeError(
+            f"x: expected an array of NumPy, PyTorch, JAX, TensorFlow, CuPy or the array API "
+            f"standard, got {type(x).__name__}"
+        ) from None
+    return ExplicitBackend(xp, "array", lambda x: x)

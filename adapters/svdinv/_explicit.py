@@ -1,0 +1,220 @@
+"""Frameworks without automatic differentiation: forward values, and `vjp` and `jvp` by name.
+
+A public function makes one call of :meth:`ExplicitBackend.decompose` or
+:meth:`ExplicitBackend.apply`. `vjp` and `jvp` run the same public function over a backend
+that remembers this one call, and then ask the core for its derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from svdinv_core import SVD, Operator, SVDFactors
+
+from ._api import Functions, SVDResult
+from ._checks import Shape
+
+__all__ = ["Explicit", "ExplicitBackend"]
+
+
+@dataclass
+class _Call:
+    """One differentiable call: what was called, on what, and its value in the computing dtype."""
+
+    operation: SVD | Operator
+    x: Any
+    factors: SVDFactors
+    params: tuple[Any, ...]
+    out: Any
+
+
+class ExplicitBackend:
+    """Values through an array API namespace."""
+
+    def __init__(
+        self,
+        xp: Any,
+        array_name: str,
+        asarray: Callable[[Any], Any],
+        quiet: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        self.xp = xp
+        self.array_name = array_name
+        self.asarray = asarray
+        self.quiet = quiet  # silences the floating-point warnings of inf and NaN by design
+
+    def shape(self, x: Any) -> Shape | None:
+        return tuple(x.shape)
+
+    def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
+        if not hasattr(value, "shape"):
+            return float(value)
+        array = self.asarray(value)
+        return None if array is None else self.xp.astype(array, dtype)
+
+    def decompose(self, decomposition: SVD, x: Any) -> tuple[Any, ...]:
+        with self.quiet():
+            return decomposition.compute(self.xp, x)
+
+    def apply(self, operator: Operator, x: Any, params: tuple[Any, ...]) -> Any:
+        factors = self.decompose(operator.decomposition, x)
+        with self.quiet():
+            return operator.apply(self.xp, x, SVDFactors(*factors), params)
+
+
+class _Recorder(ExplicitBackend):
+    """The same backend, remembering its one call; every parameter becomes an array."""
+
+    call: _Call
+
+    def __init__(self, backend: ExplicitBackend) -> None:
+        super().__init__(backend.xp, backend.array_name, backend.asarray, backend.quiet)
+        self._backend = backend
+
+    def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
+        array = super().parameter(value, like, dtype)
+        if isinstance(array, float):
+            return self.xp.asarray(array, dtype=dtype, device=like.device)
+        return array
+
+    def decompose(self, decomposition: SVD, x: Any) -> tuple[Any, ...]:
+        factors = SVDFactors(*self._backend.decompose(decomposition, x))
+        self.call = _Call(decomposition, x, factors, (), factors)
+        return factors
+
+    def apply(self, operator: Operator, x: Any, params: tuple[Any, ...]) -> Any:
+        factors = SVDFactors(*self._backend.decompose(operator.decomposition, x))
+        with self.quiet():
+            out = operator.apply(self.xp, x, factors, params)
+        self.call = _Call(operator, x, factors, params, out)
+        return out
+
+
+class Explicit:
+    """`vjp` and `jvp` over the public functions of one explicit backend."""
+
+    def __init__(self, backend: ExplicitBackend) -> None:
+        self._backend = backend
+
+    def _record(self, fn: Any, x: Any, args: Any, kwargs: Any) -> tuple[_Call, Any]:
+        """Run a public function, and tell what it did."""
+        if not isinstance(getattr(fn, "__self__", None), Functions):
+            raise TypeError(
+                f"fn: expected a function of svdinv, such as svdinv.svt, got {fn!r}; there is no "
+                "automatic differentiation of others here"
+            )
+        recorder = _Recorder(self._backend)
+        out = getattr(Functions[Any](lambda _: recorder), fn.__name__)(x, *args, **kwargs)
+        return recorder.call, out
+
+    def _cast(self, x: Any, like: Any) -> Any:
+        """`x` in the dtype of `like`; None stays None."""
+        if x is None or x.dtype == like.dtype:
+            return x
+        return self._backend.xp.astype(x, like.dtype)
+
+    def vjp(self, fn: Any, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], Any]]:
+        """Value and pullback of a function of this module, as in ``jax.vjp``.
+
+        Parameters
+        ----------
+        fn : function
+            `svd`, `svdvals` or `svt` of this module or of `svdinv`.
+        x : array (..., m, n)
+        *args, **kwargs
+            Further arguments of `fn`. Those given by position are differentiated (the
+            ``tau`` of `svt`), those given by keyword are not.
+
+        Returns
+        -------
+        out
+            ``fn(x, *args, **kwargs)``.
+        pullback : callable
+            Takes a cotangent of `out` (for `svd` a triple, absent ones None) and returns a
+            tuple of cotangents: ``(ct_x,)``, or ``(ct_x, ct_tau)``. Complex cotangents
+            follow ``dL = Re tr(ct^H dx)``.
+
+        Raises
+        ------
+        TypeError
+            If `fn` is not a function of svdinv.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from svdinv.numpy import svt, vjp
+        >>> B, pullback = vjp(svt, np.eye(2), 0.5)
+        >>> ct_x, ct_tau = pullback(np.ones((2, 2)))
+        >>> ct_x
+        array([[1., 1.],
+               [1., 1.]])
+        >>> float(ct_tau)
+        -2.0
+        """
+        call, out = self._record(fn, x, args, kwargs)
+        backend, x_array = self._backend, self._backend.asarray(x)
+
+        def pullback(ct_out: Any) -> tuple[Any, ...]:
+            with backend.quiet():
+                if isinstance(call.operation, SVD):
+                    cts = [self._cast(ct, o) for ct, o in zip(ct_out, call.out, strict=True)]
+                    ct_x = call.operation.vjp(backend.xp, call.factors, (cts[0], cts[1], cts[2]))
+                    return (self._cast(backend.xp.zeros_like(x_array) if ct_x is None else ct_x, x_array),)
+                ct_x, ct_params = call.operation.vjp(
+                    backend.xp, call.x, call.factors, call.params, self._cast(ct_out, call.out)
+                )
+            return (self._cast(ct_x, x_array), *ct_params[: len(args)])
+
+        return out, pullback
+
+    def jvp(
+        self, fn: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...], **kwargs: Any
+    ) -> tuple[Any, Any]:
+        """Value and tangent of a function of this module, as in ``jax.jvp``.
+
+        Parameters
+        ----------
+        fn : function
+            `svd`, `svdvals` or `svt` of this module or of `svdinv`.
+        primals, tangents : tuple
+            ``(x,)`` or ``(x, tau)``, and their tangents (None for none).
+        **kwargs
+            Further arguments of `fn`.
+
+        Returns
+        -------
+        out, dout
+            ``fn(*primals, **kwargs)`` and its tangent, of the same form.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from svdinv.numpy import jvp, svdvals
+        >>> S, dS = jvp(svdvals, (np.diag([2.0, 1.0]),), (np.eye(2),))
+        >>> dS
+        array([1., 1.])
+        """
+        x, *args = primals
+        call, out = self._record(fn, x, args, kwargs)
+        backend = self._backend
+        dx, *dparams = tangents
+        dx = backend.xp.zeros_like(call.x) if dx is None else self._cast(dx, call.x)
+        with backend.quiet():
+            if isinstance(call.operation, SVD):
+                dout: Any = call.operation.jvp(backend.xp, call.factors, dx)
+                return out, SVDResult(*map(self._cast, dout, out))
+            dtau = [self._as_tangent(d, p) for d, p in zip(dparams, call.params, strict=False)]
+            dtau += [None] * (len(call.params) - len(dtau))
+            dout = call.operation.jvp(
+                backend.xp, call.x, call.factors, call.params, dx, tuple(dtau)
+            )
+        return out, self._cast(dout, out)
+
+    def _as_tangent(self, d: Any, param: Any) -> Any:
+        """A parameter's tangent as an array of its dtype."""
+        if d is None or hasattr(d, "shape"):
+            return self._cast(d, param)
+        return self._backend.xp.zeros_like(param) + float(d)

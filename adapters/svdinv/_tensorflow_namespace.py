@@ -1,0 +1,112 @@
+"""The array functions of the core over TensorFlow, which has no array API namespace.
+
+Names and meanings are those of the standard (`svdinv_core.namespace` lists them); each is
+a line or two over `tf`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+__all__ = [
+    "abs",
+    "all",
+    "astype",
+    "conj",
+    "expand_dims",
+    "finfo",
+    "isdtype",
+    "isfinite",
+    "linalg",
+    "matmul",
+    "matrix_transpose",
+    "maximum",
+    "minimum",
+    "ones_like",
+    "real",
+    "sum",
+    "tril",
+    "triu",
+    "where",
+    "zeros_like",
+]
+
+float32, float64 = tf.float32, tf.float64
+complex64, complex128 = tf.complex64, tf.complex128
+
+abs = tf.math.abs
+conj = tf.math.conj
+matmul = tf.linalg.matmul
+matrix_transpose = tf.linalg.matrix_transpose
+maximum = tf.math.maximum
+minimum = tf.math.minimum
+ones_like = tf.ones_like
+real = tf.math.real
+zeros_like = tf.zeros_like
+
+
+def all(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return tf.reduce_all(x, axis=axis, keepdims=keepdims)
+
+
+def astype(x: Any, dtype: Any, /) -> Any:
+    if dtype.is_complex and not x.dtype.is_complex:
+        # The derivative of tf.cast from real to complex warns of a lost imaginary part.
+        x = tf.cast(x, dtype.real_dtype)
+        return tf.complex(x, tf.zeros_like(x))
+    return tf.cast(x, dtype)
+
+
+def expand_dims(x: Any, /, *, axis: int) -> Any:
+    return tf.expand_dims(x, axis)
+
+
+def finfo(dtype: Any, /) -> Any:
+    return np.finfo(dtype.real_dtype.as_numpy_dtype)
+
+
+def isdtype(dtype: Any, kind: str) -> bool:
+    kinds = {"complex floating": dtype.is_complex, "real floating": dtype.is_floating}
+    return bool(kinds[kind])
+
+
+def isfinite(x: Any, /) -> Any:
+    if x.dtype.is_complex:
+        return tf.math.is_finite(tf.math.real(x)) & tf.math.is_finite(tf.math.imag(x))
+    return tf.math.is_finite(x)
+
+
+def sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return tf.reduce_sum(x, axis=axis, keepdims=keepdims)
+
+
+def tril(x: Any, /, *, k: int = 0) -> Any:
+    if k not in (0, -1):
+        raise NotImplementedError("tril: k = 0 or -1")
+    return tf.linalg.band_part(x, -1, 0) if k == 0 else x - tf.linalg.band_part(x, 0, -1)
+
+
+def triu(x: Any, /, *, k: int = 0) -> Any:
+    if k not in (0, 1):
+        raise NotImplementedError("triu: k = 0 or 1")
+    return tf.linalg.band_part(x, 0, -1) if k == 0 else x - tf.linalg.band_part(x, -1, 0)
+
+
+def where(condition: Any, x1: Any, x2: Any, /) -> Any:
+    return tf.where(condition, x1, x2)
+
+
+class linalg:
+    """The functions below ``xp.linalg``."""
+
+    @staticmethod
+    def svd(x: Any, /, *, full_matrices: bool = True) -> tuple[Any, Any, Any]:
+        S, U, V = tf.linalg.svd(x, full_matrices=full_matrices)
+        return U, S, tf.linalg.adjoint(V)
+
+    @staticmethod
+    def diagonal(x: Any, /) -> Any:
+        return tf.linalg.diag_part(x)

@@ -1,0 +1,41 @@
+"""svdinv for NumPy arrays, with explicit derivatives: `vjp` and `jvp`.
+
+Anything `numpy.asarray` takes is accepted (lists of floats among them).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+try:
+    import array_api_compat.numpy as _xp
+    import numpy as np
+except ImportError as error:  # pragma: no cover - exercised in an environment without it
+    raise ImportError("svdinv.numpy needs NumPy: pip install numpy") from error
+
+from . import rules
+from ._api import Functions, SVDResult
+from ._explicit import Explicit, ExplicitBackend
+
+__all__ = ["SVDResult", "jvp", "rules", "svd", "svdvals", "svt", "vjp"]
+
+
+def _asarray(x: Any) -> Any:
+    try:
+        return np.asarray(x)
+    except ValueError:  # ragged nested lists
+        return None
+
+
+_backend = ExplicitBackend(
+    _xp, "numpy.ndarray", _asarray, partial(np.errstate, divide="ignore", invalid="ignore")
+)
+_functions = Functions[np.ndarray[Any, Any]](lambda x: _backend)
+_explicit = Explicit(_backend)
+
+svd = _functions.svd
+svdvals = _functions.svdvals
+svt = _functions.svt
+vjp = _explicit.vjp
+jvp = _explicit.jvp

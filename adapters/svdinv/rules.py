@@ -1,0 +1,36 @@
+"""Rule objects: what the derivative of `svd` does where singular values (nearly) coincide.
+
+Every rule takes ``degeneracy_rtol`` and ``rank_rtol``, both relative to the largest
+singular value; some have a parameter of their own. A name (``rule="inv"``) stands for the
+rule with its defaults.
+
+>>> from svdinv.rules import Inv, Taylor
+>>> Inv(degeneracy_rtol=1e-6)
+Inv(degeneracy_rtol=1e-06, rank_rtol=None, limit=None)
+>>> Taylor(terms=5).terms
+5
+"""
+
+from svdinv_core.rules import (
+    Clip,
+    Inv,
+    Lorentzian,
+    Pinv,
+    Plain,
+    Rule,
+    Taylor,
+    Tf,
+    rule_names,
+)
+
+__all__ = [
+    "Clip",
+    "Inv",
+    "Lorentzian",
+    "Pinv",
+    "Plain",
+    "Rule",
+    "Taylor",
+    "Tf",
+    "rule_names",
+]

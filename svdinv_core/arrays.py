@@ -1,0 +1,92 @@
+"""Small array idioms shared by every formula of the core."""
+
+from __future__ import annotations
+
+from .namespace import Array, Namespace
+
+__all__ = [
+    "adjoint",
+    "diagonal_matrix",
+    "is_complex",
+    "order_sign",
+    "real_diagonal",
+    "reciprocal",
+    "scale",
+    "scale_columns",
+    "scale_rows",
+    "sum_to_shape",
+]
+
+
+def is_complex(xp: Namespace, x: Array) -> bool:
+    """Whether `x` has a complex dtype."""
+    return bool(xp.isdtype(x.dtype, "complex floating"))
+
+
+def adjoint(xp: Namespace, x: Array) -> Array:
+    """Conjugate transpose of the last two axes."""
+    xt = xp.matrix_transpose(x)
+    return xp.conj(xt) if is_complex(xp, x) else xt
+
+
+def scale(xp: Namespace, weights: Array, x: Array) -> Array:
+    """``weights * x`` with real weights and a real or complex `x`.
+
+    The standard does not promise a product of a real and a complex array, and
+    TensorFlow has none, so the weights are cast first.
+    """
+    if is_complex(xp, x):
+        weights = xp.astype(weights, x.dtype)
+    return weights * x
+
+
+def scale_columns(xp: Namespace, x: Array, weights: Array) -> Array:
+    """``x @ diag(weights)``, weights of shape ``(..., k)``."""
+    return scale(xp, xp.expand_dims(weights, axis=-2), x)
+
+
+def scale_rows(xp: Namespace, weights: Array, x: Array) -> Array:
+    """``diag(weights) @ x``, weights of shape ``(..., k)``."""
+    return scale(xp, xp.expand_dims(weights, axis=-1), x)
+
+
+def real_diagonal(xp: Namespace, x: Array) -> Array:
+    """``Re diag(x)`` over the last two axes."""
+    d = xp.linalg.diagonal(x)
+    return xp.real(d) if is_complex(xp, x) else d
+
+
+def order_sign(xp: Namespace, square: Array) -> Array:
+    """1 below the diagonal, -1 above it, 0 on it, in the shape of a ``(..., k, k)`` array.
+
+    It comes from the array itself, so that it lives on the same device.
+    """
+    ones = xp.ones_like(square)
+    return xp.tril(ones, k=-1) - xp.triu(ones, k=1)
+
+
+def diagonal_matrix(xp: Namespace, d: Array, dtype: object) -> Array:
+    """``diag(d)`` as a ``(..., k, k)`` matrix of the given dtype, from real ``d (..., k)``."""
+    rows = xp.expand_dims(d, axis=-1)
+    square = xp.zeros_like(rows + xp.expand_dims(d, axis=-2))
+    matrix = xp.where(order_sign(xp, square) == 0, rows, square)
+    return matrix if matrix.dtype == dtype else xp.astype(matrix, dtype)
+
+
+def reciprocal(xp: Namespace, x: Array, valid: Array) -> Array:
+    """``1 / x`` where `valid`, 0 elsewhere.
+
+    The division is guarded on both sides (the quotient is never formed where it
+    is not wanted), so that derivatives of this expression stay finite as well.
+    """
+    quotient = 1.0 / xp.where(valid, x, xp.ones_like(x))
+    return xp.where(valid, quotient, xp.zeros_like(quotient))
+
+
+def sum_to_shape(xp: Namespace, x: Array, shape: tuple[int | None, ...]) -> Array:
+    """Adjoint of broadcasting from `shape` to ``x.shape``."""
+    lead = len(x.shape) - len(shape)
+    if lead:
+        x = xp.sum(x, axis=tuple(range(lead)))
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1)
+    return xp.sum(x, axis=axes, keepdims=True) if axes else x

@@ -1,0 +1,197 @@
+r"""The singular value decomposition and its derivative, forward and reverse.
+
+Notation: ``A`` is ``(..., m, n)``, ``k = min(m, n)``, ``A = U diag(S) Vh`` with thin
+factors, ``V = Vh^H``; ``h(X) = X + X^H``, ``a(X) = X - X^H``; ``S+`` is ``1/S`` with 0
+for zero values. Cotangents follow ``dL = Re tr(ct_U^H dU) + ct_S . dS + Re tr(ct_Vh^H dVh)``
+(the convention of PyTorch and TensorFlow; JAX's complex cotangents are the conjugates).
+
+Differentiating ``A = U diag(S) V^H`` with ``dU = U dOmega_u + (component outside U)`` gives,
+with ``dP = U^H dA V``,
+
+    dS = Re diag(dP)          dP - diag(dS) = dOmega_u diag(S) - diag(S) dOmega_v
+
+and its skew-Hermitian solution where all values differ is
+
+    dOmega_u = (h(dP)/gap + a(dP)/total) / 2     dOmega_v = (h(dP)/gap - a(dP)/total) / 2
+
+(the first term off the diagonal only; the diagonal of the second is the phase of complex
+singular vectors). A rule (:mod:`.rules`) replaces the divisions. Outside the column spaces
+
+    (I - U U^H) dU = (I - U U^H) dA V S+         (I - V V^H) dV = (I - V V^H) dA^H U S+ .
+
+The reverse rule is the adjoint of exactly this map. Only thin products are formed: a
+projection ``(I - U U^H) Y`` is ``Y - U (U^H Y)``, merged with the products that are needed
+anyway, and dropped on a side where the factor is square.
+
+Sources: Townsend, "Differentiating the singular value decomposition" (2016); Wan & Zhang,
+"Automatic differentiation for complex valued SVD" (2019), for the phase term; Zhang & Hu,
+arXiv 2411.14141, Theorems 3.1 and 3.2, for ``Inv`` (without the phase term there).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .arrays import (
+    adjoint,
+    diagonal_matrix,
+    is_complex,
+    real_diagonal,
+    scale,
+    scale_columns,
+    scale_rows,
+)
+from .namespace import Array, Namespace
+from .rules import Coefficients, Inv, Pairs, Rule
+
+__all__ = ["SVD", "SVDFactors", "directional_core"]
+
+
+class SVDFactors(NamedTuple):
+    """Thin factors: ``U (..., m, k)``, ``S (..., k)`` descending, ``Vh (..., k, n)``."""
+
+    U: Array
+    S: Array
+    Vh: Array
+
+
+def directional_core(
+    xp: Namespace, factors: SVDFactors, dA: Array
+) -> tuple[Array, Array | None, Array | None]:
+    """``P = U^H dA V`` with the one-sided products it is made of.
+
+    Returns ``(P, dA V, U^H dA)``; a one-sided product that is not needed, because the
+    other factor is square, is None.
+    """
+    U, _, Vh = factors
+    m, n, k = U.shape[-2], Vh.shape[-1], U.shape[-1]
+    Uh = adjoint(xp, U)
+    if m >= n:
+        dA_V = xp.matmul(dA, adjoint(xp, Vh))
+        return xp.matmul(Uh, dA_V), (dA_V if m > k else None), None
+    Uh_dA = xp.matmul(Uh, dA)
+    return xp.matmul(Uh_dA, adjoint(xp, Vh)), None, Uh_dA
+
+
+@dataclass(frozen=True)
+class SVD:
+    """The decomposition ``A -> (U, S, Vh)`` with its derivative under a rule.
+
+    Parameters
+    ----------
+    rule : Rule
+        What stands in the place of ``1/(S_j - S_i)`` near a tie.
+    """
+
+    rule: Rule = Inv()
+
+    def compute(self, xp: Namespace, A: Array) -> SVDFactors:
+        """Thin SVD of ``A (..., m, n)``.
+
+        A matrix with a non-finite entry gets NaN factors and leaves the other matrices
+        of its batch alone: LAPACK is never shown such a matrix (it raises for the whole
+        batch in some frameworks, and does not return in others).
+        """
+        *batch, m, n = A.shape
+        k = min(m, n)
+        if 0 in (*batch, k):
+            return _empty_factors(xp, A, k)
+        finite = xp.all(xp.isfinite(A), axis=(-2, -1), keepdims=True)
+        U, S, Vh = xp.linalg.svd(xp.where(finite, A, xp.zeros_like(A)), full_matrices=False)
+        nan = float("nan")
+        return SVDFactors(
+            xp.where(finite, U, xp.zeros_like(U) + nan),
+            xp.where(finite[..., 0], S, xp.zeros_like(S) + nan),
+            xp.where(finite, Vh, xp.zeros_like(Vh) + nan),
+        )
+
+    def _coefficients(self, xp: Namespace, factors: SVDFactors) -> tuple[Pairs, Coefficients]:
+        U, S, Vh = factors
+        pairs = Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], self.rule)
+        return pairs, self.rule.coefficients(xp, pairs)
+
+    def jvp(self, xp: Namespace, factors: SVDFactors, dA: Array) -> SVDFactors:
+        """Forward mode: ``(dU, dS, dVh)`` for a tangent `dA` of A's shape and dtype."""
+        U, _, Vh = factors
+        pairs, (gap, total, tie) = self._coefficients(xp, factors)
+        P, dA_V, Uh_dA = directional_core(xp, factors, dA)
+        Ph = adjoint(xp, P)
+        symmetric = scale(xp, gap, P + Ph)
+        skew = scale(xp, total, P - Ph)
+        omega_u = 0.5 * (symmetric + skew)
+        omega_v = 0.5 * (symmetric - skew)
+        if tie is not None:
+            omega_u = omega_u + scale(xp, tie, P)
+
+        dVh = adjoint(xp, omega_v)
+        if dA_V is not None:  # m > n: V is square
+            outside = scale_columns(xp, P, pairs.inverse_values)
+            dU = xp.matmul(U, omega_u - outside) + scale_columns(xp, dA_V, pairs.inverse_values)
+            dVh = xp.matmul(dVh, Vh)
+        elif Uh_dA is not None:  # m < n: U is square
+            dU = xp.matmul(U, omega_u)
+            outside = scale_rows(xp, pairs.inverse_values, P)
+            dVh = xp.matmul(dVh - outside, Vh) + scale_rows(xp, pairs.inverse_values, Uh_dA)
+        else:
+            dU, dVh = xp.matmul(U, omega_u), xp.matmul(dVh, Vh)
+        return SVDFactors(dU, real_diagonal(xp, P), dVh)
+
+    def vjp(
+        self,
+        xp: Namespace,
+        factors: SVDFactors,
+        cotangents: tuple[Array | None, Array | None, Array | None],
+    ) -> Array | None:
+        """Reverse mode: the cotangent of A for cotangents of ``(U, S, Vh)``.
+
+        An absent cotangent is None and costs nothing; None comes back if all are absent.
+
+            core = diag(ct_S) + [ (a(X) + a(Y)) gap + (a(X) - a(Y)) total ] / 2 + tie X
+            ct_A = U core Vh + (I - U U^H) ct_U S+ Vh + U S+ ct_Vh (I - V V^H)
+
+        with ``X = U^H ct_U`` and ``Y = V^H ct_Vh^H``.
+        """
+        ct_U, ct_S, ct_Vh = cotangents
+        U, _, Vh = factors
+        m, n, k = U.shape[-2], Vh.shape[-1], U.shape[-1]
+        if ct_U is None and ct_S is None and ct_Vh is None:
+            return None
+        if ct_U is None and ct_Vh is None:
+            return xp.matmul(scale_columns(xp, U, ct_S), Vh)
+
+        pairs, (gap, total, tie) = self._coefficients(xp, factors)
+        weights = pairs.inverse_values
+        core: Array = None
+        left = right = None  # (I - U U^H) ct_U S+ and S+ ct_Vh (I - V V^H), without I's part
+        if ct_U is not None:
+            X = xp.matmul(adjoint(xp, U), ct_U)
+            core = 0.5 * scale(xp, gap + total, X - adjoint(xp, X))
+            if tie is not None:
+                core = core + scale(xp, tie, X)
+            if m > k:
+                core = core - scale_columns(xp, X, weights)
+                left = scale_columns(xp, ct_U, weights)
+        if ct_Vh is not None:
+            Yh = xp.matmul(ct_Vh, adjoint(xp, Vh))
+            part = 0.5 * scale(xp, gap - total, adjoint(xp, Yh) - Yh)
+            if n > k:
+                part = part - scale_rows(xp, weights, Yh)
+                right = scale_rows(xp, weights, ct_Vh)
+            core = part if core is None else core + part
+        if ct_S is not None:
+            core = core + diagonal_matrix(xp, ct_S, core.dtype)
+
+        if right is not None:  # m < n, U is square
+            return xp.matmul(U, xp.matmul(core, Vh) + right)
+        outer = xp.matmul(U, core)
+        return xp.matmul(outer if left is None else outer + left, Vh)
+
+
+def _empty_factors(xp: Namespace, A: Array, k: int) -> SVDFactors:
+    """Factors of a batch of matrices without a single entry, in A's dtype and on its device."""
+    zeros = xp.zeros_like(A)
+    U, Vh = zeros[..., :, :k], zeros[..., :k, :]
+    # Summing the empty or zero axis away leaves k zeros, whichever of m and n is smaller.
+    S = xp.sum(U, axis=-2) if A.shape[-1] == k else xp.sum(Vh, axis=-1)
+    return SVDFactors(U, xp.real(S) if is_complex(xp, S) else S, Vh)
