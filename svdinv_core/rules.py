@@ -110,7 +110,7 @@ class Pairs:
         gap, total = S_j - S_i, S_j + S_i
         order = order_sign(xp, gap)
         largest = S[..., :1]
-        zero = (S <= rank_rtol * largest) | (S < float(info.smallest_normal))
+        zero = (rank_rtol * largest >= S) | (float(info.smallest_normal) > S)
         close = xp.abs(gap) <= degeneracy_rtol * xp.expand_dims(largest, axis=-1)
         both_zero = xp.expand_dims(zero, axis=-1) & xp.expand_dims(zero, axis=-2)
         return cls(

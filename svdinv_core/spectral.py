@@ -52,7 +52,9 @@ class Operator:
 
     decomposition: ClassVar[SVD] = SVD()
 
-    def apply(self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
+    def apply(
+        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
+    ) -> Array:
         """Value at A, from its factors."""
         raise NotImplementedError
 
@@ -81,7 +83,7 @@ class Operator:
 
 
 class Loewner(NamedTuple):
-    """Values ``f (..., k)`` and the coefficients ``plus, minus (..., k, k)``, ``ratio (..., k)``."""
+    """Values and ratios ``(..., k)`` of f, coefficients plus and minus ``(..., k, k)``."""
 
     values: Array
     plus: Array
@@ -177,7 +179,9 @@ class SoftThreshold(Operator):
         ratio = f / xp.where(kept & (S != 0), S, xp.ones_like(S))
         return Loewner(f, plus, minus, ratio), kept
 
-    def apply(self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
+    def apply(
+        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
+    ) -> Array:
         U, S, Vh = factors
         f, _ = self.values(xp, S, params[0])
         return xp.matmul(scale_columns(xp, U, f), Vh)
@@ -250,7 +254,9 @@ class SoftThreshold(Operator):
 class SingularValues(Operator):
     """The singular values alone: their derivative needs no rule, ``ct_A = U diag(ct) Vh``."""
 
-    def apply(self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
+    def apply(
+        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
+    ) -> Array:
         return factors.S
 
     def jvp(

@@ -30,7 +30,7 @@ arXiv 2411.14141, Theorems 3.1 and 3.2, for ``Inv`` (without the phase term ther
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .arrays import (
@@ -84,7 +84,7 @@ class SVD:
         What stands in the place of ``1/(S_j - S_i)`` near a tie.
     """
 
-    rule: Rule = Inv()
+    rule: Rule = field(default_factory=Inv)
 
     def compute(self, xp: Namespace, A: Array) -> SVDFactors:
         """Thin SVD of ``A (..., m, n)``.

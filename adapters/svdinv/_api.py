@@ -40,8 +40,13 @@ class SVDResult(NamedTuple, Generic[ArrayT]):
 class Backend(Protocol):
     """What a framework's file provides: arrays in, and two registered derivatives."""
 
-    array_name: str
-    xp: Any
+    @property
+    def array_name(self) -> str:
+        """How error messages call an array of this framework."""
+
+    @property
+    def xp(self) -> Any:
+        """Its array functions, as `svdinv_core.Namespace` lists them."""
 
     def asarray(self, x: Any) -> Any:
         """The array `x` stands for, or None if the framework does not take it."""
@@ -151,10 +156,8 @@ class Functions(Generic[ArrayT]):
         decomposition = SVD(get_rule(rule))
         check_thin(full_matrices)
         backend, array, dtype, _ = self._prepare(x)
-        U, S, Vh = backend.decompose(decomposition, array)
-        xp = backend.xp
-        if array.dtype != dtype:
-            U, S, Vh = (xp.astype(factor, dtype) for factor in (U, S, Vh))
+        factors = backend.decompose(decomposition, array)
+        U, S, Vh = (self._finish(backend, factor, dtype) for factor in factors)
         return SVDResult(U, S, Vh)
 
     def svdvals(self, x: ArrayT, /) -> ArrayT:
@@ -244,9 +247,8 @@ class Functions(Generic[ArrayT]):
         return self._finish(backend, out, dtype)
 
     @staticmethod
-    def _finish(backend: Backend, out: Any, dtype: Any) -> Any:
-        """The result in the dtype the caller's matrix came in (the real one of a complex one)."""
-        wanted = dtype_name(dtype)
-        if compute_dtype(wanted) == wanted:
-            return out
-        return backend.xp.astype(out, dtype)
+    def _finish(backend: Backend, out: Any, dtype: Any) -> ArrayT:
+        """The result, in half precision again if the caller's matrix came in it."""
+        name = dtype_name(dtype)
+        result: ArrayT = out if compute_dtype(name) == name else backend.xp.astype(out, dtype)
+        return result

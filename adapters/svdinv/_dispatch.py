@@ -26,7 +26,7 @@ ADAPTERS = tuple(dict.fromkeys(_BY_PACKAGE.values()))
 
 
 @cache
-def _adapter(cls: type) -> str | None:
+def _adapter(cls: Any) -> str | None:
     for base in cls.__mro__:
         name = _BY_PACKAGE.get(base.__module__.partition(".")[0])
         if name is not None:
@@ -42,7 +42,7 @@ def find_backend(x: Any) -> Backend:
     TypeError
         If `x` is not an array of any known framework.
     """
-    adapter = _adapter(type(x))
+    adapter = _adapter(x.__class__)
     if adapter is not None:
         backend: Backend = importlib.import_module(f"svdinv.{adapter}")._backend
         return backend

@@ -162,7 +162,11 @@ class Explicit:
                 if isinstance(call.operation, SVD):
                     cts = [self._cast(ct, o) for ct, o in zip(ct_out, call.out, strict=True)]
                     ct_x = call.operation.vjp(backend.xp, call.factors, (cts[0], cts[1], cts[2]))
-                    return (self._cast(backend.xp.zeros_like(x_array) if ct_x is None else ct_x, x_array),)
+                    return (
+                        self._cast(
+                            backend.xp.zeros_like(x_array) if ct_x is None else ct_x, x_array
+                        ),
+                    )
                 ct_x, ct_params = call.operation.vjp(
                     backend.xp, call.x, call.factors, call.params, self._cast(ct_out, call.out)
                 )

@@ -31,11 +31,11 @@ __all__ = ["SVDResult", "rules", "svd", "svdvals", "svt"]
 def _decompose(decomposition: SVD, x: Any, raw: SVDFactors) -> SVDFactors:
     """The given factors of x as differentiable functions of x."""
 
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
     def call(x: Any, U: Any, S: Any, Vh: Any) -> Any:
         def grad(*cts: Any) -> Any:
             factors = _decompose(decomposition, x, SVDFactors(U, S, Vh))
-            return decomposition.vjp(_xp, factors, cts), None, None, None  # type: ignore[arg-type]
+            return decomposition.vjp(_xp, factors, cts), None, None, None
 
         return (U, S, Vh), grad
 
@@ -45,7 +45,7 @@ def _decompose(decomposition: SVD, x: Any, raw: SVDFactors) -> SVDFactors:
 def _apply(operator: Operator, x: Any, raw: SVDFactors, params: tuple[Any, ...]) -> Any:
     """An operator on the factors of x, with the operator's own derivative in x."""
 
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
     def call(x: Any, U: Any, S: Any, Vh: Any, *params: Any) -> Any:
         raw = SVDFactors(U, S, Vh)
 
@@ -54,7 +54,9 @@ def _apply(operator: Operator, x: Any, raw: SVDFactors, params: tuple[Any, ...])
             ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
             return (ct_x, None, None, None, *ct_params)
 
-        return operator.apply(_xp, x, raw, params), grad
+        # ForwardAccumulator would add the tangents of the operations in here to those of grad.
+        fixed_x, fixed = tf.stop_gradient(x), tuple(map(tf.stop_gradient, params))
+        return operator.apply(_xp, fixed_x, raw, fixed), grad
 
     return call(x, *raw, *params)
 
@@ -72,7 +74,9 @@ class _TensorFlowBackend:
         return None if x.shape.rank is None else tuple(x.shape)
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
-        return tf.cast(value, dtype) if hasattr(value, "shape") else tf.constant(float(value), dtype)
+        return (
+            tf.cast(value, dtype) if hasattr(value, "shape") else tf.constant(float(value), dtype)
+        )
 
     def decompose(self, decomposition: SVD, x: Any) -> tuple[Any, ...]:
         return _decompose(decomposition, x, decomposition.compute(_xp, tf.stop_gradient(x)))

@@ -1,0 +1,1 @@
+"""What several test files share: matrix families, and one way to drive every framework."""

@@ -1,0 +1,149 @@
+"""One way to ask every framework for a vector-Jacobian and a Jacobian-vector product.
+
+Arrays go in and come out as NumPy arrays; complex cotangents follow PyTorch's convention,
+``dL = Re sum(conj(ct) * dx)``, in all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
+
+
+def _tuple(x: Any) -> tuple[Any, ...]:
+    return tuple(x) if isinstance(x, tuple) else (x,)
+
+
+class NumPyDriver:
+    def __init__(self) -> None:
+        import svdinv.numpy
+
+        self.module = svdinv.numpy
+
+    def array(self, x):
+        return np.asarray(x)
+
+    def numpy(self, x):
+        return np.asarray(x)
+
+    def vjp(self, name, args, cts, **kwargs):
+        fn = getattr(self.module, name)
+        out, pullback = self.module.vjp(fn, *args, **kwargs)
+        return _tuple(out), pullback(cts if isinstance(out, tuple) else cts[0])
+
+    def jvp(self, name, args, tangents, **kwargs):
+        out, dout = self.module.jvp(getattr(self.module, name), args, tangents, **kwargs)
+        return _tuple(out), _tuple(dout)
+
+
+class TorchDriver:
+    def __init__(self) -> None:
+        import svdinv.torch
+        import torch
+
+        self.module, self.torch = svdinv.torch, torch
+
+    def array(self, x):
+        return self.torch.tensor(np.asarray(x))
+
+    def numpy(self, x):
+        return x.detach().resolve_conj().numpy()
+
+    def vjp(self, name, args, cts, **kwargs):
+        leaves = [self.array(a).requires_grad_() for a in args]
+        out = _tuple(getattr(self.module, name)(*leaves, **kwargs))
+        pairs = [(o, self.array(ct)) for o, ct in zip(out, cts, strict=True) if ct is not None]
+        grads = self.torch.autograd.grad([o for o, _ in pairs], leaves, [ct for _, ct in pairs])
+        return tuple(map(self.numpy, out)), tuple(map(self.numpy, grads))
+
+    def jvp(self, name, args, tangents, **kwargs):
+        fn = getattr(self.module, name)
+        primals, tangents = (tuple(map(self.array, a)) for a in (args, tangents))
+        out, dout = self.torch.func.jvp(
+            lambda *a: tuple(_tuple(fn(*a, **kwargs))), primals, tangents
+        )
+        return tuple(map(self.numpy, out)), tuple(map(self.numpy, dout))
+
+
+class JaxDriver:
+    def __init__(self) -> None:
+        import jax
+        import svdinv.jax
+
+        self.module, self.jax = svdinv.jax, jax
+
+    def array(self, x):
+        return self.jax.numpy.asarray(x)
+
+    def numpy(self, x):
+        return np.asarray(x)
+
+    def vjp(self, name, args, cts, **kwargs):
+        fn = getattr(self.module, name)
+        out, pullback = self.jax.vjp(lambda *a: _tuple(fn(*a, **kwargs)), *map(self.array, args))
+        cts = tuple(
+            self.jax.numpy.zeros_like(o) if ct is None else self.array(np.conj(ct)).astype(o.dtype)
+            for o, ct in zip(out, cts, strict=True)
+        )
+        return tuple(map(np.asarray, out)), tuple(np.conj(g) for g in pullback(tuple(cts)))
+
+    def jvp(self, name, args, tangents, **kwargs):
+        fn = getattr(self.module, name)
+        primals, tangents = (tuple(map(self.array, a)) for a in (args, tangents))
+        out, dout = self.jax.jvp(lambda *a: _tuple(fn(*a, **kwargs)), primals, tangents)
+        return tuple(map(np.asarray, out)), tuple(map(np.asarray, dout))
+
+
+class TensorFlowDriver:
+    def __init__(self) -> None:
+        import svdinv.tensorflow
+        import tensorflow as tf
+
+        self.module, self.tf = svdinv.tensorflow, tf
+
+    def array(self, x):
+        return self.tf.constant(np.asarray(x))
+
+    def numpy(self, x):
+        return x.numpy()
+
+    def vjp(self, name, args, cts, **kwargs):
+        leaves = [self.array(a) for a in args]
+        with self.tf.GradientTape() as tape:
+            tape.watch(leaves)
+            out = _tuple(getattr(self.module, name)(*leaves, **kwargs))
+        pairs = [(o, self.array(ct)) for o, ct in zip(out, cts, strict=True) if ct is not None]
+        grads = tape.gradient(
+            [o for o, _ in pairs], leaves, output_gradients=[ct for _, ct in pairs]
+        )
+        return tuple(o.numpy() for o in out), tuple(g.numpy() for g in grads)
+
+    def jvp(self, name, args, tangents, **kwargs):
+        primals, tangents = ([self.array(a) for a in b] for b in (args, tangents))
+        with self.tf.autodiff.ForwardAccumulator(primals, tangents) as accumulator:
+            out = _tuple(getattr(self.module, name)(*primals, **kwargs))
+        dout = [accumulator.jvp(o) for o in out]
+        return tuple(o.numpy() for o in out), tuple(d.numpy() for d in dout)
+
+
+_DRIVERS = {
+    "numpy": NumPyDriver,
+    "torch": TorchDriver,
+    "jax": JaxDriver,
+    "tensorflow": TensorFlowDriver,
+}
+
+
+def driver(name: str):
+    """The driver of a framework, which must be installed."""
+    if name == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+    return _DRIVERS[name]()

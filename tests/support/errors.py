@@ -1,0 +1,20 @@
+"""Relative errors, per matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def norm(x: np.ndarray) -> np.ndarray:
+    """Frobenius norm of each matrix, immune to overflow and underflow of squares."""
+    x = np.asarray(x)
+    x = x.astype(np.clongdouble if np.iscomplexobj(x) else np.longdouble)
+    return np.sqrt(np.sum(np.abs(x) ** 2, axis=(-2, -1)))
+
+
+def relative_error(got: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """``|got - exact| / |exact|`` per matrix; 0 where both are zero; inf if not finite."""
+    difference, size = norm(got - exact), norm(exact)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = np.where(difference == 0, 0, difference / size)
+    return np.where(np.isfinite(error), error, np.inf)

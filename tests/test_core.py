@@ -1,0 +1,223 @@
+"""The core: nothing but the standard library, any strict namespace, no large temporary."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import array_api_strict
+import numpy as np
+import pytest
+from support.drivers import driver
+from support.family import cells, draw, normal
+from support.namespaces import namespace
+
+import svdinv_core
+from svdinv_core import SVD, SingularValues, SoftThreshold, get_rule, rule_names
+
+CORE = Path(svdinv_core.__file__).parent
+
+
+def imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+
+
+def test_core_imports_the_standard_library_and_itself_only():
+    files = sorted(CORE.rglob("*.py"))
+    assert len(files) >= 5
+    for file in files:
+        for name in imports(ast.parse(file.read_text())):
+            assert name.partition(".")[0] in sys.stdlib_module_names, (file.name, name)
+
+
+def test_core_runs_from_a_copy_under_another_name(tmp_path):
+    package = tmp_path / "somebody"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    shutil.copytree(CORE, package / "vendored_svd", ignore=shutil.ignore_patterns("__pycache__"))
+    program = """
+import sys
+sys.modules["svdinv"] = sys.modules["svdinv_core"] = None  # importing either fails
+import numpy as np
+from somebody.vendored_svd import SVD, SoftThreshold
+x = np.diag([3.0, 3.0, 1.0])
+factors = SVD().compute(np, x)
+ct_x, _ = SoftThreshold().vjp(np, x, factors, (2.0,), np.ones((3, 3)))
+print(ct_x.round(3).tolist())
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    third = 0.5  # (3 - 2)/(3 - 1), and (3 - 2)/(3 + 1) for the skew part
+    minus = 0.25
+    assert eval(run.stdout) == [[1, 1, third], [1, 1, third], [third, third, 0]], minus
+
+
+@pytest.mark.parametrize("device", ["CPU_DEVICE", "device1"])
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_core_under_array_api_strict_stays_on_the_device(device, is_complex):
+    device = array_api_strict.Device(device)
+    xp = array_api_strict
+    for cell in cells(
+        spectra=["distinct", "triple", "two zeros"], scales=[1.0], fields=[is_complex]
+    ):
+        x, tau = draw(cell, 2)
+        to = lambda a: xp.asarray(a, device=device)  # noqa: E731
+        A, t = to(x), to(tau)
+        W = normal(np.random.default_rng(0), x.shape, is_complex)
+        for rule in rule_names():
+            if rule == "plain" and cell.spectrum != "distinct":
+                continue
+            decomposition = SVD(get_rule(rule))
+            factors = decomposition.compute(xp, A)
+            tangents = decomposition.jvp(xp, factors, to(W))
+            ct = decomposition.vjp(xp, factors, tuple(tangents))
+            assert all(y.device == device for y in (*factors, *tangents, ct))
+        for operator, params in (
+            (SoftThreshold(), (t,)),
+            (SoftThreshold(relative=True), (t,)),
+            (SoftThreshold(), (0.5,)),
+            (SingularValues(), ()),
+        ):
+            out = operator.apply(xp, A, factors, params)
+            dparams = tuple(p if hasattr(p, "device") else None for p in params)
+            dout = operator.jvp(xp, A, factors, params, to(W), dparams)
+            ct_x, ct_params = operator.vjp(xp, A, factors, params, dout)
+            results = [out, dout, ct_x, *(c for c in ct_params if c is not None)]
+            assert all(y.device == device for y in results)
+            plain, *_ = namespace("numpy")
+            expected = operator.vjp(
+                plain,
+                x,
+                type(factors)(*(np.asarray(f.to_device(xp.Device("CPU_DEVICE"))) for f in factors)),
+                tuple(tau if hasattr(p, "device") else p for p in params),
+                np.asarray(dout.to_device(xp.Device("CPU_DEVICE"))),
+            )[0]
+            got = np.asarray(ct_x.to_device(xp.Device("CPU_DEVICE")))
+            np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-13)
+
+
+class Recording:
+    """A namespace that remembers the largest array that passed through it."""
+
+    def __init__(self, xp):
+        self._xp, self.largest = xp, 0
+        self.linalg = xp.linalg
+
+    def __getattr__(self, name):
+        function = getattr(self._xp, name)
+        if not callable(function):
+            return function
+
+        def call(*args, **kwargs):
+            result = function(*args, **kwargs)
+            self.largest = max(self.largest, getattr(result, "size", 0))
+            return result
+
+        return call
+
+
+@pytest.mark.parametrize("shape", [(1000, 4), (4, 1000)], ids=str)
+def test_no_square_temporary_on_the_long_side(shape):
+    plain, *_ = namespace("numpy")
+    xp = Recording(plain)
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal(shape)
+    factors = SVD().compute(xp, A)
+    SVD().vjp(xp, factors, SVD().jvp(xp, factors, A))
+    for operator, params in ((SoftThreshold(relative=True), (0.5,)), (SingularValues(), ())):
+        out = operator.apply(xp, A, factors, params)
+        operator.jvp(xp, A, factors, params, A, (None,) * len(params))
+        operator.vjp(xp, A, factors, params, out)
+    assert xp.largest == A.size
+
+
+def test_the_namespace_protocol_names_all_that_is_used():
+    """Run on a namespace with the listed names and no other."""
+    from svdinv_core.namespace import LinalgNamespace, Namespace
+
+    plain, *_ = namespace("numpy")
+
+    class Listed:
+        class linalg:  # noqa: N801
+            pass
+
+    for name in vars(Namespace):
+        if not name.startswith("_") and name != "linalg":
+            setattr(Listed, name, staticmethod(getattr(plain, name)))
+    for name in vars(LinalgNamespace):
+        if not name.startswith("_"):
+            setattr(Listed.linalg, name, staticmethod(getattr(plain.linalg, name)))
+    A = np.random.default_rng(0).standard_normal((2, 5, 4)) + 1j
+    for rule in rule_names():
+        decomposition = SVD(get_rule(rule))
+        factors = decomposition.compute(Listed, A)
+        decomposition.vjp(Listed, factors, decomposition.jvp(Listed, factors, A))
+    tau = np.ones(2)
+    SoftThreshold(relative=True).vjp(Listed, A, factors, (tau,), A)
+    SoftThreshold(relative=True).jvp(Listed, A, factors, (tau,), A, (tau,))
+
+
+def test_import_of_svdinv_loads_no_framework():
+    program = """
+import sys
+import svdinv
+frameworks = {"numpy", "torch", "jax", "tensorflow", "cupy", "dask", "scipy"}
+print(sorted(frameworks & set(sys.modules)))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow", "numpy"])
+def test_a_call_loads_the_framework_of_its_array_only(name):
+    make = {
+        "torch": "import torch; x = torch.eye(2)",
+        "jax": "import jax.numpy; x = jax.numpy.eye(2)",
+        "tensorflow": "import tensorflow; x = tensorflow.eye(2)",
+        "numpy": "import numpy; x = numpy.eye(2)",
+    }[name]
+    program = f"""
+import sys
+{make}
+before = set(sys.modules)
+import svdinv
+svdinv.svt(x, 0.5)
+others = {{"torch", "jax", "tensorflow", "cupy"}} - {{{name!r}}}
+print(sorted(others & (set(sys.modules) - before)))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_public_names_are_the_ones_declared():
+    import svdinv
+
+    modules = [svdinv, *(driver(n).module for n in ("numpy", "torch", "jax", "tensorflow"))]
+    for module in modules:
+        for name in module.__all__:
+            assert getattr(module, name) is not None
+    shared = set(svdinv.__all__)
+    for module in modules[1:]:
+        assert set(module.__all__) - {"vjp", "jvp"} == shared, module.__name__
+
+
+def test_cupy_imports_without_a_gpu_and_has_the_same_names():
+    if importlib.util.find_spec("cupy") is None:
+        pytest.skip("CuPy is not installed")
+    import svdinv.cupy
+    import svdinv.numpy
+
+    assert set(svdinv.cupy.__all__) == set(svdinv.numpy.__all__)

@@ -1,0 +1,388 @@
+"""The rules of `svd`: what they are at ties, and that every namespace computes the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.drivers import FRAMEWORKS, driver
+from support.errors import norm, relative_error
+from support.family import SCALES, SIZES, SPECTRA, cells, draw, haar, normal
+from support.namespaces import NAMESPACES, namespace
+from svdinv import rules
+
+from svdinv_core import SVD, SVDFactors, get_rule, rule_names
+from svdinv_core.rules import Pairs
+
+BOUND = {"float64": 1e-12, "float32": 1e-5}
+GUARDED = tuple(name for name in rule_names() if name != "plain")
+
+
+def adjoint(x):
+    return np.conj(np.swapaxes(x, -1, -2))
+
+
+def single(x):
+    """The same numbers in single precision."""
+    return x.astype(np.complex64 if np.iscomplexobj(x) else np.float32)
+
+
+def factors_and_cotangents(cell, count, precision):
+    A, _ = draw(cell, count)
+    U, S, Vh = np.linalg.svd(A, full_matrices=False)
+    rng = np.random.default_rng(2)
+    cts = (
+        normal(rng, U.shape, cell.complex),
+        normal(rng, S.shape, False),
+        normal(rng, Vh.shape, cell.complex),
+    )
+    arrays = (U, S, Vh, *cts)
+    return tuple(map(single, arrays)) if precision == "float32" else arrays
+
+
+def expected_size(factors, cts, rule):
+    """What the gradient's norm is on average over random cotangents of this size.
+
+    Relative to the gradient's own norm a draw in which the one large term happens to cancel
+    would count rounding of the sum as an error of the result.
+    """
+    xp, *_ = namespace("numpy")
+    U, S, Vh = factors
+    rule = get_rule(rule)
+    coefficients = rule.coefficients(xp, Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], rule))
+    squares = sum(norm(c) ** 2 for c in coefficients if c is not None)
+    return np.sqrt(squares * sum(norm(ct) ** 2 for ct in (cts[0], cts[2]))) / S.shape[-1]
+
+
+def check_same_in_every_namespace(cell, precision, count):
+    arrays = factors_and_cotangents(cell, count, precision)
+    for rule in GUARDED:
+        decomposition = SVD(get_rule(rule))
+        results = {}
+        for name in NAMESPACES:
+            xp, from_numpy, to_numpy = namespace(name)
+            U, S, Vh, *cts = map(from_numpy, arrays)
+            results[name] = to_numpy(decomposition.vjp(xp, SVDFactors(U, S, Vh), tuple(cts)))
+        reference = results[NAMESPACES[0]]
+        size = np.maximum(norm(reference), expected_size(arrays[:3], arrays[3:], rule))
+        for name in NAMESPACES[1:]:
+            error = (norm(results[name] - reference) / size).max()
+            assert error <= BOUND[precision] / 2, (str(cell), rule, name)  # any two: twice this
+
+
+@pytest.mark.parametrize("precision", BOUND)
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_same_factors_give_the_same_gradient_in_every_namespace(spectrum, precision):
+    for cell in cells(sizes=SIZES[1:3], spectra=[spectrum], scales=[1.0]):
+        check_same_in_every_namespace(cell, precision, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", BOUND)
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("spectrum", SPECTRA)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_same_factors_over_the_whole_family(size, spectrum, scale, precision):
+    for cell in cells(sizes=[size], spectra=[spectrum], scales=[scale]):
+        check_same_in_every_namespace(cell, precision, 200)
+
+
+def native_gradient(framework, x, W):
+    """Gradient of Re <W, U tanh(S) Vh> through the framework's own SVD."""
+    if framework == "torch":
+        import torch
+
+        leaf = torch.tensor(x, requires_grad=True)
+        U, S, Vh = torch.linalg.svd(leaf, full_matrices=False)
+        B = (U * torch.tanh(S)[..., None, :]) @ Vh
+        (B * torch.tensor(W).conj()).real.sum().backward()
+        return leaf.grad.numpy()
+    if framework == "jax":
+        import jax
+        import jax.numpy as jnp
+
+        def loss(x):
+            U, S, Vh = jnp.linalg.svd(x, full_matrices=False)
+            return jnp.sum(jnp.real(((U * jnp.tanh(S)[..., None, :]) @ Vh) * np.conj(W)))
+
+        return np.conj(jax.grad(loss)(jax.numpy.asarray(x)))
+    import tensorflow as tf
+
+    leaf = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(leaf)
+        S, U, V = tf.linalg.svd(leaf)
+        B = tf.matmul(U * tf.tanh(S)[..., None, :], V, adjoint_b=True)
+        loss = tf.reduce_sum(B * W)
+    return tape.gradient(loss, leaf).numpy()
+
+
+def cotangents_of_tanh(U, S, Vh, W):
+    """Cotangents of ``Re <W, U tanh(S) Vh>``."""
+    f = np.tanh(S)
+    P = adjoint(U) @ W @ adjoint(Vh)
+    ct_S = np.real(np.diagonal(P, axis1=-2, axis2=-1)) * (1 - f * f)
+    return (W @ adjoint(Vh)) * f[..., None, :], ct_S, f[..., :, None] * (adjoint(U) @ W)
+
+
+@pytest.mark.parametrize("precision", BOUND)
+@pytest.mark.parametrize(
+    ("framework", "is_complex"),
+    # TensorFlow has no gradient of a complex SVD of its own.
+    [("torch", False), ("torch", True), ("jax", False), ("jax", True), ("tensorflow", False)],
+)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_plain_is_the_native_gradient_where_values_are_distinct(
+    size, framework, is_complex, precision
+):
+    (cell,) = cells(sizes=[size], spectra=["distinct"], scales=[1.0], fields=[is_complex])
+    x, _ = draw(cell, 200)
+    W = normal(np.random.default_rng(3), x.shape, is_complex)
+    if precision == "float32":
+        x, W = single(x), single(W)
+    module_driver = driver(framework)
+    U, S, Vh = map(module_driver.numpy, module_driver.module.svd(module_driver.array(x)))
+    _, (ours,) = module_driver.vjp("svd", (x,), cotangents_of_tanh(U, S, Vh, W), rule="plain")
+    # Both sides divide by the smallest gap, and by the smallest value outside the factors.
+    native = native_gradient(framework, x, W)
+    assert relative_error(ours, native).max() <= BOUND[precision]
+
+
+def test_gradient_of_the_reconstruction_at_the_identity_is_all_ones(framework):
+    x = np.eye(8)
+    U, S, Vh = map(framework.numpy, framework.module.svd(framework.array(x)))
+    ones = np.ones_like(x)
+    cts = (ones @ Vh.T * S, np.diagonal(U.T @ ones @ Vh.T), S[:, None] * (U.T @ ones))
+    _, (g,) = framework.vjp("svd", (x,), cts)
+    np.testing.assert_allclose(g, ones, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", GUARDED)
+@pytest.mark.parametrize("spectrum", SPECTRA)
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_forward_and_reverse_mode_are_adjoint(framework, rule, spectrum, is_complex):
+    size = SIZES[(GUARDED.index(rule) + SPECTRA.index(spectrum)) % len(SIZES)]
+    (cell,) = cells(sizes=[size], spectra=[spectrum], scales=[1.0], fields=[is_complex])
+    check_adjoint(framework, cell, rule)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", GUARDED)
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_forward_and_reverse_mode_are_adjoint_over_the_family(framework, rule, spectrum):
+    for cell in cells(spectra=[spectrum]):
+        check_adjoint(framework, cell, rule)
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_forward_and_reverse_mode_of_plain_are_adjoint(framework, is_complex):
+    for cell in cells(spectra=["distinct"], scales=[1.0], fields=[is_complex]):
+        check_adjoint(framework, cell, "plain")
+
+
+def check_adjoint(framework, cell, rule):
+    rng = np.random.default_rng(4)
+    x, _ = draw(cell, 2)
+    dx = normal(rng, x.shape, cell.complex)
+    out, dout = framework.jvp("svd", (x,), (dx,), rule=rule)
+    cts = tuple(normal(rng, o.shape, np.iscomplexobj(o)) for o in out)
+    _, (ct_x,) = framework.vjp("svd", (x,), cts, rule=rule)
+    forward = sum(np.vdot(ct, d).real for ct, d in zip(cts, dout, strict=True))
+    reverse = np.vdot(ct_x, dx).real
+    size = max(
+        np.sqrt(np.sum(norm(ct_x) ** 2) * np.sum(norm(dx) ** 2)),
+        max(np.linalg.norm(ct) * np.linalg.norm(d) for ct, d in zip(cts, dout, strict=True)),
+    )
+    assert np.isfinite(forward)
+    assert abs(forward - reverse) <= 1e-12 * size, (str(cell), rule)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_forward_and_reverse_mode_of_svt_are_adjoint(framework, spectrum, relative):
+    rng = np.random.default_rng(5)
+    for cell in cells(sizes=SIZES[1:3], spectra=[spectrum]):
+        x, tau = draw(cell, 2)
+        if relative:
+            tau = tau / cell.scale
+        dx, dtau = cell.scale * normal(rng, x.shape, cell.complex), rng.standard_normal(tau.shape)
+        dtau = dtau if relative else cell.scale * dtau
+        W = normal(rng, x.shape, cell.complex)
+        _, (dB,) = framework.jvp("svt", (x, tau), (dx, dtau), relative=relative)
+        _, (ct_x, ct_tau) = framework.vjp("svt", (x, tau), (W,), relative=relative)
+        forward = np.vdot(W, dB).real
+        reverse = np.vdot(ct_x, dx).real + np.sum(ct_tau * dtau)
+        size = np.linalg.norm(W) * np.linalg.norm(dx)
+        assert abs(forward - reverse) <= 1e-12 * size, str(cell)
+
+
+def test_inv_hardly_changes_from_a_tie_to_a_near_tie(framework):
+    gradients = []
+    for corner in (2.0, 2.0001):
+        x = np.array([[2.0, 4.0], [-4.0, corner]])
+        U, S, Vh = map(framework.numpy, framework.module.svd(framework.array(x)))
+        ones, f = np.ones_like(x), S + 0.1
+        cts = (ones @ Vh.T * f, np.diagonal(U.T @ ones @ Vh.T), f[:, None] * (U.T @ ones))
+        gradients.append(framework.vjp("svd", (x,), cts, rule="inv")[1][0])
+    at_tie, near_tie = gradients
+    assert relative_error(at_tie, near_tie) <= 1e-2
+
+
+def pair_with_gap(gap, is_complex=False):
+    rng = np.random.default_rng(6)
+    U, V = haar(rng, (), 5, 5, is_complex), haar(rng, (), 5, 5, is_complex)
+    return SVDFactors(U, np.array([2.0, 1.0, 1.0 - gap, 0.5, 0.25]), adjoint(V))
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_inv_and_pinv_at_a_tie_are_the_solutions_they_are_said_to_be(is_complex):
+    xp, *_ = namespace("numpy")
+    factors = pair_with_gap(0.0, is_complex)
+    U, S, Vh = factors
+    V = adjoint(Vh)
+    dA = normal(np.random.default_rng(7), (5, 5), is_complex)
+    dP = adjoint(U) @ dA @ V
+    tie, sigma = (1, 2), 1.0
+
+    dU, _, dVh = SVD(rules.Inv()).jvp(xp, factors, dA)
+    assert (adjoint(U) @ dU)[tie] == pytest.approx(dP[tie] / sigma)
+    assert (adjoint(V) @ adjoint(dVh))[tie] == pytest.approx(0, abs=1e-14)
+
+    dU, _, dVh = SVD(rules.Pinv()).jvp(xp, factors, dA)
+    expected = (dP - adjoint(dP))[tie] / (4 * sigma)
+    assert (adjoint(U) @ dU)[tie] == pytest.approx(expected)
+    assert (adjoint(V) @ adjoint(dVh))[tie] == pytest.approx(-expected)
+    # the minimum-norm solution of eq. (22), by an independent pseudoinverse
+    system = sigma * np.array([[1, -1], [-1, 1]])
+    solution = np.linalg.pinv(system) @ np.array([dP[tie], np.conj(dP[tie[::-1]])])
+    assert solution[0] == pytest.approx(expected)
+
+
+def test_tf_leaves_nothing_at_a_tie_and_clip_leaves_its_limit():
+    xp, *_ = namespace("numpy")
+    factors = pair_with_gap(0.0)
+    X = np.zeros((5, 5))
+    X[1, 2] = 1.0
+    core = {
+        rule: factors.U.T
+        @ SVD(get_rule(rule)).vjp(xp, factors, (factors.U @ X, None, None))
+        @ factors.Vh.T
+        for rule in ("tf", "clip")
+    }
+    np.testing.assert_allclose(core["tf"], 0, atol=1e-14)
+    # F = limit, so the term is F (X - X^T) S with S = 1
+    assert abs(core["clip"][1, 2]) == pytest.approx(1e16, rel=1e-10)
+
+
+def test_taylor_is_the_polynomial_it_is_said_to_be():
+    xp, *_ = namespace("numpy")
+    factors = pair_with_gap(0.1)
+    q = 0.9**2
+    F = sum(q**power for power in range(10))  # 1/(1 - 0.81), cut after the ninth power
+    X = np.zeros((5, 5))
+    X[1, 2] = 1.0
+    ct = SVD(rules.Taylor(terms=9)).vjp(xp, factors, (factors.U @ X, None, None))
+    core = factors.U.T @ ct @ factors.Vh.T
+    # F_ij (X - X^T)_ij S_j with F_12 = 1/(S_2^2 - S_1^2) < 0
+    assert core[1, 2] == pytest.approx(-F * 0.9, rel=1e-12)
+    assert core[2, 1] == pytest.approx(-F * 1.0, rel=1e-12)
+
+
+def test_lorentzian_is_the_broadened_reciprocal():
+    xp, *_ = namespace("numpy")
+    gap, width = 1e-3, 1e-3
+    factors = pair_with_gap(gap)
+    X = np.zeros((5, 5))
+    X[1, 2] = 1.0
+    ct = SVD(rules.Lorentzian(broadening=width)).vjp(xp, factors, (factors.U @ X, None, None))
+    core = factors.U.T @ ct @ factors.Vh.T
+    broadened = -gap / (gap**2 + (2 * width) ** 2)  # the largest value is 2
+    assert core[1, 2] == pytest.approx((broadened + 1 / (2 - gap)) / 2, rel=1e-10)
+
+
+def test_literal_criterion_of_the_paper_ties_bit_equal_values_only():
+    xp, *_ = namespace("numpy")
+    literal = SVD(rules.Inv(degeneracy_rtol=0, limit=1e30))
+    rng = np.random.default_rng(8)
+    for gap, other in ((0.0, rules.Inv()), (1e-14, rules.Plain())):
+        factors = pair_with_gap(gap)
+        cts = (rng.standard_normal((5, 5)), None, rng.standard_normal((5, 5)))
+        np.testing.assert_allclose(
+            literal.vjp(xp, factors, cts), SVD(other).vjp(xp, factors, cts), rtol=1e-12
+        )
+
+
+def test_tolerances_are_relative():
+    xp, *_ = namespace("numpy")
+    rng = np.random.default_rng(9)
+    cts = (rng.standard_normal((5, 5)), None, rng.standard_normal((5, 5)))
+    for rule in (rules.Inv(), rules.Pinv(), rules.Tf(), rules.Taylor(), rules.Lorentzian()):
+        U, S, Vh = pair_with_gap(1e-13)
+        reference = SVD(rule).vjp(xp, SVDFactors(U, S, Vh), cts)
+        for scale in (2.0**-500, 2.0**500):
+            scaled = SVD(rule).vjp(xp, SVDFactors(U, S * scale, Vh), cts)
+            np.testing.assert_allclose(scaled * scale, reference, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("rule", ["inv", "pinv", "plain", "tf", "clip", "lorentzian"])
+@pytest.mark.parametrize("is_complex", [False, True])
+@pytest.mark.parametrize("size", SIZES[:3], ids=str)
+def test_derivative_of_a_gauge_invariant_function_matches_central_differences(
+    size, is_complex, rule
+):
+    (cell,) = cells(sizes=[size], spectra=["distinct"], scales=[1.0], fields=[is_complex])
+    x = draw(cell, 1)[0][0]
+    rng = np.random.default_rng(10)
+    W, dx = normal(rng, x.shape, is_complex), normal(rng, x.shape, is_complex)
+
+    def value(x):
+        U, S, Vh = np.linalg.svd(x, full_matrices=False)
+        return np.vdot(W, (U * np.tanh(S)) @ Vh).real
+
+    U, S, Vh = map(np.asarray, driver("numpy").module.svd(x))
+    _, (g,) = driver("numpy").vjp("svd", (x,), cotangents_of_tanh(U, S, Vh, W), rule=rule)
+    h = 1e-5
+    difference = (value(x + h * dx) - value(x - h * dx)) / (2 * h)
+    assert np.vdot(g, dx).real == pytest.approx(difference, rel=1e-7)
+
+
+@pytest.mark.parametrize("rule", rule_names())
+@pytest.mark.parametrize("size", SIZES[:3], ids=str)
+def test_an_absent_cotangent_is_a_zero_one(size, rule):
+    xp, *_ = namespace("numpy")
+    (cell,) = cells(sizes=[size], spectra=["distinct"], scales=[1.0], fields=[True])
+    U, S, Vh, *cts = factors_and_cotangents(cell, 2, "float64")
+    factors, decomposition = SVDFactors(U, S, Vh), SVD(get_rule(rule))
+    for present in range(8):
+        some = tuple(ct if present >> i & 1 else None for i, ct in enumerate(cts))
+        zeros = tuple(np.zeros_like(c) if s is None else s for c, s in zip(cts, some, strict=True))
+        got, expected = decomposition.vjp(xp, factors, some), decomposition.vjp(xp, factors, zeros)
+        if present == 0:
+            assert got is None
+        else:
+            np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", GUARDED)
+def test_every_guarded_rule_is_finite_on_the_whole_family(framework, rule):
+    for cell in cells(sizes=SIZES[1:3], scales=[1.0]):
+        x, _ = draw(cell, 2)
+        out = framework.module.svd(framework.array(x))
+        rng = np.random.default_rng(11)
+        cts = tuple(normal(rng, tuple(o.shape), np.iscomplexobj(framework.numpy(o))) for o in out)
+        _, (g,) = framework.vjp("svd", (x,), cts, rule=rule)
+        assert np.isfinite(g).all(), (str(cell), rule)
+
+
+def test_plain_is_not_finite_at_a_tie():
+    xp, *_ = namespace("numpy")
+    ct = np.random.default_rng(12).standard_normal((5, 5))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        g = SVD(rules.Plain()).vjp(xp, pair_with_gap(0.0), (ct, None, None))
+    assert not np.isfinite(g).all()
+
+
+def test_every_rule_is_reached_by_its_name():
+    for name in rule_names():
+        assert get_rule(name).name == name
+        assert isinstance(get_rule(name), rules.Rule)
+    assert set(FRAMEWORKS) <= {"numpy", "torch", "jax", "tensorflow"}
