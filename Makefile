@@ -37,7 +37,7 @@ format: $(VENV)/ready
 $(VENV)/ready: pyproject.toml tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --retries 1 --timeout 60 \
+	$(BIN)/python -m pip install -qq --retries 1 --timeout 60 \
 	  --extra-index-url $(TORCH_INDEX) --constraint tests/requirements.txt torch
 	$(BIN)/python -m pip install --quiet --requirement tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --editable ".[conformance]"

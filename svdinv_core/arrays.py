@@ -56,20 +56,19 @@ def real_diagonal(xp: Namespace, x: Array) -> Array:
     return xp.real(d) if is_complex(xp, x) else d
 
 
-def order_sign(xp: Namespace, square: Array) -> Array:
-    """1 below the diagonal, -1 above it, 0 on it, in the shape of a ``(..., k, k)`` array.
+def order_sign(xp: Namespace, d: Array) -> Array:
+    """1 below the diagonal, -1 above it, 0 on it: ``(..., k, k)`` for ``d (..., k)``.
 
-    It comes from the array itself, so that it lives on the same device.
+    The index is counted along `d` itself, so that it lives on the same device.
     """
-    ones = xp.ones_like(square)
-    return xp.tril(ones, k=-1) - xp.triu(ones, k=1)
+    index = xp.cumulative_sum(xp.ones_like(d), axis=-1)
+    return xp.sign(xp.expand_dims(index, axis=-1) - xp.expand_dims(index, axis=-2))
 
 
 def diagonal_matrix(xp: Namespace, d: Array, dtype: object) -> Array:
     """``diag(d)`` as a ``(..., k, k)`` matrix of the given dtype, from real ``d (..., k)``."""
-    rows = xp.expand_dims(d, axis=-1)
-    square = xp.zeros_like(rows + xp.expand_dims(d, axis=-2))
-    matrix = xp.where(order_sign(xp, square) == 0, rows, square)
+    order = order_sign(xp, d)
+    matrix = xp.where(order == 0, xp.expand_dims(d, axis=-1), xp.zeros_like(order))
     return matrix if matrix.dtype == dtype else xp.astype(matrix, dtype)
 
 

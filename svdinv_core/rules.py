@@ -108,7 +108,7 @@ class Pairs:
 
         S_i, S_j = xp.expand_dims(S, axis=-1), xp.expand_dims(S, axis=-2)
         gap, total = S_j - S_i, S_j + S_i
-        order = order_sign(xp, gap)
+        order = order_sign(xp, S)
         largest = S[..., :1]
         zero = (rank_rtol * largest >= S) | (float(info.smallest_normal) > S)
         close = xp.abs(gap) <= degeneracy_rtol * xp.expand_dims(largest, axis=-1)
@@ -239,9 +239,11 @@ class Clip(Rule):
         off_diagonal, size = pairs.order != 0, xp.abs(pairs.gap)
         limited_gap, limited_total = self.limit * pairs.total, self.limit * size
         distinct = size > 0
-        bounded_gap = xp.minimum(reciprocal(xp, size, distinct), limited_gap)
-        gap = pairs.order * xp.where(distinct, bounded_gap, limited_gap)
-        total = xp.minimum(pairs.inverse_total, limited_total)
+        inverse_gap = reciprocal(xp, size, distinct)
+        # By `where`: PyTorch's tangent of `minimum` cancels between operands this far apart.
+        within = distinct & (inverse_gap < limited_gap)
+        gap = pairs.order * xp.where(within, inverse_gap, limited_gap)
+        total = xp.where(within, pairs.inverse_total, limited_total)
         zeros = xp.zeros_like(gap)
         return Coefficients(
             gap=xp.where(pairs.both_zero, zeros, gap),

@@ -237,7 +237,7 @@ def pair_with_gap(gap, is_complex=False):
 def test_inv_and_pinv_at_a_tie_are_the_solutions_they_are_said_to_be(is_complex):
     xp, *_ = namespace("numpy")
     factors = pair_with_gap(0.0, is_complex)
-    U, S, Vh = factors
+    U, _, Vh = factors
     V = adjoint(Vh)
     dA = normal(np.random.default_rng(7), (5, 5), is_complex)
     dP = adjoint(U) @ dA @ V

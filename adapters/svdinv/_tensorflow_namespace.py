@@ -16,6 +16,7 @@ __all__ = [
     "all",
     "astype",
     "conj",
+    "cumulative_sum",
     "expand_dims",
     "finfo",
     "isdtype",
@@ -27,9 +28,8 @@ __all__ = [
     "minimum",
     "ones_like",
     "real",
+    "sign",
     "sum",
-    "tril",
-    "triu",
     "where",
     "zeros_like",
 ]
@@ -45,6 +45,7 @@ maximum = tf.math.maximum
 minimum = tf.math.minimum
 ones_like = tf.ones_like
 real = tf.math.real
+sign = tf.math.sign
 zeros_like = tf.zeros_like
 
 
@@ -58,6 +59,10 @@ def astype(x: Any, dtype: Any, /) -> Any:
         x = tf.cast(x, dtype.real_dtype)
         return tf.complex(x, tf.zeros_like(x))
     return tf.cast(x, dtype)
+
+
+def cumulative_sum(x: Any, /, *, axis: int) -> Any:
+    return tf.math.cumsum(x, axis=axis)
 
 
 def expand_dims(x: Any, /, *, axis: int) -> Any:
@@ -81,18 +86,6 @@ def isfinite(x: Any, /) -> Any:
 
 def sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
     return tf.reduce_sum(x, axis=axis, keepdims=keepdims)
-
-
-def tril(x: Any, /, *, k: int = 0) -> Any:
-    if k not in (0, -1):
-        raise NotImplementedError("tril: k = 0 or -1")
-    return tf.linalg.band_part(x, -1, 0) if k == 0 else x - tf.linalg.band_part(x, 0, -1)
-
-
-def triu(x: Any, /, *, k: int = 0) -> Any:
-    if k not in (0, 1):
-        raise NotImplementedError("triu: k = 0 or 1")
-    return tf.linalg.band_part(x, 0, -1) if k == 0 else x - tf.linalg.band_part(x, -1, 0)
 
 
 def where(condition: Any, x1: Any, x2: Any, /) -> Any:

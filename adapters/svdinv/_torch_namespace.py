@@ -16,6 +16,7 @@ __all__ = [
     "all",
     "astype",
     "conj",
+    "cumulative_sum",
     "expand_dims",
     "finfo",
     "isdtype",
@@ -27,9 +28,8 @@ __all__ = [
     "minimum",
     "ones_like",
     "real",
+    "sign",
     "sum",
-    "tril",
-    "triu",
     "where",
     "zeros_like",
 ]
@@ -46,6 +46,7 @@ maximum = torch.maximum
 minimum = torch.minimum
 ones_like = torch.ones_like
 real = torch.real
+sign = torch.sign
 where = torch.where
 zeros_like = torch.zeros_like
 
@@ -56,6 +57,10 @@ def all(x: torch.Tensor, /, *, axis: tuple[int, ...], keepdims: bool = False) ->
 
 def astype(x: torch.Tensor, dtype: torch.dtype, /) -> torch.Tensor:
     return x.to(dtype)
+
+
+def cumulative_sum(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
+    return torch.cumsum(x, dim=axis)
 
 
 def expand_dims(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
@@ -73,14 +78,6 @@ def matrix_transpose(x: torch.Tensor, /) -> torch.Tensor:
 
 def sum(x: torch.Tensor, /, *, axis: int | tuple[int, ...], keepdims: bool = False) -> torch.Tensor:
     return torch.sum(x, dim=axis, keepdim=keepdims)
-
-
-def tril(x: torch.Tensor, /, *, k: int = 0) -> torch.Tensor:
-    return torch.tril(x, k)
-
-
-def triu(x: torch.Tensor, /, *, k: int = 0) -> torch.Tensor:
-    return torch.triu(x, k)
 
 
 class linalg:

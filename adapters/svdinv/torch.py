@@ -117,7 +117,7 @@ class _Apply(torch.autograd.Function):
         x, U, S, Vh, *tensors = ctx.saved_tensors
         factors = SVDFactors(U, S, Vh)
         if _differentiated_again(x):
-            factors = SVDFactors(*_Decompose.apply(ctx.operator.decomposition, x, *factors))
+            factors = SVDFactors(*_decompose(ctx.operator.decomposition, x, *factors))
         rest = iter(tensors)
         return x, factors, tuple(next(rest) if n is None else n for n in ctx.numbers)
 
@@ -138,6 +138,11 @@ class _Apply(torch.autograd.Function):
             return ctx.operator.jvp(_xp, x, factors, params, dx, dparams)
 
 
+# PyTorch types neither of these.
+_decompose: Any = _Decompose.apply
+_apply: Any = _Apply.apply
+
+
 class _TorchBackend:
     array_name = "torch.Tensor"
     xp = _xp
@@ -156,12 +161,12 @@ class _TorchBackend:
     def decompose(self, decomposition: SVD, x: Any) -> tuple[Any, ...]:
         with _full_precision(x):
             factors = decomposition.compute(_xp, x.detach())
-            return tuple(_Decompose.apply(decomposition, x, *factors))
+            return tuple(_decompose(decomposition, x, *factors))
 
     def apply(self, operator: Operator, x: Any, params: tuple[Any, ...]) -> Any:
         with _full_precision(x):
             factors = _accurate_factors(operator.decomposition, x.detach())
-            return _Apply.apply(operator, x, *factors, *params)
+            return _apply(operator, x, *factors, *params)
 
 
 _backend = _TorchBackend()

@@ -1,0 +1,29 @@
+"""Compare gradients through the singular value decomposition across frameworks.
+
+The same matrices, the same loss, every framework, every rule for tied singular values, measured
+against an exact gradient in extended precision::
+
+    python -m svdinv_conformance compare --help
+
+As a library: :func:`~svdinv_conformance.compare.compare` turns a
+:class:`~svdinv_conformance.compare.Plan` into a table of results, and
+:func:`~svdinv_conformance.reference.exact_gradient` is the exact gradient.
+
+Only the public interface of ``svdinv`` is used. Importing this package imports no framework.
+"""
+
+from .cases import Case, built_in, from_image, from_npy
+from .compare import Comparison, Plan, compare
+from .reference import decompose, exact_gradient
+
+__all__ = [
+    "Case",
+    "Comparison",
+    "Plan",
+    "built_in",
+    "compare",
+    "decompose",
+    "exact_gradient",
+    "from_image",
+    "from_npy",
+]

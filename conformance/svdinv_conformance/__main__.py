@@ -1,0 +1,339 @@
+"""The command line: ``python -m svdinv_conformance compare``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .cases import ARRANGEMENTS, BUILT_IN, Case, InputError, built_in, from_image, from_npy
+from .compare import Plan, compare
+from .frameworks import FRAMEWORKS
+from .losses import EXACT, LOSSES, METHODS, NATIVE, RULES
+from .report import print_table, write_json
+
+__all__ = ["main"]
+
+DTYPES = ("float32", "float64", "complex64", "complex128")
+DEVICES = ("cpu", "cuda")
+PIPE_WIDTH = 132
+"""Columns of the table when it does not go to a terminal."""
+
+_DESCRIPTION = """\
+Differentiate one loss through the singular value decomposition of the same matrices in every
+framework and with every gradient rule, and print one table: how far each gradient is from the
+exact one, how far the frameworks are from each other, how many entries are not finite, and how
+long it took.
+"""
+
+_EPILOG = f"""\
+examples:
+  python -m svdinv_conformance compare
+      soft threshold of a photograph whose singular values all come in pairs
+
+  python -m svdinv_conformance compare --case identity --loss all --dtype float32,float64
+      the 8x8 identity, four losses, two types
+
+  python -m svdinv_conformance compare --input x.npy --framework torch,jax --tau 0.3 --absolute
+      your own matrices, written with numpy.save, shape (..., m, n)
+
+  python -m svdinv_conformance compare --image photo.png --crop 64 --arrange tiled \\
+          --html report.html --json report.json
+      your own picture; a page with pictures of the gradients, and the numbers for a program
+
+losses (L = Re <W, f(x)>, W standard normal, the same everywhere):
+{textwrap.indent(chr(10).join(f"{name:15} {text}" for name, text in LOSSES.items()), "  ")}
+
+methods:
+  svt, svdvals    the library's exact operators, for soft and nuclear
+  {", ".join(RULES)}
+                  gradient rules of the library's svd: what to do where values are tied
+  native          the framework's own SVD gradient
+
+columns:
+  Error           against the exact gradient at the rounded matrix, relative, Frobenius norm,
+                  largest over the batch. The exact gradient comes from a Jacobi decomposition in
+                  extended precision and shares nothing with the library.
+  in tau          the same for the gradient in the threshold (soft); left out of a narrow table
+  Agreement       largest relative difference to another framework or device
+  NaN/inf         non-finite entries of the gradient
+  ms              median of one forward and backward pass, without the first
+
+what counts as disagreement:
+  Frameworks find different, equally good singular vectors, so results are held to
+  64 eps kappa, where kappa bounds how rounding is amplified: 1 + the root mean square of
+  s_1 / |s_i - s_j| over the pairs of values that the loss and the rule divide by (for svt only
+  pairs across the threshold, for nuclear 1 + s_1 / s_k). The exact operators are held to the
+  exact gradient too. A non-finite entry in a judged result is a failure.
+  Reported but not judged: plain and clip on a tie (it amplifies rounding), the other rules on a
+  tie where their answer depends on the basis found for the tied vectors, anything whose tolerance
+  would exceed 1e-2, gradients that do not exist (the threshold falls on a value), and native.
+
+exit status:
+  0  no judged result is at fault    1  frameworks disagree    2  wrong usage or input
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Complain in one line."""
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def _names(allowed: Sequence[str], *, with_all: bool = True) -> type[argparse.Action]:
+    """Make an action for a repeatable option that takes names separated by commas."""
+
+    class Names(argparse.Action):
+        def __call__(
+            self,
+            parser: argparse.ArgumentParser,
+            namespace: argparse.Namespace,
+            values: object,
+            option_string: str | None = None,
+        ) -> None:
+            chosen = list(getattr(namespace, self.dest) or [])
+            for name in str(values).split(","):
+                name = name.strip()
+                if name == "all" and with_all:
+                    chosen += allowed
+                elif name in allowed:
+                    chosen.append(name)
+                else:
+                    known = ", ".join([*allowed, "all"] if with_all else allowed)
+                    parser.error(f"{option_string}: unknown {name!r}; choose from {known}")
+            setattr(namespace, self.dest, list(dict.fromkeys(chosen)))
+
+    return Names
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _threshold(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a threshold; it must be 0 or more")
+    return value
+
+
+_positive.__name__, _threshold.__name__ = "whole number", "number"
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="svdinv_conformance",
+        description="Check gradients through the singular value decomposition.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    sub = commands.add_parser(
+        "compare",
+        help="compare frameworks and gradient rules on one table",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    inputs = sub.add_argument_group("inputs (repeatable, may be mixed; default: photo-tiled)")
+    inputs.add_argument(
+        "--case", action=_names(list(BUILT_IN)), metavar="NAME", help="built-in case, or all"
+    )
+    inputs.add_argument(
+        "--input", action="append", metavar="FILE.npy", help="matrices (..., m, n) from numpy.save"
+    )
+    inputs.add_argument(
+        "--image", action="append", metavar="FILE", help="picture; its colours become a batch"
+    )
+    inputs.add_argument(
+        "--crop", type=_positive, default=64, metavar="N", help="side of --image's crop (64)"
+    )
+    inputs.add_argument(
+        "--arrange",
+        choices=list(ARRANGEMENTS),
+        default="none",
+        help="lay --image's crop out so that values tie (tiled, symmetric) or vanish (zero-rows)",
+    )
+    inputs.add_argument(
+        "--list-cases", action="store_true", help="list the built-in cases and stop"
+    )
+
+    what = sub.add_argument_group("what to compute (names separated by commas, or all)")
+    what.add_argument(
+        "--loss", action=_names(list(LOSSES)), metavar="NAMES", help=f"{', '.join(LOSSES)} (soft)"
+    )
+    what.add_argument(
+        "--rule",
+        action=_names(METHODS),
+        metavar="NAMES",
+        help=f"{', '.join(METHODS)} (all that apply)",
+    )
+    what.add_argument(
+        "--framework",
+        action=_names(list(FRAMEWORKS)),
+        metavar="NAMES",
+        help=f"{', '.join(FRAMEWORKS)} (all)",
+    )
+    what.add_argument(
+        "--dtype",
+        action=_names(DTYPES),
+        metavar="NAMES",
+        help=f"{', '.join(DTYPES)} (float64; complex128 for complex input)",
+    )
+    what.add_argument(
+        "--device", action=_names(DEVICES), metavar="NAMES", help=f"{', '.join(DEVICES)} (cpu)"
+    )
+    what.add_argument(
+        "--tau",
+        type=_threshold,
+        default=0.025,
+        metavar="T",
+        help="threshold of soft and hard (0.025)",
+    )
+    scale = what.add_mutually_exclusive_group()
+    scale.add_argument(
+        "--relative",
+        dest="relative",
+        action="store_true",
+        default=True,
+        help="tau is a fraction of each matrix's largest value (default)",
+    )
+    scale.add_argument(
+        "--absolute", dest="relative", action="store_false", help="tau is the threshold itself"
+    )
+    what.add_argument(
+        "--repeat", type=_positive, default=5, metavar="N", help="timed repetitions, at most (5)"
+    )
+    what.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the cotangent W (0)"
+    )
+
+    out = sub.add_argument_group("where to write")
+    out.add_argument("--json", metavar="FILE", help="the results, for a program")
+    out.add_argument("--html", metavar="FILE", help="one page with the table and pictures")
+    return parser
+
+
+def _cases(options: argparse.Namespace) -> list[Case]:
+    cases = [built_in(name) for name in options.case or []]
+    cases += [from_npy(path) for path in options.input or []]
+    cases += [from_image(path, options.crop, options.arrange) for path in options.image or []]
+    return cases or [built_in("photo-tiled")]
+
+
+def _check_output(path: str | None) -> None:
+    """Find out before the work whether the result can be written."""
+    if path is None:
+        return
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{path}: is a folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("ab"):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _list_cases(console: Console) -> None:
+    width = max(map(len, BUILT_IN))
+    for name, (description, _) in BUILT_IN.items():
+        console.print(f"{name:{width}}  {description}", markup=False, highlight=False)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPE_WIDTH)
+    if options.list_cases:
+        _list_cases(console)
+        return 0
+    cases = _cases(options)
+    complex_only = all(case.real is None for case in cases)
+    plan = Plan(
+        cases=cases,
+        losses=options.loss or ["soft"],
+        methods=options.rule or METHODS,
+        frameworks=options.framework or list(FRAMEWORKS),
+        dtypes=options.dtype or ["complex128" if complex_only else "float64"],
+        devices=options.device or ["cpu"],
+        tau=options.tau,
+        relative=options.relative,
+        repeat=options.repeat,
+        seed=options.seed,
+    )
+    _check_plan(plan)
+    _check_output(options.json)
+    _check_output(options.html)
+
+    errors = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    ) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def tell(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, description=text)
+
+        result = compare(plan, progress=tell)
+        if options.html is not None:
+            from .page import write_page
+
+            bar.update(task, total=None, description="drawing the page")
+            write_page(
+                result, options.html, lambda text: bar.update(task, description=f"gaps: {text}")
+            )
+        if options.json is not None:
+            write_json(result, options.json)
+    print_table(result, console)
+    for path in (options.json, options.html):
+        if path is not None:
+            console.print(f"written: {path}", markup=False, style="dim", soft_wrap=True)
+    return 0 if result.agrees else 1
+
+
+def _check_plan(plan: Plan) -> None:
+    """Refuse a choice of methods that applies to none of the losses."""
+    applicable = {*RULES, NATIVE, *(EXACT[loss] for loss in plan.losses if loss in EXACT)}
+    if not applicable & set(plan.methods):
+        raise InputError(
+            f"--rule {','.join(plan.methods)} does not apply to --loss {','.join(plan.losses)}"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    Parameters
+    ----------
+    arguments
+        Without the program's name; by default those of the process.
+    """
+    parser = _build_parser()
+    try:
+        options = parser.parse_args(arguments)
+        return _compare(options)
+    except InputError as error:
+        print(f"{parser.prog} {options.command}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""When do two frameworks disagree?
+
+Each framework computes its own singular vectors, and these differ: by rounding everywhere, and by
+an arbitrary rotation where values are tied. A gradient that is well defined does not see this; a
+rule that fills in what a tie leaves open may. So a comparison is held to a tolerance where an
+answer is determined, and only reported where it is not.
+
+**Judged, with a tolerance.** ``tolerance = 64 eps kappa``, with ``eps`` of the computing type and
+``kappa`` a bound on how rounding is amplified:
+
+* ``svt``: 1 + the root mean square of ``s_1 / |s_i - s_j|``, counted for the pairs with one value
+  above and one below the threshold (the others amplify nothing);
+* rules: the same, counted for every pair with a value above the threshold that the rule does not
+  treat as tied;
+* losses of the values alone (``nuclear``): ``1 + s_1 / s_k``;
+* the gradient in the threshold: ``1 + s_1 / |s_i - s_j|`` of the two values next to it.
+
+A non-finite entry in a judged result is a failure. The exact operators are held to the exact
+gradient as well, wherever that is defined.
+
+**Reported, not judged:**
+
+* ``plain`` and ``clip`` on a tie: the numerator is rounding noise, the divisor next to nothing;
+* the other rules on a tie, where their answer depends on which basis of the tied vectors the
+  framework happened to find. ``inv`` is judged for ``reconstruction`` and ``hard``, where it does
+  not;
+* rules for ``reconstruction`` where a value is zero, whose vectors are arbitrary;
+* any method where the tolerance would exceed 1e-2: the values lie closer than the computing type
+  can resolve;
+* a gradient that does not exist: the threshold falls on a value, or a zero value under ``nuclear``;
+* ``native``: not ours to judge.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .losses import EXACT, NATIVE, THRESHOLDED
+
+__all__ = [
+    "LOOSEST",
+    "SAFETY",
+    "Judgement",
+    "judge",
+    "norms",
+    "relative_difference",
+    "tie_rtol",
+    "undefined",
+]
+
+SAFETY = 64.0
+"""Multiple of eps and of the amplification that counts as rounding."""
+
+LOOSEST = 1e-2
+"""A comparison that would need a larger tolerance says nothing and is not judged."""
+
+_GUARD = 2.0
+"""Frameworks round the tie tolerance differently: a gap this close above it counts as a tie."""
+
+
+def tie_rtol(dtype: str) -> float:
+    """Give the library's default for "tied", relative to the largest value: ``eps ** 0.75``."""
+    return math.pow(float(np.finfo(dtype).eps), 0.75)
+
+
+def _zero_rtol(dtype: str, shape: tuple[int, ...]) -> float:
+    """Give the relative size below which a value may count as zero, with a margin."""
+    return 10 * float(np.finfo(dtype).eps) * max(shape[-2:])
+
+
+def undefined(
+    loss: str, s: NDArray[Any], tau: float, dtype: str, shape: tuple[int, ...]
+) -> str | None:
+    """Say why a loss has no gradient at a matrix, or None if it has one.
+
+    Parameters
+    ----------
+    loss
+        Name of the loss.
+    s
+        Singular values ``(k,)`` of one matrix, descending.
+    tau
+        Its threshold.
+    dtype
+        Computing type: what lies within its rounding is not told apart.
+    shape
+        Shape of the matrix.
+    """
+    if loss == "nuclear" and np.any(s <= _zero_rtol(dtype, shape) * s[0]):
+        return "a value is zero"
+    if loss in THRESHOLDED and s[0] > 0:
+        at_cut = int(np.sum(np.abs(s - tau) <= tie_rtol(dtype) * s[0]))
+        if at_cut > 1 and loss == "hard":
+            return "cut splits a cluster"
+        if at_cut:
+            return "threshold falls on a value"
+    return None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How the results of one method at one matrix are compared.
+
+    Attributes
+    ----------
+    tolerance
+        Largest relative difference between two frameworks that is put down to rounding.
+    tau_tolerance
+        The same for the gradient in the threshold.
+    excuse
+        Why the results are not judged; empty if they are.
+    """
+
+    tolerance: float
+    tau_tolerance: float
+    excuse: str = ""
+
+    @property
+    def judged(self) -> bool:
+        """Whether a difference beyond the tolerance counts."""
+        return not self.excuse
+
+
+def judge(
+    method: str, loss: str, s: NDArray[Any], tau: float, dtype: str, shape: tuple[int, ...]
+) -> Judgement:
+    """Decide how results at one matrix are to be compared (see the top of this module).
+
+    Parameters
+    ----------
+    method, loss
+        What was computed.
+    s
+        Exact singular values ``(k,)``, descending.
+    tau
+        Threshold.
+    dtype
+        Computing type.
+    shape
+        Shape of the matrix.
+    """
+    if method == NATIVE:
+        return Judgement(np.inf, np.inf, "the framework's own")
+    reason = undefined(loss, s, tau, dtype, shape)
+    if reason is not None:
+        return Judgement(np.inf, np.inf, reason)
+
+    eps = float(np.finfo(dtype).eps)
+    largest = float(s[0]) if s[0] > 0 else 1.0
+    values = np.asarray(s, dtype=np.float64) / largest
+    gap = np.abs(values[:, None] - values[None, :])
+    kept = values > tau / largest if loss in THRESHOLDED else np.ones(len(values), dtype=bool)
+    off_diagonal = ~np.eye(len(values), dtype=bool)
+    tied = (gap <= _GUARD * tie_rtol(dtype)) & off_diagonal
+    used = (kept[:, None] | kept[None, :]) & off_diagonal
+
+    if method in ("plain", "clip") and tied.any():
+        return Judgement(np.inf, np.inf, "tie amplifies rounding")
+    if loss == "nuclear":
+        kappa = 1 + 1 / float(values[-1])
+    else:
+        if method == EXACT.get(loss):
+            counted = kept[:, None] ^ kept[None, :]
+        else:
+            covariant = method == "inv" and loss in ("reconstruction", "hard")
+            if (tied & used).any() and not covariant:
+                return Judgement(np.inf, np.inf, "tied basis is arbitrary")
+            if loss == "reconstruction" and values[-1] <= _zero_rtol(dtype, shape):
+                return Judgement(np.inf, np.inf, "zero value's vectors arbitrary")
+            counted = used & ~tied
+        amplified = np.sum(1 / gap[counted] ** 2)
+        kappa = 1 + float(np.sqrt(amplified / max(1, int(np.sum(used)))))
+    tau_kappa = 1.0
+    if loss == "soft" and kept.any() and not kept.all():
+        tau_kappa += 1 / float(values[kept].min() - values[~kept].max())
+
+    tolerance, tau_tolerance = SAFETY * eps * kappa, SAFETY * eps * tau_kappa
+    if max(tolerance, tau_tolerance) > LOOSEST:
+        return Judgement(np.inf, np.inf, f"gaps too small for {dtype}")
+    return Judgement(tolerance, tau_tolerance)
+
+
+def norms(x: NDArray[Any]) -> NDArray[Any]:
+    """Give the Frobenius norm ``(...)`` of each matrix; NaN where an entry is not finite."""
+    finite = np.isfinite(x).all(axis=(-2, -1))
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        norm = np.sqrt(np.sum(np.abs(x) ** 2, axis=(-2, -1)))
+    return np.where(finite, norm, np.nan)
+
+
+def relative_difference(
+    a: NDArray[Any], b: NDArray[Any], scale: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Compare two results matrix by matrix, in the Frobenius norm.
+
+    Parameters
+    ----------
+    a, b
+        ``(..., m, n)``.
+    scale
+        Norms ``(...)`` to divide by; by default the larger one of the two.
+
+    Returns
+    -------
+    array
+        ``|a - b| / scale``, 0 where both are equal, NaN where an entry is not finite.
+    """
+    if scale is None:
+        scale = np.maximum(norms(a), norms(b))
+    with np.errstate(invalid="ignore", over="ignore", under="ignore", divide="ignore"):
+        difference = norms(a - b)
+        return np.where(difference == 0, 0, difference / scale)

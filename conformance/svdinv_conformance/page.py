@@ -1,0 +1,322 @@
+"""A comparison as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compare import Comparison, Group, Row
+from .frameworks import FRAMEWORKS, Framework, UnavailableError
+from .losses import EXACT, NATIVE
+from .plots import difference_image, gap_plot, gradient_image, matrix_image
+from .report import (
+    COLUMNS,
+    NUMERIC,
+    cells,
+    columns,
+    describe,
+    execution_note,
+    format_error,
+    group_title,
+    verdict,
+)
+from .sweep import sweep
+
+__all__ = ["render", "write_page"]
+
+_STYLE = """
+:root { --ink: #111827; --soft: #4b5563; --line: #e5e7eb; --back: #f8fafc; --accent: #1d4ed8;
+  --good: #047857; --bad: #b91c1c; color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0; color: var(--ink); background: var(--back);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+main, header > div { max-width: 1180px; margin: 0 auto; padding: 0 20px; }
+header { background: #fff; border-bottom: 1px solid var(--line); padding: 28px 0 22px; }
+h1 { font-size: 1.65rem; line-height: 1.25; margin: 0 0 6px; letter-spacing: -0.01em; }
+h2 { font-size: 1.2rem; margin: 40px 0 4px; }
+h3 { font-size: 1rem; margin: 24px 0 4px; }
+p { margin: 6px 0 12px; max-width: 78ch; }
+.soft { color: var(--soft); font-size: 0.92rem; max-width: 110ch; }
+.summary { border-left: 4px solid var(--good); background: #ecfdf5; padding: 12px 16px;
+  margin: 16px 0 0; border-radius: 0 6px 6px 0; max-width: 95ch; }
+.summary.bad { border-color: var(--bad); background: #fef2f2; }
+.summary p { margin: 2px 0; max-width: none; }
+.card { background: #fff; border: 1px solid var(--line); border-radius: 8px; margin: 12px 0 20px; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 0.88rem; }
+th, td { padding: 5px 12px; text-align: left; white-space: nowrap; }
+th { position: sticky; top: 0; background: #f1f5f9; color: #334155; font-weight: 600; }
+td { border-top: 1px solid #f1f5f9; }
+tr.first td { border-top: 1px solid #cbd5e1; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.method { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-weight: 600; }
+td.verdict { color: var(--soft); width: 40%; }
+td.good { color: var(--good); } td.bad { color: var(--bad); font-weight: 600; }
+.flag { color: var(--bad); font-weight: 600; }
+.pictures { display: grid; gap: 18px 14px; padding: 16px;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 260px), 1fr)); }
+figure { margin: 0; }
+figure img { display: block; width: 100%; height: auto; border: 1px solid var(--line);
+  image-rendering: pixelated; border-radius: 3px; }
+figcaption { font-size: 0.82rem; line-height: 1.35; margin-top: 5px; }
+figcaption b { font-size: 0.9rem; margin-right: 6px; }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 4px; }
+.plots { display: grid; gap: 14px; grid-template-columns:
+  repeat(auto-fit, minmax(min(100%, 500px), 1fr)); }
+.plots figure { background: #fff; border: 1px solid var(--line); border-radius: 8px;
+  padding: 12px; max-width: 820px; }
+.plots img { image-rendering: auto; border: 0; }
+.key { display: inline-block; width: 2.4em; height: 0.9em; vertical-align: -1px; border-radius: 2px;
+  margin: 0 4px; border: 1px solid var(--line); }
+.signed { background: linear-gradient(90deg, #2d004b, #f7f7f7, #7f3b08); }
+.decades { background: linear-gradient(90deg, #fcfdbf, #b73779, #000004); }
+.nonfinite { background: repeating-linear-gradient(135deg, #dc2626 0 6px, #fff 6px 9px); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; max-width: 100ch;
+  font-size: 0.92rem; }
+dt { font-weight: 600; } dd { margin: 0; color: var(--soft); }
+footer { color: var(--soft); font-size: 0.85rem; margin: 40px 0 30px;
+  border-top: 1px solid var(--line); padding-top: 14px; }
+@media (max-width: 600px) { body { font-size: 15px; } th, td { padding: 5px 8px; }
+  .pictures { padding: 12px; }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; } }
+@media print { th { position: static; } .card { break-inside: avoid; } }
+"""
+
+_GLOSSARY = {
+    "svt, svdvals": "the library's exact operators: the soft threshold of the singular values, and "
+    "the values alone. No rule is needed.",
+    "inv, pinv, tf, ...": "rules of the library's <code>svd</code>: what the derivative of the "
+    "singular vectors does where two values are (nearly) the same.",
+    "native": "the framework's own SVD gradient.",
+    "Error": "relative error against the exact gradient at the same, rounded matrix, the largest "
+    "over the batch (under a picture: of the matrix shown). The exact gradient comes from a Jacobi "
+    "decomposition in extended precision and shares no code with the library.",
+    "in tau": "the same for the gradient in the threshold.",
+    "Agreement": "largest relative difference to another framework or device, for the same "
+    "method and type.",
+    "Verdict": "results are held to 64 &epsilon; &kappa;, where &kappa; bounds how rounding is "
+    "amplified by the gaps between the values. What a tie leaves open is reported, not judged.",
+    "ms": "median of one forward and backward pass, without the first. JAX is compiled, the others "
+    "run eagerly. Whatever else the machine was doing shows in it.",
+}
+
+
+def _image(png: bytes, alt: str) -> str:
+    data = base64.b64encode(png).decode("ascii")
+    return f'<img alt="{escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
+
+
+def _cell(row: Row, key: str, text: str, first: bool) -> str:
+    classes = [key] if key in ("method", "verdict") else []
+    if key in NUMERIC:
+        classes.append("number")
+    if key == "verdict":
+        classes.append(verdict(row)[0])
+    body = escape(text)
+    if text == "NaN/inf" or (key == "nonfinite" and row.nonfinite):
+        body = f'<span class="flag">{body}</span>'
+    if key == "method" and not first:
+        body = f'<span class="soft" aria-hidden="true">&#8243;</span><!-- {body} -->'
+    attribute = f' class="{" ".join(classes)}"' if classes else ""
+    return f"<td{attribute}>{body}</td>"
+
+
+def _table(rows: list[Row], shown: list[str]) -> str:
+    head = "".join(
+        f'<th scope="col"{" class=number" if key in NUMERIC else ""}>{escape(COLUMNS[key])}</th>'
+        for key in shown
+    )
+    lines = []
+    before: str | None = None
+    for row in rows:
+        first = row.method != before
+        before = row.method
+        entries = cells(row)
+        body = "".join(_cell(row, key, entries[key], first) for key in shown)
+        lines.append(f"<tr{' class=first' if first else ''}>{body}</tr>")
+    return (
+        f'<div class="card scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _first_matrix(array: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(array.reshape(-1, *array.shape[-2:])[0])
+
+
+def _pictures(group: Group, dtype: str) -> str:
+    """Show the gradients of a group, one method a picture, of the first matrix of the batch."""
+    exact = _first_matrix(group.exact[dtype].x)
+    limit = float(np.quantile(np.abs(exact.real), 0.995))
+    limit = limit if limit > 0 else 1.0
+    x = group.case.matrices(dtype)
+    if x is None:
+        return ""
+    figures = [
+        _figure(
+            [matrix_image(_first_matrix(x)), gradient_image(exact, limit)],
+            "exact gradient",
+            "left: the matrix (magnitude)",
+        ),
+    ]
+    seen: set[str] = set()
+    for row in group.rows:
+        if row.gradient is None or row.dtype != dtype or row.device != _device(group):
+            continue
+        if row.method != NATIVE and row.method in seen:
+            continue  # one framework stands for the library; the table says that they agree
+        seen.add(row.method)
+        gradient = _first_matrix(row.gradient)
+        bad = int(np.sum(~np.isfinite(gradient)))
+        name = f"native {row.framework}" if row.method == NATIVE else row.method
+        if bad:
+            note = f'<span class="flag">{bad} of {gradient.size} entries not finite</span>'
+        else:
+            wide = gradient.astype(exact.dtype)
+            scale = float(np.linalg.norm(exact.astype(np.complex128))) or 1.0
+            error = float(np.linalg.norm((wide - exact).astype(np.complex128))) / scale
+            note = f"error {format_error(error)}"
+        if row.method != NATIVE:
+            note += f", {escape(row.framework)}"
+        pair = [gradient_image(gradient, limit), difference_image(gradient, exact, limit)]
+        figures.append(_figure(pair, name, note))
+    return f'<div class="card pictures">{"".join(figures)}</div>'
+
+
+def _device(group: Group) -> str:
+    return next((row.device for row in group.rows if row.gradient is not None), "cpu")
+
+
+def _figure(pngs: list[bytes], name: str, note: str) -> str:
+    images = "".join(_image(png, name) for png in pngs)
+    return (
+        f'<figure><div class="pair">{images}</div><figcaption><b>{escape(name)}</b> '
+        f'<span class="soft">{note}</span></figcaption></figure>'
+    )
+
+
+def _loaded(names: list[str]) -> dict[str, Framework]:
+    """Give those of the frameworks that are there and compute on the CPU."""
+    present = {}
+    for name in names:
+        framework = FRAMEWORKS[name]()
+        try:
+            framework.load()
+            framework.check_device("cpu")
+        except UnavailableError:
+            continue
+        present[name] = framework
+    return present
+
+
+def _sweeps(result: Comparison, tell: Callable[[str], None] | None) -> str:
+    frameworks = _loaded(list(result.versions))
+    if not frameworks:
+        return ""
+    figures = []
+    for loss in result.plan.losses:
+        if loss == "nuclear":
+            continue  # no rule divides by a gap for a loss of the values alone
+        for dtype in result.plan.dtypes:
+            curve = sweep(loss, dtype, result.plan.methods, frameworks, tell)
+            if not curve.errors:
+                continue
+            title = f"Error against gap, {loss}, {dtype}"
+            figures.append(f"<figure>{_image(gap_plot(curve), title)}</figure>")
+    if not figures:
+        return ""
+    first = next(iter(frameworks))
+    return (
+        "<h2>Error as two values approach each other</h2>"
+        "<p>6&times;6 matrices with random factors, one pair of values at the given distance, the "
+        "median of 12 draws. Rules are shown as computed in "
+        f"{escape(first)}; an X near the upper edge means that at least one gradient is not finite."
+        " (LAPACK finds the two values of a true tie bit for bit equal only now and then.)</p>"
+        f'<div class="plots">{"".join(figures)}</div>'
+    )
+
+
+def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str:
+    """Render a comparison as a page without any outside reference.
+
+    Parameters
+    ----------
+    result
+        The comparison.
+    tell
+        Called with the name of what is drawn next.
+    """
+    shown = columns(result)
+    parts = []
+    for group in result.groups:
+        parts.append(f"<h2>{escape(group_title(group, result))}</h2>")
+        parts.append(f'<p class="soft">{escape(describe(group))}</p>')
+        for dtype in group.exact:
+            if any(row.gradient is not None and row.dtype == dtype for row in group.rows):
+                parts.append(_pictures(group, dtype))
+        parts.append(_table(group.rows, shown))
+    if result.missing:
+        parts.append("<h2>Not available here</h2><dl>")
+        parts += [
+            f"<dt>{escape(row.framework)}, {escape(row.device)}</dt><dd>{escape(row.note)}</dd>"
+            for row in result.missing
+        ]
+        parts.append("</dl>")
+    sweeps = _sweeps(result, tell)
+    sentences = "".join(f"<p>{escape(s)}</p>" for s in result.sentences())
+    grade = "" if result.agrees else " bad"
+    glossary = "".join(f"<dt>{escape(k)}</dt><dd>{v}</dd>" for k, v in _GLOSSARY.items())
+    pictures = (
+        '<p class="soft">Each pair of pictures is a gradient (left) and its distance from the '
+        "exact one (right), for the first matrix of the batch (of a photograph: the red channel). "
+        "Gradient, real part, all on one scale: "
+        '<span class="key signed"></span>negative to positive. Distance, in decades of the '
+        'gradient: <span class="key decades"></span>from 1e-16 to 1. '
+        '<span class="key nonfinite"></span>not finite.</p>'
+        if any(group.exact for group in result.groups)
+        else ""
+    )
+    exact = " and ".join(dict.fromkeys(EXACT[x] for x in result.plan.losses if x in EXACT))
+    subtitle = (
+        "The same matrices and the same loss in every framework, with every gradient rule"
+        + (f" and with the exact {escape(exact)}." if exact else ".")
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>svdinv: gradients through the SVD, compared</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<header><div>
+<h1>Gradients through the singular value decomposition, compared</h1>
+<p class="soft">{subtitle}</p>
+<div class="summary{grade}">{sentences}</div>
+</div></header>
+<main>
+{pictures}
+{"".join(parts)}
+{sweeps}
+<h2>How to read this</h2>
+<dl>{glossary}</dl>
+<footer>Exact gradient: {escape(result.reference())}.<br>
+Frameworks: {escape(execution_note(result))}.</footer>
+</main>
+</body>
+</html>
+"""
+
+
+def write_page(
+    result: Comparison, path: str | Path, tell: Callable[[str], None] | None = None
+) -> None:
+    """Write :func:`render`'s page to a file."""
+    Path(path).write_text(render(result, tell), encoding="utf-8")

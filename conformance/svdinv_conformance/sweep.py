@@ -1,0 +1,132 @@
+"""Error of every rule as two singular values approach each other.
+
+One pair of values, ``1`` and ``1 - gap``, in small matrices with otherwise well separated values;
+the gap runs over the decades down to the rounding of float64, and to nothing. The gap that is
+plotted is the one that was asked for: forming and rounding the matrix moves it by about eps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .agreement import norms, relative_difference
+from .frameworks import Framework, Problem, UnavailableError
+from .losses import NATIVE, methods_for, weights
+from .reference import decompose, exact_gradient
+
+__all__ = ["GAPS", "Sweep", "sweep"]
+
+GAPS = (0.0, *(10.0**p for p in range(-16, 0)))
+"""Gaps of the pair, relative to the largest value."""
+
+SIZE = 6
+DRAWS = 12
+_THRESHOLD = 0.35
+_VALUES = (0.75, 0.55, 0.25, 0.1)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Median errors over the draws, by gap.
+
+    Attributes
+    ----------
+    loss, dtype
+        What was differentiated, in which type.
+    gaps
+        The gaps, the first one 0.
+    errors
+        For each curve (a rule's name, or "native torch") the median relative error of the finite
+        gradients; NaN where there is none.
+    nonfinite
+        For each curve, whether some gradient is not finite.
+    """
+
+    loss: str
+    dtype: str
+    gaps: tuple[float, ...]
+    errors: dict[str, NDArray[Any]]
+    nonfinite: dict[str, NDArray[Any]]
+
+
+def _matrices(dtype: str) -> NDArray[Any]:
+    """Build the matrices ``(gaps, draws, n, n)``, in extended precision up to the rounding."""
+    rng = np.random.default_rng(11)
+    shape = (DRAWS, SIZE, SIZE)
+
+    def factors() -> NDArray[Any]:
+        g = rng.standard_normal(shape)
+        if np.dtype(dtype).kind == "c":
+            g = g + 1j * rng.standard_normal(shape)
+        q = np.linalg.qr(g)[0]
+        wide = q.astype(np.clongdouble if np.iscomplexobj(q) else np.longdouble)
+        adjoint = np.conj(np.swapaxes(wide, -1, -2))
+        # one Newton step makes the factor orthonormal to extended precision
+        return np.asarray(wide @ (3 * np.eye(SIZE, dtype=wide.dtype) - adjoint @ wide) / 2)
+
+    u, v = factors(), factors()
+    spectra = np.array([[1, 1 - np.longdouble(gap), *_VALUES] for gap in GAPS], dtype=np.longdouble)
+    vh = np.conj(np.swapaxes(v, -1, -2))
+    return np.asarray((u * spectra[:, None, None, :]) @ vh).astype(dtype)
+
+
+def sweep(
+    loss: str,
+    dtype: str,
+    methods: Sequence[str],
+    frameworks: Mapping[str, Framework],
+    tell: Callable[[str], None] | None = None,
+) -> Sweep:
+    """Measure the error of methods against the gap, on the CPU.
+
+    Parameters
+    ----------
+    loss, dtype
+        What to differentiate, in which type.
+    methods
+        Methods; those of the library are measured in the first framework, ``native`` in every one
+        that has it.
+    frameworks
+        The frameworks by name, all of them present.
+    tell
+        Called with the name of each curve before it is computed.
+    """
+    x = _matrices(dtype)
+    factors = decompose(x)
+    real = x.real.dtype
+    tau = np.full(x.shape[:-2], _THRESHOLD, dtype=real)
+    w = weights(x.shape, dtype, seed=1)
+    exact = exact_gradient(loss, factors, w, tau).x
+    problem = Problem(loss, x, w, tau)
+
+    first = next(iter(frameworks.values()))
+    curves: dict[str, tuple[Framework, str]] = {}
+    for method in methods_for(loss):
+        if method not in methods:
+            continue
+        if method == NATIVE:
+            curves |= {f"native {f.name}": (f, method) for f in frameworks.values()}
+        else:
+            curves[method] = (first, method)
+
+    errors, nonfinite = {}, {}
+    for label, (framework, method) in curves.items():
+        if tell is not None:
+            tell(label)
+        try:
+            result = framework.gradient(problem, method, "cpu")()
+        except UnavailableError:
+            continue
+        gradient = framework.to_numpy(result.x).astype(exact.dtype)
+        error = relative_difference(gradient, exact, norms(exact)).astype(np.float64)
+        bad = np.isnan(error)
+        nonfinite[label] = np.asarray(bad.any(axis=-1))
+        errors[label] = np.array(
+            [np.median(e[~b]) if not b.all() else np.nan for e, b in zip(error, bad, strict=True)]
+        )
+    return Sweep(loss, dtype, GAPS, errors, nonfinite)

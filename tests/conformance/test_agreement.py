@@ -1,0 +1,131 @@
+"""What is judged, what is excused, and that a real difference is never excused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from svdinv_conformance.agreement import (
+    LOOSEST,
+    SAFETY,
+    judge,
+    norms,
+    relative_difference,
+    tie_rtol,
+    undefined,
+)
+from svdinv_conformance.losses import RULES
+
+EPS = float(np.finfo(np.float64).eps)
+DISTINCT = np.array([3.0, 2.0, 1.0])
+TIED = np.array([3.0, 2.0, 2.0])
+ZERO = np.array([3.0, 2.0, 0.0])
+SQUARE = (3, 3)
+
+
+@pytest.mark.parametrize("method", ["svt", *RULES])
+def test_distinct_values_are_judged(method: str) -> None:
+    verdict = judge(method, "soft", DISTINCT, 0.5, "float64", SQUARE)
+    assert verdict.judged
+    assert SAFETY * EPS <= verdict.tolerance < 1e-12
+
+
+@pytest.mark.parametrize("method", RULES)
+def test_rules_are_excused_where_a_tie_is_kept(method: str) -> None:
+    assert not judge(method, "soft", TIED, 0.5, "float64", SQUARE).judged
+
+
+@pytest.mark.parametrize("method", ["inv", "pinv", "tf", "taylor", "lorentzian"])
+def test_a_tie_below_the_threshold_is_no_excuse(method: str) -> None:
+    assert judge(method, "soft", TIED, 2.5, "float64", SQUARE).judged
+
+
+@pytest.mark.parametrize("method", ["plain", "clip"])
+def test_plain_and_clip_are_excused_on_any_tie(method: str) -> None:
+    verdict = judge(method, "soft", TIED, 2.5, "float64", SQUARE)
+    assert verdict.excuse == "tie amplifies rounding"
+
+
+@pytest.mark.parametrize("loss", ["hard", "reconstruction"])
+def test_inv_is_judged_on_ties_where_its_answer_is_determined(loss: str) -> None:
+    assert judge("inv", loss, TIED, 0.5, "float64", SQUARE).judged
+    assert not judge("pinv", loss, TIED, 0.5, "float64", SQUARE).judged
+
+
+@pytest.mark.parametrize("values", [DISTINCT, TIED, ZERO, np.zeros(3)])
+def test_svt_is_judged_everywhere(values: np.ndarray) -> None:
+    assert judge("svt", "soft", values, 0.5, "float64", SQUARE).judged
+
+
+def test_native_is_never_judged() -> None:
+    assert not judge("native", "soft", DISTINCT, 0.5, "float64", SQUARE).judged
+
+
+def test_tolerance_follows_the_gap_and_ends_in_an_excuse() -> None:
+    tolerances = []
+    for gap in (1e-2, 1e-4, 1e-6):
+        verdict = judge("inv", "soft", np.array([2.0, 1.0, 1.0 - gap]), 0.1, "float64", SQUARE)
+        assert verdict.judged
+        tolerances.append(verdict.tolerance)
+    assert tolerances == sorted(tolerances)
+    assert tolerances[-1] / tolerances[0] == pytest.approx(1e4, rel=0.1)
+    close = judge("inv", "soft", np.array([2.0, 1.0, 1.0 - 5e-5]), 0.1, "float32", SQUARE)
+    assert close.excuse == "gaps too small for float32"
+    assert all(t < LOOSEST for t in tolerances)
+
+
+def test_svt_ignores_gaps_that_do_not_matter() -> None:
+    close = np.array([2.0, 1.0, 1.0 - 1e-11])
+    wide = np.array([2.0, 1.0, 0.5])
+    assert judge("svt", "soft", close, 0.1, "float64", SQUARE) == judge(
+        "svt", "soft", wide, 0.1, "float64", SQUARE
+    )
+
+
+def test_gap_near_the_tie_tolerance_counts_as_a_tie() -> None:
+    gap = 1.5 * tie_rtol("float64")
+    verdict = judge("inv", "soft", np.array([1.0, 1.0 - gap]), 0.1, "float64", (2, 2))
+    assert verdict.excuse == "tied basis is arbitrary"
+
+
+def test_zero_values_excuse_rules_where_they_are_used() -> None:
+    assert not judge("inv", "reconstruction", ZERO, 0.0, "float64", SQUARE).judged
+    assert judge("inv", "soft", ZERO, 0.5, "float64", SQUARE).judged
+
+
+@pytest.mark.parametrize(
+    ("loss", "values", "tau", "reason"),
+    [
+        ("hard", TIED, 2.0, "cut splits a cluster"),
+        ("hard", DISTINCT, 2.0, "threshold falls on a value"),
+        ("soft", TIED, 2.0, "threshold falls on a value"),
+        ("nuclear", ZERO, 0.0, "a value is zero"),
+        ("soft", TIED, 1.0, None),
+        ("hard", TIED, 1.0, None),
+        ("nuclear", TIED, 0.0, None),
+        ("reconstruction", ZERO, 0.0, None),
+    ],
+)
+def test_undefined(loss: str, values: np.ndarray, tau: float, reason: str | None) -> None:
+    assert undefined(loss, values, tau, "float64", SQUARE) == reason
+    if reason is not None:
+        assert judge("svt", loss, values, tau, "float64", SQUARE).excuse == reason
+
+
+def test_judgement_does_not_depend_on_the_scale() -> None:
+    for scale in (1e-12, 1e12):
+        assert judge("inv", "soft", scale * DISTINCT, 0.5 * scale, "float64", SQUARE) == judge(
+            "inv", "soft", DISTINCT, 0.5, "float64", SQUARE
+        )
+
+
+def test_relative_difference() -> None:
+    a = np.stack([np.eye(2), np.eye(2), np.zeros((2, 2)), np.full((2, 2), np.nan)])
+    b = a.copy()
+    b[1, 0, 1] = 1e-9
+    difference = relative_difference(a, b)
+    assert difference[0] == 0
+    assert difference[1] == pytest.approx(1e-9 / np.sqrt(2))
+    assert difference[2] == 0
+    assert np.isnan(difference[3])
+    assert np.isnan(norms(a)[3])
+    assert relative_difference(a[1], b[1], np.array(10.0)) == pytest.approx(1e-10)
