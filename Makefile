@@ -4,8 +4,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# CPU builds of PyTorch; any other source pip is set up for is used where this is out of reach.
+# CPU builds of PyTorch; where this is out of reach, whatever pip is set up for.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_SOURCE = $(shell $(PYTHON) -c "from urllib.request import urlopen; \
+  urlopen('$(TORCH_INDEX)/torch/', timeout=5)" 2>/dev/null && echo --extra-index-url $(TORCH_INDEX))
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -37,8 +39,7 @@ format: $(VENV)/ready
 $(VENV)/ready: pyproject.toml tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install -qq --retries 1 --timeout 60 \
-	  --extra-index-url $(TORCH_INDEX) --constraint tests/requirements.txt torch
+	$(BIN)/python -m pip install --quiet $(TORCH_SOURCE) --constraint tests/requirements.txt torch
 	$(BIN)/python -m pip install --quiet --requirement tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --editable ".[conformance]"
 	touch $@
