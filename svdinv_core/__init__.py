@@ -5,7 +5,16 @@ function takes the array namespace ``xp`` it is to compute in (:class:`.namespac
 lists what is asked of it). The folder may be copied into another package, under any name.
 """
 
+from .hermitian import (
+    EigenvalueMap,
+    Eigenvalues,
+    Eigh,
+    EighFactors,
+    RecomposeHermitian,
+    eigenvalue_coefficients,
+)
 from .namespace import Namespace
+from .operator import Decomposition, Operator
 from .rules import (
     Clip,
     Inv,
@@ -18,24 +27,50 @@ from .rules import (
     get_rule,
     rule_names,
 )
-from .spectral import Operator, SingularValues, SoftThreshold
+from .spectral import (
+    LowRank,
+    NuclearNorm,
+    Polar,
+    Recompose,
+    SingularValueMap,
+    SingularValues,
+    SoftThreshold,
+    SpectralOperator,
+    Unitary,
+    loewner_coefficients,
+)
 from .svd import SVD, SVDFactors
 
 __all__ = [
     "SVD",
     "Clip",
+    "Decomposition",
+    "EigenvalueMap",
+    "Eigenvalues",
+    "Eigh",
+    "EighFactors",
     "Inv",
     "Lorentzian",
+    "LowRank",
     "Namespace",
+    "NuclearNorm",
     "Operator",
     "Pinv",
     "Plain",
+    "Polar",
+    "Recompose",
+    "RecomposeHermitian",
     "Rule",
     "SVDFactors",
+    "SingularValueMap",
     "SingularValues",
     "SoftThreshold",
+    "SpectralOperator",
     "Taylor",
     "Tf",
+    "Unitary",
+    "eigenvalue_coefficients",
     "get_rule",
+    "loewner_coefficients",
     "rule_names",
 ]

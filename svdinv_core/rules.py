@@ -50,9 +50,9 @@ def default_degeneracy_rtol(eps: float) -> float:
     return float(eps**0.75)
 
 
-def default_rank_rtol(eps: float, m: int, n: int) -> float:
-    """A value is zero when it is at most this times the largest one."""
-    return float(eps * max(m, n))
+def default_rank_rtol(eps: float, size: int) -> float:
+    """A value is zero when it is at most this times the largest one; `size` is max(m, n)."""
+    return float(eps * size)
 
 
 class Coefficients(NamedTuple):
@@ -73,22 +73,24 @@ class Pairs:
 
     Attributes
     ----------
-    S : (..., k) singular values, descending
-    gap, total : (..., k, k), ``S_j - S_i`` and ``S_j + S_i``
-    order : (..., k, k), 1 below the diagonal, -1 above, 0 on it: the sign of ``gap``
-        for descending values, also where they are equal
+    values : (..., k), singular values (descending) or eigenvalues (ascending)
+    gap, total : (..., k, k), ``values_j - values_i`` and ``values_j + values_i``
+    order : (..., k, k), 1, -1 or 0 on the diagonal: the sign of ``gap``, also where two
+        values are equal
     tied : (..., k, k) bool, pairs (i != j) closer than the degeneracy tolerance
-    inverse_values : (..., k), ``1/S``, 0 for a zero value
+    inverse_largest : (..., 1, 1), reciprocal of the largest size, 0 for a zero matrix
+    inverse_values : (..., k), ``1/values``, 0 for a zero value
     inverse_total : (..., k, k), ``1/total``, 0 where both values are zero
     both_zero : (..., k, k) bool
     eps : float, unit roundoff spacing of the dtype
     """
 
-    S: Array
+    values: Array
     gap: Array
     total: Array
     order: Array
     tied: Array
+    inverse_largest: Array
     inverse_values: Array
     inverse_total: Array
     both_zero: Array
@@ -97,29 +99,45 @@ class Pairs:
     @classmethod
     def of(cls, xp: Namespace, S: Array, m: int, n: int, rule: Rule) -> Pairs:
         """Pairs of the singular values `S` of an m-by-n matrix, by `rule`'s tolerances."""
-        info = xp.finfo(S.dtype)
+        return cls._of(xp, S, S[..., :1], max(m, n), rule, order_sign(xp, S))
+
+    @classmethod
+    def of_eigenvalues(cls, xp: Namespace, eigenvalues: Array, rule: Rule) -> Pairs:
+        """Pairs of the eigenvalues of a Hermitian matrix, by `rule`'s tolerances."""
+        ends = xp.abs(eigenvalues)
+        largest = xp.maximum(ends[..., :1], ends[..., -1:])
+        size = eigenvalues.shape[-1]
+        return cls._of(xp, eigenvalues, largest, size, rule, -order_sign(xp, eigenvalues))
+
+    @classmethod
+    def _of(
+        cls, xp: Namespace, values: Array, largest: Array, size: int, rule: Rule, order: Array
+    ) -> Pairs:
+        info = xp.finfo(values.dtype)
         eps = float(info.eps)
         degeneracy_rtol = rule.degeneracy_rtol
         if degeneracy_rtol is None:
             degeneracy_rtol = default_degeneracy_rtol(eps)
         rank_rtol = rule.rank_rtol
         if rank_rtol is None:
-            rank_rtol = default_rank_rtol(eps, m, n)
+            rank_rtol = default_rank_rtol(eps, size)
 
-        S_i, S_j = xp.expand_dims(S, axis=-1), xp.expand_dims(S, axis=-2)
-        gap, total = S_j - S_i, S_j + S_i
-        order = order_sign(xp, S)
-        largest = S[..., :1]
-        zero = (rank_rtol * largest >= S) | (float(info.smallest_normal) > S)
+        values_i, values_j = xp.expand_dims(values, axis=-1), xp.expand_dims(values, axis=-2)
+        gap, total = values_j - values_i, values_j + values_i
+        smallest_normal = float(info.smallest_normal)
+        sizes = xp.abs(values)
+        zero = (rank_rtol * largest >= sizes) | (smallest_normal > sizes)
         close = xp.abs(gap) <= degeneracy_rtol * xp.expand_dims(largest, axis=-1)
         both_zero = xp.expand_dims(zero, axis=-1) & xp.expand_dims(zero, axis=-2)
+        inverse_largest = reciprocal(xp, largest, ~(smallest_normal > largest))
         return cls(
-            S=S,
+            values=values,
             gap=gap,
             total=total,
             order=order,
             tied=close & (order != 0),
-            inverse_values=reciprocal(xp, S, ~zero),
+            inverse_largest=xp.expand_dims(inverse_largest, axis=-1),
+            inverse_values=reciprocal(xp, values, ~zero),
             inverse_total=reciprocal(xp, total, ~both_zero),
             both_zero=both_zero,
             eps=eps,
@@ -128,7 +146,9 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Base of all rules: the two tolerances, and one method to write.
+    """Base of all rules: the two tolerances, and what a rule may change.
+
+    As it stands here, ``1/gap`` is 0 on a tie and ``1/total`` is kept.
 
     Parameters
     ----------
@@ -145,9 +165,13 @@ class Rule:
     degeneracy_rtol: float | None = None
     rank_rtol: float | None = None
 
+    def inverse_gap(self, xp: Namespace, pairs: Pairs) -> Array:
+        """What stands for ``1/gap``, ``(..., k, k)``; all that a Hermitian matrix needs."""
+        return reciprocal(xp, pairs.gap, (pairs.order != 0) & ~pairs.tied)
+
     def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
         """What stands for ``1/gap`` and ``1/total``."""
-        raise NotImplementedError
+        return Coefficients(gap=self.inverse_gap(xp, pairs), total=pairs.inverse_total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,9 +180,8 @@ class Plain(Rule):
 
     name: ClassVar[str] = "plain"
 
-    def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
-        off_diagonal = pairs.order != 0
-        return Coefficients(gap=reciprocal(xp, pairs.gap, off_diagonal), total=pairs.inverse_total)
+    def inverse_gap(self, xp: Namespace, pairs: Pairs) -> Array:
+        return reciprocal(xp, pairs.gap, pairs.order != 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,16 +190,13 @@ class Pinv(Rule):
 
     name: ClassVar[str] = "pinv"
 
-    def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
-        apart = (pairs.order != 0) & ~pairs.tied
-        return Coefficients(gap=reciprocal(xp, pairs.gap, apart), total=pairs.inverse_total)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Inv(Rule):
     """SVD-inv: on a tie ``dOmega_u = dP / S``, ``dOmega_v = 0`` (Zhang & Hu, eq. 26-27).
 
-    Exact on a tie for a loss of ``U diag(c S) Vh``.
+    Exact on a tie for a loss of ``U diag(c S) Vh``. For a Hermitian matrix ``dP`` is 0 on a
+    tie for every loss that has a derivative (their section 3.3), and so is its term.
 
     Parameters
     ----------
@@ -212,17 +232,15 @@ class Tf(Rule):
     name: ClassVar[str] = "tf"
 
     def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
-        apart = (pairs.order != 0) & ~pairs.tied
-        zeros = xp.zeros_like(pairs.gap)
-        return Coefficients(
-            gap=reciprocal(xp, pairs.gap, apart),
-            total=xp.where(pairs.tied, zeros, pairs.inverse_total),
-        )
+        total = xp.where(pairs.tied, xp.zeros_like(pairs.gap), pairs.inverse_total)
+        return Coefficients(gap=self.inverse_gap(xp, pairs), total=total)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip(Rule):
     """``F = 1/(S_j^2 - S_i^2)`` limited to ``[-limit, limit]``: the paper's SVD-clip.
+
+    For a Hermitian matrix ``F = 1/(S_j - S_i)``.
 
     Parameters
     ----------
@@ -234,21 +252,24 @@ class Clip(Rule):
 
     limit: float = 1e16
 
+    def _limited(self, xp: Namespace, pairs: Pairs, limit: Array) -> tuple[Array, Array]:
+        """``1/gap`` with its size limited, and where it is within the limit."""
+        size = xp.abs(pairs.gap)
+        inverse_size = reciprocal(xp, size, size > 0)
+        # By `where`: PyTorch's tangent of `minimum` cancels between operands this far apart.
+        within = (size > 0) & (inverse_size < limit)
+        gap = pairs.order * xp.where(within, inverse_size, limit)
+        return xp.where(pairs.both_zero, xp.zeros_like(gap), gap), within
+
+    def inverse_gap(self, xp: Namespace, pairs: Pairs) -> Array:
+        return self._limited(xp, pairs, xp.zeros_like(pairs.gap) + self.limit)[0]
+
     def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
         # F total and F gap with |F| = min(1/(|gap| total), limit), F itself never formed.
-        off_diagonal, size = pairs.order != 0, xp.abs(pairs.gap)
-        limited_gap, limited_total = self.limit * pairs.total, self.limit * size
-        distinct = size > 0
-        inverse_gap = reciprocal(xp, size, distinct)
-        # By `where`: PyTorch's tangent of `minimum` cancels between operands this far apart.
-        within = distinct & (inverse_gap < limited_gap)
-        gap = pairs.order * xp.where(within, inverse_gap, limited_gap)
-        total = xp.where(within, pairs.inverse_total, limited_total)
-        zeros = xp.zeros_like(gap)
-        return Coefficients(
-            gap=xp.where(pairs.both_zero, zeros, gap),
-            total=xp.where(off_diagonal, total, pairs.inverse_total),
-        )
+        gap, within = self._limited(xp, pairs, self.limit * pairs.total)
+        kept = within | (pairs.order == 0)
+        total = xp.where(kept, pairs.inverse_total, self.limit * xp.abs(pairs.gap))
+        return Coefficients(gap=gap, total=total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +278,8 @@ class Taylor(Rule):
 
     ``1/(S_max^2 - S_min^2) = (1 + q + q^2 + ...) / S_max^2`` with
     ``q = (S_min/S_max)^2`` of the pair, cut after the power `terms` (paper, eq. 5-6),
-    with the sign of the pair's order, so that it is antisymmetric on a tie as well.
+    with the sign of the pair's order, so that it is antisymmetric on a tie as well. For a
+    Hermitian matrix the same with ``S_min/S_max`` in the place of its square.
 
     Parameters
     ----------
@@ -269,15 +291,28 @@ class Taylor(Rule):
 
     terms: int = 9
 
-    def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
-        S_i, S_j = xp.expand_dims(pairs.S, axis=-1), xp.expand_dims(pairs.S, axis=-2)
-        inverse_larger = reciprocal(xp, xp.maximum(S_i, S_j), ~pairs.both_zero)
-        ratio = xp.minimum(S_i, S_j) * inverse_larger
-        q = ratio * ratio
+    def _series(self, xp: Namespace, q: Array) -> Array:
         series = xp.ones_like(q)
         for _ in range(self.terms):
             series = 1.0 + q * series
-        series = series * inverse_larger
+        return series
+
+    def _pair(self, xp: Namespace, pairs: Pairs) -> tuple[Array, Array]:
+        """Reciprocal of the larger value of each pair (by size), and smaller over larger."""
+        values_i = xp.expand_dims(pairs.values, axis=-1)
+        values_j = xp.expand_dims(pairs.values, axis=-2)
+        first = xp.abs(values_i) > xp.abs(values_j)
+        larger, smaller = xp.where(first, values_i, values_j), xp.where(first, values_j, values_i)
+        inverse_larger = reciprocal(xp, larger, ~pairs.both_zero)
+        return inverse_larger, smaller * inverse_larger
+
+    def inverse_gap(self, xp: Namespace, pairs: Pairs) -> Array:
+        inverse_larger, ratio = self._pair(xp, pairs)
+        return pairs.order * xp.abs(self._series(xp, ratio) * inverse_larger)
+
+    def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
+        inverse_larger, ratio = self._pair(xp, pairs)
+        series = self._series(xp, ratio * ratio) * inverse_larger
         total = series * (1.0 - ratio)
         return Coefficients(
             gap=pairs.order * series * (1.0 + ratio),
@@ -301,14 +336,13 @@ class Lorentzian(Rule):
 
     broadening: float | None = None
 
-    def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
+    def inverse_gap(self, xp: Namespace, pairs: Pairs) -> Array:
         width = self.broadening
         if width is None:
             width = default_degeneracy_rtol(pairs.eps)
-        inverse_largest = xp.expand_dims(pairs.inverse_values[..., :1], axis=-1)
-        gap = pairs.gap * inverse_largest
+        gap = pairs.gap * pairs.inverse_largest
         broadened = reciprocal(xp, gap * gap + width * width, pairs.order != 0)
-        return Coefficients(gap=gap * broadened * inverse_largest, total=pairs.inverse_total)
+        return gap * broadened * pairs.inverse_largest
 
 
 _RULES: dict[str, type[Rule]] = {

@@ -31,7 +31,7 @@ arXiv 2411.14141, Theorems 3.1 and 3.2, for ``Inv`` (without the phase term ther
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from .arrays import (
     adjoint,
@@ -85,6 +85,7 @@ class SVD:
     """
 
     rule: Rule = field(default_factory=Inv)
+    factors: ClassVar[type[SVDFactors]] = SVDFactors
 
     def compute(self, xp: Namespace, A: Array) -> SVDFactors:
         """Thin SVD of ``A (..., m, n)``.
@@ -109,7 +110,14 @@ class SVD:
     def _coefficients(self, xp: Namespace, factors: SVDFactors) -> tuple[Pairs, Coefficients]:
         U, S, Vh = factors
         pairs = Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], self.rule)
-        return pairs, self.rule.coefficients(xp, pairs)
+        coefficients = self.rule.coefficients(xp, pairs)
+        if not is_complex(xp, U):
+            # A real a(dP) has no diagonal. Automatic transposition would not see that two terms
+            # of size 1/S cancel there, and leave their rounding.
+            off_diagonal = pairs.order != 0
+            total = xp.where(off_diagonal, coefficients.total, xp.zeros_like(pairs.gap))
+            coefficients = coefficients._replace(total=total)
+        return pairs, coefficients
 
     def jvp(self, xp: Namespace, factors: SVDFactors, dA: Array) -> SVDFactors:
         """Forward mode: ``(dU, dS, dVh)`` for a tangent `dA` of A's shape and dtype."""
@@ -141,7 +149,7 @@ class SVD:
         self,
         xp: Namespace,
         factors: SVDFactors,
-        cotangents: tuple[Array | None, Array | None, Array | None],
+        cotangents: tuple[Array | None, ...],
     ) -> Array | None:
         """Reverse mode: the cotangent of A for cotangents of ``(U, S, Vh)``.
 

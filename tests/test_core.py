@@ -17,7 +17,22 @@ from support.family import cells, draw, normal
 from support.namespaces import namespace
 
 import svdinv_core
-from svdinv_core import SVD, SingularValues, SoftThreshold, get_rule, rule_names
+from svdinv_core import (
+    SVD,
+    Eigh,
+    LowRank,
+    NuclearNorm,
+    Polar,
+    Recompose,
+    RecomposeHermitian,
+    SingularValues,
+    SoftThreshold,
+    Unitary,
+    eigenvalue_coefficients,
+    get_rule,
+    loewner_coefficients,
+    rule_names,
+)
 
 CORE = Path(svdinv_core.__file__).parent
 
@@ -85,6 +100,9 @@ def test_core_under_array_api_strict_stays_on_the_device(device, is_complex):
             (SoftThreshold(relative=True), (t,)),
             (SoftThreshold(), (0.5,)),
             (SingularValues(), ()),
+            (NuclearNorm(), ()),
+            (LowRank(2), ()),
+            (Unitary(), ()),
         ):
             out = operator.apply(xp, A, factors, params)
             dparams = tuple(p if hasattr(p, "device") else None for p in params)
@@ -102,6 +120,35 @@ def test_core_under_array_api_strict_stays_on_the_device(device, is_complex):
             )[0]
             got = np.asarray(ct_x.to_device(xp.Device("CPU_DEVICE")))
             np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("device", ["CPU_DEVICE", "device1"])
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_hermitian_and_two_output_operators_under_array_api_strict(device, is_complex):
+    xp, device = array_api_strict, array_api_strict.Device(device)
+    rng = np.random.default_rng(0)
+    x, dx = (xp.asarray(normal(rng, (2, 4, 4), is_complex), device=device) for _ in range(2))
+
+    decomposition = Eigh()
+    factors = decomposition.compute(xp, x)
+    tangents = decomposition.jvp(xp, factors, dx)
+    ct = decomposition.vjp(xp, factors, tuple(tangents))
+    f = factors.eigenvalues
+    gamma = eigenvalue_coefficients(xp, factors, f, xp.ones_like(f))
+    operator = RecomposeHermitian()
+    out = operator.apply(xp, x, factors, (f, gamma))
+    ct_x, _ = operator.vjp(xp, x, factors, (f, gamma), out)
+    dout = operator.jvp(xp, x, factors, (f, gamma), dx, (f, None))
+    assert all(y.device == device for y in (*factors, *tangents, ct, out, ct_x, dout))
+
+    raw = SVD().compute(xp, x)
+    both = Polar().apply(xp, x, raw, ())
+    tangents = Polar().jvp(xp, x, raw, (), dx, ())
+    ct_x, _ = Polar().vjp(xp, x, raw, (), both)
+    coefficients = loewner_coefficients(xp, raw, raw.S, xp.ones_like(raw.S))
+    dout = Recompose().jvp(xp, x, raw, coefficients, dx, (raw.S, None, None, None))
+    rotated = Unitary(special=not is_complex).apply(xp, x, raw, ())
+    assert all(y.device == device for y in (*both, *tangents, ct_x, dout, rotated))
 
 
 class Recording:
@@ -132,7 +179,13 @@ def test_no_square_temporary_on_the_long_side(shape):
     A = rng.standard_normal(shape)
     factors = SVD().compute(xp, A)
     SVD().vjp(xp, factors, SVD().jvp(xp, factors, A))
-    for operator, params in ((SoftThreshold(relative=True), (0.5,)), (SingularValues(), ())):
+    for operator, params in (
+        (SoftThreshold(relative=True), (0.5,)),
+        (SingularValues(), ()),
+        (LowRank(2), ()),
+        (Unitary(), ()),
+        (Polar(), ()),
+    ):
         out = operator.apply(xp, A, factors, params)
         operator.jvp(xp, A, factors, params, A, (None,) * len(params))
         operator.vjp(xp, A, factors, params, out)
@@ -163,6 +216,10 @@ def test_the_namespace_protocol_names_all_that_is_used():
     tau = np.ones(2)
     SoftThreshold(relative=True).vjp(Listed, A, factors, (tau,), A)
     SoftThreshold(relative=True).jvp(Listed, A, factors, (tau,), A, (tau,))
+    Polar().vjp(Listed, A, factors, (), Polar().apply(Listed, A, factors, ()))
+    square = A[..., :4, :].real
+    Unitary(special=True).vjp(Listed, square, SVD().compute(Listed, square), (), square)
+    Eigh().vjp(Listed, Eigh().compute(Listed, square), Eigh().compute(Listed, square))
 
 
 def test_import_of_svdinv_loads_no_framework():

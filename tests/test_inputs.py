@@ -8,10 +8,14 @@ import svdinv
 from support.drivers import FRAMEWORKS, driver
 from support.family import cells, draw, normal
 
-CALLS = {
-    "svd": lambda module, x: module.svd(x),
-    "svdvals": lambda module, x: module.svdvals(x),
-    "svt": lambda module, x: module.svt(x, 0.5),
+CALLS = {  # function and its further arguments
+    "svd": {},
+    "svdvals": {},
+    "svt": {"tau": 0.3},
+    "low_rank": {"rank": 3},
+    "procrustes": {},
+    "polar": {},
+    "eigh": {},
 }
 
 BAD = {
@@ -96,7 +100,9 @@ def test_a_non_finite_matrix_does_not_spoil_its_batch(framework, call, is_comple
     x, _ = draw(cell, 3)
     spoilt = x.copy()
     spoilt[1, 2, 3] = bad
-    kwargs = {"tau": 0.3} if call == "svt" else {}
+    kwargs = CALLS[call]
+    if call == "eigh":
+        x, spoilt = x[:, :4, :], spoilt[:, :4, :]
 
     def run(x):
         out = getattr(framework.module, call)(framework.array(x), **kwargs)

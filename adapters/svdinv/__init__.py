@@ -18,15 +18,37 @@ import importlib
 from typing import Any
 
 from . import rules
-from ._api import Functions, SVDResult
+from ._api import EighResult, Functions, PolarResult, SVDResult
 from ._dispatch import ADAPTERS, find_backend
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["SVDResult", "rules", "svd", "svdvals", "svt"]
+__all__ = [
+    "EighResult",
+    "PolarResult",
+    "SVDResult",
+    "eigenvalue_map",
+    "eigh",
+    "low_rank",
+    "nuclear_norm",
+    "polar",
+    "procrustes",
+    "rules",
+    "singular_value_map",
+    "svd",
+    "svdvals",
+    "svt",
+]
 
 _functions = Functions[Any](find_backend)
 
+eigenvalue_map = _functions.eigenvalue_map
+eigh = _functions.eigh
+low_rank = _functions.low_rank
+nuclear_norm = _functions.nuclear_norm
+polar = _functions.polar
+procrustes = _functions.procrustes
+singular_value_map = _functions.singular_value_map
 svd = _functions.svd
 svdvals = _functions.svdvals
 svt = _functions.svt

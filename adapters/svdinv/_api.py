@@ -12,21 +12,48 @@ import numbers
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from svdinv_core import SVD, Operator, Rule, SingularValues, SoftThreshold, get_rule
+from svdinv_core import (
+    SVD,
+    Decomposition,
+    EigenvalueMap,
+    Eigenvalues,
+    Eigh,
+    EighFactors,
+    LowRank,
+    NuclearNorm,
+    Operator,
+    Polar,
+    Recompose,
+    RecomposeHermitian,
+    Rule,
+    SingularValueMap,
+    SingularValues,
+    SoftThreshold,
+    SVDFactors,
+    Unitary,
+    eigenvalue_coefficients,
+    get_rule,
+    loewner_coefficients,
+)
 
 from ._checks import (
     Shape,
+    check_function_values,
     check_matrix,
     check_parameter,
+    check_rank,
+    check_special,
+    check_square,
     check_thin,
     compute_dtype,
     dtype_name,
     real_dtype,
 )
 
-__all__ = ["Backend", "Functions", "SVDResult"]
+__all__ = ["Backend", "EighResult", "Functions", "PolarResult", "SVDResult"]
 
 ArrayT = TypeVar("ArrayT")
+Function = Callable[[Any], Any]
 
 
 class SVDResult(NamedTuple, Generic[ArrayT]):
@@ -35,6 +62,20 @@ class SVDResult(NamedTuple, Generic[ArrayT]):
     U: ArrayT
     S: ArrayT
     Vh: ArrayT
+
+
+class EighResult(NamedTuple, Generic[ArrayT]):
+    """``x = eigenvectors @ diag(eigenvalues) @ eigenvectors^H``, values ascending."""
+
+    eigenvalues: ArrayT
+    eigenvectors: ArrayT
+
+
+class PolarResult(NamedTuple, Generic[ArrayT]):
+    """``x = unitary @ positive`` (wide: ``positive @ unitary``)."""
+
+    unitary: ArrayT
+    positive: ArrayT
 
 
 class Backend(Protocol):
@@ -57,11 +98,21 @@ class Backend(Protocol):
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         """A real parameter as an array of that dtype, or as the Python float it is."""
 
-    def decompose(self, decomposition: SVD, x: Any) -> tuple[Any, ...]:
-        """Factors of x, differentiable by the decomposition's rule."""
+    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> tuple[Any, ...]:
+        """Factors of x with its gradient stopped; `accurate` for an exact operator."""
 
-    def apply(self, operator: Operator, x: Any, params: tuple[Any, ...]) -> Any:
+    def decompose(self, decomposition: Decomposition, x: Any, raw: tuple[Any, ...]) -> Any:
+        """These factors as functions of x, differentiable by the decomposition's rule."""
+
+    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
         """Value of an operator at x, differentiable by its own derivative."""
+
+    def slope(self, fn: Function) -> Function:
+        """Derivative of an elementwise function, by the framework's own differentiation."""
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether the framework differentiates the caller's functions by itself."""
 
 
 class Functions(Generic[ArrayT]):
@@ -156,7 +207,8 @@ class Functions(Generic[ArrayT]):
         decomposition = SVD(get_rule(rule))
         check_thin(full_matrices)
         backend, array, dtype, _ = self._prepare(x)
-        factors = backend.decompose(decomposition, array)
+        raw = backend.factors(decomposition, array, accurate=False)
+        factors = backend.decompose(decomposition, array, raw)
         U, S, Vh = (self._finish(backend, factor, dtype) for factor in factors)
         return SVDResult(U, S, Vh)
 
@@ -193,7 +245,7 @@ class Functions(Generic[ArrayT]):
         array([4., 3.])
         """
         backend, array, dtype, _ = self._prepare(x)
-        return self._finish(backend, backend.apply(SingularValues(), array, ()), dtype)
+        return self._finish(backend, _operate(backend, SingularValues(), array), dtype)
 
     def svt(self, x: ArrayT, tau: Any, *, relative: bool = False) -> ArrayT:
         """Singular value thresholding, ``U diag(max(S - tau, 0)) Vh``.
@@ -243,7 +295,339 @@ class Functions(Generic[ArrayT]):
         """
         backend, array, dtype, shape = self._prepare(x)
         threshold = self._parameter("tau", tau, backend, array, shape)
-        out = backend.apply(SoftThreshold(relative=bool(relative)), array, (threshold,))
+        out = _operate(backend, SoftThreshold(relative=bool(relative)), array, (threshold,))
+        return self._finish(backend, out, dtype)
+
+    def singular_value_map(self, x: ArrayT, fn: Callable[[ArrayT], ArrayT]) -> ArrayT:
+        """``U diag(fn(S)) Vh`` for any smooth elementwise function.
+
+        Parameters
+        ----------
+        x : array (..., m, n)
+            Real or complex floating point.
+        fn : callable
+            Takes the singular values ``(..., k)``, real, and returns an array of that shape,
+            value by value, in the framework's own operations. Arrays it closes over get their
+            gradients. In NumPy and CuPy its derivative is taken by a complex step, so it has
+            to accept complex arguments there (as ``np.tanh`` does, and ``np.abs`` does not).
+
+        Returns
+        -------
+        array (..., m, n)
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array.
+        ValueError
+            If `x` has fewer than two dimensions, or `fn` does not keep the shape.
+
+        Notes
+        -----
+        Gradient: exact for repeated values, where the derivative of `fn` stands for the
+        divided difference; between values nearer than ``3 eps^(1/3) S[0]`` the mean of the
+        two derivatives (error about ``eps^(2/3)``). With ``fn(0) != 0`` there is no derivative
+        at a zero value; it is finite there.
+
+        References
+        ----------
+        Daleckii & Krein (1965); Noferini, "A formula for the Frechet derivative of a
+        generalized matrix function", SIAM J. Matrix Anal. Appl. 38 (2017).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> svdinv.singular_value_map(2 * np.eye(2), lambda s: s**3)
+        array([[8., 0.],
+               [0., 8.]])
+        """
+        backend, array, dtype, _ = self._prepare(x)
+        if not backend.differentiates:
+            operator = SingularValueMap(
+                lambda values: self._values(backend, fn, values), backend.slope(fn)
+            )
+            return self._finish(backend, _operate(backend, operator, array), dtype)
+        raw = SVDFactors(*backend.factors(SVD(), array, accurate=True))
+        S = backend.apply(SingularValues(), array, raw, ())
+        f = self._values(backend, fn, S)
+        coefficients = loewner_coefficients(backend.xp, raw._replace(S=S), f, backend.slope(fn)(S))
+        return self._finish(backend, backend.apply(Recompose(), array, raw, coefficients), dtype)
+
+    @staticmethod
+    def _values(backend: Backend, fn: Function, values: Any) -> Any:
+        """``fn(values)``, checked."""
+        f = fn(values)
+        shape = backend.shape(f) if hasattr(f, "shape") else None
+        check_function_values(shape, backend.shape(values) or ())
+        return f
+
+    def low_rank(self, x: ArrayT, rank: int) -> ArrayT:
+        """Best approximation of a given rank: the largest `rank` singular values kept.
+
+        Parameters
+        ----------
+        x : array (..., m, n)
+            Real or complex floating point.
+        rank : int
+            At least 0; from ``min(m, n)`` on the result is `x`.
+
+        Returns
+        -------
+        array (..., m, n)
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array, or `rank` is not an integer.
+        ValueError
+            If `x` has fewer than two dimensions, or `rank` is negative.
+
+        Notes
+        -----
+        Gradient: exact, also for values repeated within the kept or within the dropped part.
+        Its size grows as ``S[rank-1] / (S[rank-1] - S[rank])``; where the cut splits a
+        repeated value there is none, and that term is left out.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> svdinv.low_rank(np.diag([3.0, 1.0]), 1)
+        array([[3., 0.],
+               [0., 0.]])
+        """
+        kept = check_rank(rank)
+        backend, array, dtype, _ = self._prepare(x)
+        return self._finish(backend, _operate(backend, LowRank(kept), array), dtype)
+
+    def nuclear_norm(self, x: ArrayT, /) -> ArrayT:
+        """Sum of the singular values.
+
+        Parameters
+        ----------
+        x : array (..., m, n)
+            Real or complex floating point.
+
+        Returns
+        -------
+        array (...)
+            Real.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array.
+        ValueError
+            If `x` has fewer than two dimensions.
+
+        Notes
+        -----
+        Gradient: ``U Vh`` over the values that are not zero; exact at full rank, and else the
+        subgradient of least norm.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> float(svdinv.nuclear_norm(np.diag([3.0, -4.0])))
+        7.0
+        """
+        backend, array, dtype, _ = self._prepare(x)
+        return self._finish(backend, _operate(backend, NuclearNorm(), array), dtype)
+
+    def polar(self, x: ArrayT, /) -> PolarResult[ArrayT]:
+        """Polar decomposition ``x = unitary @ positive`` (wide: ``positive @ unitary``).
+
+        Parameters
+        ----------
+        x : array (..., m, n)
+            Real or complex floating point.
+
+        Returns
+        -------
+        PolarResult
+            ``unitary (..., m, n)`` with orthonormal columns (wide: rows), and ``positive``,
+            Hermitian positive semi-definite, ``(..., k, k)`` with ``k = min(m, n)``.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array.
+        ValueError
+            If `x` has fewer than two dimensions.
+
+        Notes
+        -----
+        Gradient: exact for any repeated values. That of ``unitary`` grows as one over the sum
+        of the two smallest values (square) or over the smallest (tall, wide), and does not
+        exist where that is 0; it is finite there.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> svdinv.polar(np.diag([2.0, -3.0])).unitary
+        array([[ 1.,  0.],
+               [ 0., -1.]])
+        """
+        backend, array, dtype, _ = self._prepare(x)
+        unitary, positive = (
+            self._finish(backend, y, dtype) for y in _operate(backend, Polar(), array)
+        )
+        return PolarResult(unitary, positive)
+
+    def procrustes(self, x: ArrayT, /, *, special: bool = False) -> ArrayT:
+        """Nearest matrix with orthonormal columns (wide: rows), or nearest rotation.
+
+        Parameters
+        ----------
+        x : array (..., m, n)
+            Real or complex floating point; for ``special=True`` real and square.
+        special : bool, default False
+            Among matrices of determinant +1 (the Kabsch problem).
+
+        Returns
+        -------
+        array (..., m, n)
+            The maximiser R of ``Re tr(R^H x)``.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array.
+        ValueError
+            If `x` has fewer than two dimensions, or for ``special=True`` is complex or not
+            square.
+
+        Notes
+        -----
+        Gradient: exact for any repeated values; it does not exist where R is not unique, and
+        is finite there.
+
+        References
+        ----------
+        Kabsch (1976); Umeyama, IEEE Trans. PAMI 13 (1991).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> svdinv.procrustes(np.diag([3.0, 2.0, -1.0]), special=True)
+        array([[1., 0., 0.],
+               [0., 1., 0.],
+               [0., 0., 1.]])
+        """
+        backend, array, dtype, shape = self._prepare(x)
+        if special:
+            check_special(dtype_name(array.dtype), shape)
+        operator = Unitary(special=bool(special))
+        return self._finish(backend, _operate(backend, operator, array), dtype)
+
+    def eigh(self, x: ArrayT, /, *, rule: str | Rule = "inv") -> EighResult[ArrayT]:
+        """Eigendecomposition of a Hermitian matrix whose derivative survives repeated values.
+
+        Parameters
+        ----------
+        x : array (..., n, n)
+            Real or complex floating point; its Hermitian part is used.
+        rule : str or rule object, default "inv"
+            What the derivative does at (nearly) repeated eigenvalues, as for `svd`; on a tie
+            "inv", "pinv" and "tf" are the same here.
+
+        Returns
+        -------
+        EighResult
+            ``eigenvalues (..., n)`` real and ascending, ``eigenvectors (..., n, n)``. NaN for
+            a matrix with a non-finite entry.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array.
+        ValueError
+            If `x` has fewer than two dimensions or is not square, or for an unknown rule.
+
+        Notes
+        -----
+        Gradient: Hermitian; exact where the values differ by more than the rule's tolerance.
+        For a loss of ``Q f(w) Q^H`` use `eigenvalue_map`, which is exact everywhere.
+
+        References
+        ----------
+        Zhang & Hu, arXiv 2411.14141, section 3.3.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> svdinv.eigh(np.diag([2.0, 1.0])).eigenvalues
+        array([1., 2.])
+        """
+        decomposition = Eigh(get_rule(rule))
+        backend, array, dtype, shape = self._prepare(x)
+        check_square(shape)
+        raw = backend.factors(decomposition, array, accurate=False)
+        values, vectors = (
+            self._finish(backend, factor, dtype)
+            for factor in backend.decompose(decomposition, array, raw)
+        )
+        return EighResult(values, vectors)
+
+    def eigenvalue_map(self, x: ArrayT, fn: Callable[[ArrayT], ArrayT]) -> ArrayT:
+        """``Q diag(fn(w)) Q^H`` of a Hermitian matrix: matrix square roots, whitening, ...
+
+        Parameters
+        ----------
+        x : array (..., n, n)
+            Real or complex floating point; its Hermitian part is used.
+        fn : callable
+            Takes the eigenvalues ``(..., n)``, real and ascending; otherwise as for
+            `singular_value_map`.
+
+        Returns
+        -------
+        array (..., n, n)
+            Hermitian.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array.
+        ValueError
+            If `x` has fewer than two dimensions or is not square, or `fn` does not keep the
+            shape.
+
+        Notes
+        -----
+        Gradient: exact for repeated eigenvalues; near ones as for `singular_value_map`.
+
+        References
+        ----------
+        Daleckii & Krein (1965); Higham, "Functions of Matrices" (2008), theorem 3.11.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> svdinv.eigenvalue_map(4 * np.eye(2), lambda w: w**-0.5)
+        array([[0.5, 0. ],
+               [0. , 0.5]])
+        """
+        backend, array, dtype, shape = self._prepare(x)
+        check_square(shape)
+        if not backend.differentiates:
+            operator = EigenvalueMap(
+                lambda values: self._values(backend, fn, values), backend.slope(fn)
+            )
+            return self._finish(backend, _operate(backend, operator, array), dtype)
+        raw = EighFactors(*backend.factors(Eigh(), array, accurate=True))
+        w = backend.apply(Eigenvalues(), array, raw, ())
+        f = self._values(backend, fn, w)
+        gamma = eigenvalue_coefficients(
+            backend.xp, raw._replace(eigenvalues=w), f, backend.slope(fn)(w)
+        )
+        out = backend.apply(RecomposeHermitian(), array, raw, (f, gamma))
         return self._finish(backend, out, dtype)
 
     @staticmethod
@@ -252,3 +636,9 @@ class Functions(Generic[ArrayT]):
         name = dtype_name(dtype)
         result: ArrayT = out if compute_dtype(name) == name else backend.xp.astype(out, dtype)
         return result
+
+
+def _operate(backend: Backend, operator: Operator, x: Any, params: tuple[Any, ...] = ()) -> Any:
+    """Value of an operator at x, decomposed once."""
+    raw = backend.factors(operator.decomposition, x, accurate=True)
+    return backend.apply(operator, x, raw, params)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 __all__ = [
+    "check_function_values",
     "check_matrix",
     "check_parameter",
+    "check_rank",
+    "check_special",
+    "check_square",
     "check_thin",
     "compute_dtype",
     "dtype_name",
@@ -89,6 +94,42 @@ def check_thin(full_matrices: bool) -> None:
         raise ValueError(
             "full_matrices: got True, but only the thin factors are given (the columns beyond "
             "them are arbitrary, and so is their derivative); use full_matrices=False"
+        )
+
+
+def check_square(shape: Shape) -> None:
+    """Refuse matrices that are not square."""
+    if shape[-2] != shape[-1]:
+        raise ValueError(f"x: expected square matrices (..., n, n), got shape {show(shape)}")
+
+
+def check_rank(rank: Any) -> int:
+    """A rank as a Python int, not negative."""
+    try:
+        value = operator.index(rank)
+    except TypeError:
+        raise TypeError(f"rank: expected an integer, got {type(rank).__name__}") from None
+    if value < 0:
+        raise ValueError(f"rank: expected an integer of at least 0, got {value}")
+    return value
+
+
+def check_special(name: str, shape: Shape) -> None:
+    """Refuse what has no nearest rotation: complex or rectangular matrices."""
+    check_square(shape)
+    if "complex" in name:
+        raise ValueError(
+            f"special: a rotation is real, got a matrix of dtype {name}; use special=False for "
+            "the nearest unitary matrix"
+        )
+
+
+def check_function_values(shape: Shape | None, expected: Shape) -> None:
+    """Refuse a function of the values that does not act elementwise."""
+    if shape != expected:
+        raise ValueError(
+            f"fn: expected an array of the shape of its argument {show(expected)}, got "
+            f"{'no array' if shape is None else f'shape {show(shape)}'}; fn acts on each value"
         )
 
 

@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from svdinv_core import SVD, Operator, SVDFactors
+from svdinv_core import Decomposition, Operator
 
-from ._api import Functions, SVDResult
-from ._checks import Shape
+from ._api import Function, Functions
+from ._checks import Shape, dtype_name
 
 __all__ = ["Explicit", "ExplicitBackend"]
 
@@ -24,15 +24,17 @@ __all__ = ["Explicit", "ExplicitBackend"]
 class _Call:
     """One differentiable call: what was called, on what, and its value in the computing dtype."""
 
-    operation: SVD | Operator
+    operation: Decomposition | Operator
     x: Any
-    factors: SVDFactors
+    factors: Any
     params: tuple[Any, ...]
     out: Any
 
 
 class ExplicitBackend:
     """Values through an array API namespace."""
+
+    differentiates = False
 
     def __init__(
         self,
@@ -55,14 +57,32 @@ class ExplicitBackend:
         array = self.asarray(value)
         return None if array is None else self.xp.astype(array, dtype)
 
-    def decompose(self, decomposition: SVD, x: Any) -> tuple[Any, ...]:
+    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
         with self.quiet():
             return decomposition.compute(self.xp, x)
 
-    def apply(self, operator: Operator, x: Any, params: tuple[Any, ...]) -> Any:
-        factors = self.decompose(operator.decomposition, x)
+    def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
+        return raw
+
+    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
         with self.quiet():
-            return operator.apply(self.xp, x, SVDFactors(*factors), params)
+            return operator.apply(self.xp, x, raw, params)
+
+    def slope(self, fn: Function) -> Function:
+        """By a complex step, ``Im f(s + ih)/h``, which has no cancellation (Squire & Trapp)."""
+        step = 1e-100
+
+        def derivative(s: Any) -> Any:
+            f = fn(self.xp.astype(s, self.xp.complex128) + 1j * step)
+            if "complex" not in dtype_name(getattr(f, "dtype", "")):
+                raise TypeError(
+                    "fn: expected a function that takes and returns complex arrays here (its "
+                    "derivative is taken by a complex step), got "
+                    f"{dtype_name(getattr(f, 'dtype', type(f).__name__))}"
+                )
+            return self.xp.astype(self.xp.imag(f) / step, s.dtype)
+
+        return derivative
 
 
 class _Recorder(ExplicitBackend):
@@ -72,7 +92,6 @@ class _Recorder(ExplicitBackend):
 
     def __init__(self, backend: ExplicitBackend) -> None:
         super().__init__(backend.xp, backend.array_name, backend.asarray, backend.quiet)
-        self._backend = backend
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         array = super().parameter(value, like, dtype)
@@ -80,16 +99,13 @@ class _Recorder(ExplicitBackend):
             return self.xp.asarray(array, dtype=dtype, device=like.device)
         return array
 
-    def decompose(self, decomposition: SVD, x: Any) -> tuple[Any, ...]:
-        factors = SVDFactors(*self._backend.decompose(decomposition, x))
-        self.call = _Call(decomposition, x, factors, (), factors)
-        return factors
+    def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
+        self.call = _Call(decomposition, x, raw, (), raw)
+        return raw
 
-    def apply(self, operator: Operator, x: Any, params: tuple[Any, ...]) -> Any:
-        factors = SVDFactors(*self._backend.decompose(operator.decomposition, x))
-        with self.quiet():
-            out = operator.apply(self.xp, x, factors, params)
-        self.call = _Call(operator, x, factors, params, out)
+    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+        out = super().apply(operator, x, raw, params)
+        self.call = _Call(operator, x, raw, params, out)
         return out
 
 
@@ -122,7 +138,7 @@ class Explicit:
         Parameters
         ----------
         fn : function
-            `svd`, `svdvals` or `svt` of this module or of `svdinv`.
+            A function of this module or of `svdinv`.
         x : array (..., m, n)
         *args, **kwargs
             Further arguments of `fn`. Those given by position are differentiated (the
@@ -158,18 +174,20 @@ class Explicit:
         backend, x_array = self._backend, self._backend.asarray(x)
 
         def pullback(ct_out: Any) -> tuple[Any, ...]:
+            if isinstance(call.out, tuple):
+                cts: Any = tuple(map(self._cast, ct_out, call.out))
+            else:
+                cts = self._cast(ct_out, call.out)
+            ct_params: tuple[Any, ...] = ()
             with backend.quiet():
-                if isinstance(call.operation, SVD):
-                    cts = [self._cast(ct, o) for ct, o in zip(ct_out, call.out, strict=True)]
-                    ct_x = call.operation.vjp(backend.xp, call.factors, (cts[0], cts[1], cts[2]))
-                    return (
-                        self._cast(
-                            backend.xp.zeros_like(x_array) if ct_x is None else ct_x, x_array
-                        ),
+                if isinstance(call.operation, Operator):
+                    ct_x, ct_params = call.operation.vjp(
+                        backend.xp, call.x, call.factors, call.params, cts
                     )
-                ct_x, ct_params = call.operation.vjp(
-                    backend.xp, call.x, call.factors, call.params, self._cast(ct_out, call.out)
-                )
+                else:
+                    ct_x = call.operation.vjp(backend.xp, call.factors, cts)
+            if ct_x is None:
+                ct_x = backend.xp.zeros_like(x_array)
             return (self._cast(ct_x, x_array), *ct_params[: len(args)])
 
         return out, pullback
@@ -182,7 +200,7 @@ class Explicit:
         Parameters
         ----------
         fn : function
-            `svd`, `svdvals` or `svt` of this module or of `svdinv`.
+            A function of this module or of `svdinv`.
         primals, tangents : tuple
             ``(x,)`` or ``(x, tau)``, and their tangents (None for none).
         **kwargs
@@ -204,17 +222,19 @@ class Explicit:
         x, *args = primals
         call, out = self._record(fn, x, args, kwargs)
         backend = self._backend
-        dx, *dparams = tangents
+        dx, *given = tangents
         dx = backend.xp.zeros_like(call.x) if dx is None else self._cast(dx, call.x)
+        given += [None] * (len(call.params) - len(given))
+        dparams = tuple(map(self._as_tangent, given, call.params))
         with backend.quiet():
-            if isinstance(call.operation, SVD):
-                dout: Any = call.operation.jvp(backend.xp, call.factors, dx)
-                return out, SVDResult(*map(self._cast, dout, out))
-            dtau = [self._as_tangent(d, p) for d, p in zip(dparams, call.params, strict=False)]
-            dtau += [None] * (len(call.params) - len(dtau))
-            dout = call.operation.jvp(
-                backend.xp, call.x, call.factors, call.params, dx, tuple(dtau)
-            )
+            if isinstance(call.operation, Operator):
+                dout: Any = call.operation.jvp(
+                    backend.xp, call.x, call.factors, call.params, dx, dparams
+                )
+            else:
+                dout = call.operation.jvp(backend.xp, call.factors, dx)
+        if isinstance(out, tuple):
+            return out, type(out)(*map(self._cast, dout, out))
         return out, self._cast(dout, out)
 
     def _as_tangent(self, d: Any, param: Any) -> Any:

@@ -25,7 +25,6 @@ __all__ = [
     "matmul",
     "matrix_transpose",
     "maximum",
-    "minimum",
     "ones_like",
     "real",
     "sign",
@@ -42,7 +41,6 @@ conj = tf.math.conj
 matmul = tf.linalg.matmul
 matrix_transpose = tf.linalg.matrix_transpose
 maximum = tf.math.maximum
-minimum = tf.math.minimum
 ones_like = tf.ones_like
 real = tf.math.real
 sign = tf.math.sign
@@ -106,6 +104,15 @@ class linalg:
             tf.cast(S, x.dtype.real_dtype),
             tf.cast(tf.linalg.adjoint(V), x.dtype),
         )
+
+    @staticmethod
+    def eigh(x: Any, /) -> tuple[Any, Any]:
+        w, Q = tf.linalg.eigh(x)
+        return tf.math.real(w), Q
+
+    @staticmethod
+    def det(x: Any, /) -> Any:
+        return tf.linalg.det(x)
 
     @staticmethod
     def diagonal(x: Any, /) -> Any:

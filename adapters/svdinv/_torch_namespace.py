@@ -25,7 +25,6 @@ __all__ = [
     "matmul",
     "matrix_transpose",
     "maximum",
-    "minimum",
     "ones_like",
     "real",
     "sign",
@@ -43,7 +42,6 @@ finfo = torch.finfo
 isfinite = torch.isfinite
 matmul = torch.matmul
 maximum = torch.maximum
-minimum = torch.minimum
 ones_like = torch.ones_like
 real = torch.real
 sign = torch.sign
@@ -86,6 +84,15 @@ class linalg:
     @staticmethod
     def svd(x: torch.Tensor, /, *, full_matrices: bool = True) -> Any:
         return torch.linalg.svd(x, full_matrices=full_matrices)
+
+    @staticmethod
+    def eigh(x: torch.Tensor, /) -> Any:
+        return torch.linalg.eigh(x)
+
+    @staticmethod
+    def det(x: torch.Tensor, /) -> torch.Tensor:
+        det: torch.Tensor = torch.linalg.det(x)
+        return det
 
     @staticmethod
     def diagonal(x: torch.Tensor, /) -> torch.Tensor:

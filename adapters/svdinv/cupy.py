@@ -13,10 +13,27 @@ except ImportError as error:
     ) from error
 
 from . import rules
-from ._api import Functions, SVDResult
+from ._api import EighResult, Functions, PolarResult, SVDResult
 from ._explicit import Explicit, ExplicitBackend
 
-__all__ = ["SVDResult", "jvp", "rules", "svd", "svdvals", "svt", "vjp"]
+__all__ = [
+    "EighResult",
+    "PolarResult",
+    "SVDResult",
+    "eigenvalue_map",
+    "eigh",
+    "jvp",
+    "low_rank",
+    "nuclear_norm",
+    "polar",
+    "procrustes",
+    "rules",
+    "singular_value_map",
+    "svd",
+    "svdvals",
+    "svt",
+    "vjp",
+]
 
 
 def _asarray(x: Any) -> Any:
@@ -27,6 +44,13 @@ _backend = ExplicitBackend(_xp, "cupy.ndarray", _asarray)
 _functions = Functions[Any](lambda x: _backend)
 _explicit = Explicit(_backend)
 
+eigenvalue_map = _functions.eigenvalue_map
+eigh = _functions.eigh
+low_rank = _functions.low_rank
+nuclear_norm = _functions.nuclear_norm
+polar = _functions.polar
+procrustes = _functions.procrustes
+singular_value_map = _functions.singular_value_map
 svd = _functions.svd
 svdvals = _functions.svdvals
 svt = _functions.svt

@@ -18,39 +18,54 @@ try:
 except ImportError as error:
     raise ImportError("svdinv.jax needs JAX: pip install svdinv[jax]") from error
 
-from svdinv_core import SVD, Operator, SVDFactors
+from svdinv_core import Decomposition, Operator
 
 from . import rules
-from ._api import Functions, SVDResult
+from ._api import EighResult, Function, Functions, PolarResult, SVDResult
 from ._checks import Shape
 
-__all__ = ["SVDResult", "rules", "svd", "svdvals", "svt"]
+__all__ = [
+    "EighResult",
+    "PolarResult",
+    "SVDResult",
+    "eigenvalue_map",
+    "eigh",
+    "low_rank",
+    "nuclear_norm",
+    "polar",
+    "procrustes",
+    "rules",
+    "singular_value_map",
+    "svd",
+    "svdvals",
+    "svt",
+]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _decompose(decomposition: SVD, x: Any, U: Any, S: Any, Vh: Any) -> Any:
+def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
     """The given factors of x as differentiable functions of x."""
-    return U, S, Vh
+    return raw
 
 
 @_decompose.defjvp
-def _decompose_jvp(decomposition: SVD, primals: Any, tangents: Any) -> Any:
+def _decompose_jvp(decomposition: Decomposition, primals: Any, tangents: Any) -> Any:
     factors = _decompose(decomposition, *primals)
     with jax.default_matmul_precision("float32"):
-        return factors, tuple(decomposition.jvp(jnp, SVDFactors(*factors), tangents[0]))
+        return factors, decomposition.jvp(jnp, factors, tangents[0])
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _apply(operator: Operator, x: Any, factors: Any, params: Any) -> Any:
+def _apply(operator: Operator, x: Any, raw: Any, params: Any) -> Any:
     """An operator on the factors of x, with the operator's own derivative in x."""
-    return operator.apply(jnp, x, SVDFactors(*factors), params)
+    return operator.apply(jnp, x, raw, params)
 
 
 @_apply.defjvp
 def _apply_jvp(operator: Operator, primals: Any, tangents: Any) -> Any:
     x, raw, params = primals
     dx, _, dparams = tangents
-    factors = SVDFactors(*_decompose(operator.decomposition, x, *raw))
+    factors = _decompose(operator.decomposition, x, raw)
     with jax.default_matmul_precision("float32"):
         out = _apply(operator, x, raw, params)
         return out, operator.jvp(jnp, x, factors, params, dx, dparams)
@@ -59,6 +74,7 @@ def _apply_jvp(operator: Operator, primals: Any, tangents: Any) -> Any:
 class _JaxBackend:
     array_name = "jax.Array"
     xp = jnp
+    differentiates = True
 
     def asarray(self, x: Any) -> Any:
         return jnp.asarray(x) if isinstance(x, (jax.Array, np.ndarray)) else None
@@ -69,20 +85,33 @@ class _JaxBackend:
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         return jnp.asarray(value, dtype=dtype)
 
-    def decompose(self, decomposition: SVD, x: Any) -> tuple[Any, ...]:
+    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
         with jax.default_matmul_precision("float32"):
             raw = decomposition.compute(jnp, jax.lax.stop_gradient(x))
-            return tuple(_decompose(decomposition, x, *raw))
+            return decomposition.factors(*raw)
 
-    def apply(self, operator: Operator, x: Any, params: tuple[Any, ...]) -> Any:
+    def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
+        return _decompose(decomposition, x, raw)
+
+    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
         with jax.default_matmul_precision("float32"):
-            raw = operator.decomposition.compute(jnp, jax.lax.stop_gradient(x))
-            return _apply(operator, x, tuple(raw), params)
+            return _apply(operator, x, raw, tuple(params))
+
+    def slope(self, fn: Function) -> Function:
+        derivative: Function = jax.grad(lambda s: jnp.sum(fn(s)))
+        return derivative
 
 
 _backend = _JaxBackend()
 _functions = Functions[jax.Array](lambda x: _backend)
 
+eigenvalue_map = _functions.eigenvalue_map
+eigh = _functions.eigh
+low_rank = _functions.low_rank
+nuclear_norm = _functions.nuclear_norm
+polar = _functions.polar
+procrustes = _functions.procrustes
+singular_value_map = _functions.singular_value_map
 svd = _functions.svd
 svdvals = _functions.svdvals
 svt = _functions.svt

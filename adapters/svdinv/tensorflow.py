@@ -18,45 +18,63 @@ except ImportError as error:
         "svdinv.tensorflow needs TensorFlow: pip install svdinv[tensorflow]"
     ) from error
 
-from svdinv_core import SVD, Operator, SVDFactors
+from svdinv_core import Decomposition, Operator
 
 from . import _tensorflow_namespace as _xp
 from . import rules
-from ._api import Functions, SVDResult
+from ._api import EighResult, Function, Functions, PolarResult, SVDResult
 from ._checks import Shape
 
-__all__ = ["SVDResult", "rules", "svd", "svdvals", "svt"]
+__all__ = [
+    "EighResult",
+    "PolarResult",
+    "SVDResult",
+    "eigenvalue_map",
+    "eigh",
+    "low_rank",
+    "nuclear_norm",
+    "polar",
+    "procrustes",
+    "rules",
+    "singular_value_map",
+    "svd",
+    "svdvals",
+    "svt",
+]
 
 
-def _decompose(decomposition: SVD, x: Any, raw: SVDFactors) -> SVDFactors:
+def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
     """The given factors of x as differentiable functions of x."""
 
     @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
-    def call(x: Any, U: Any, S: Any, Vh: Any) -> Any:
+    def call(x: Any, *raw: Any) -> Any:
         def grad(*cts: Any) -> Any:
-            factors = _decompose(decomposition, x, SVDFactors(U, S, Vh))
-            return decomposition.vjp(_xp, factors, cts), None, None, None
+            factors = _decompose(decomposition, x, raw)
+            return (decomposition.vjp(_xp, factors, cts), *(None for _ in raw))
 
-        return (U, S, Vh), grad
+        return raw, grad
 
-    return SVDFactors(*call(x, *raw))
+    return decomposition.factors(*call(x, *raw))
 
 
-def _apply(operator: Operator, x: Any, raw: SVDFactors, params: tuple[Any, ...]) -> Any:
+def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
     """An operator on the factors of x, with the operator's own derivative in x."""
+    count = len(raw)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
-    def call(x: Any, U: Any, S: Any, Vh: Any, *params: Any) -> Any:
-        raw = SVDFactors(U, S, Vh)
+    def call(x: Any, *rest: Any) -> Any:
+        raw, params = rest[:count], rest[count:]
 
-        def grad(ct: Any) -> Any:
+        def grad(*cts: Any) -> Any:
             factors = _decompose(operator.decomposition, x, raw)
+            ct = cts if operator.outputs > 1 else cts[0]
             ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
-            return (ct_x, None, None, None, *ct_params)
+            return (ct_x, *(None for _ in raw), *ct_params)
 
         # ForwardAccumulator would add the tangents of the operations in here to those of grad.
-        fixed_x, fixed = tf.stop_gradient(x), tuple(map(tf.stop_gradient, params))
-        return operator.apply(_xp, fixed_x, raw, fixed), grad
+        factors = operator.decomposition.factors(*raw)
+        fixed = tuple(map(tf.stop_gradient, params))
+        return operator.apply(_xp, tf.stop_gradient(x), factors, fixed), grad
 
     return call(x, *raw, *params)
 
@@ -64,6 +82,7 @@ def _apply(operator: Operator, x: Any, raw: SVDFactors, params: tuple[Any, ...])
 class _TensorFlowBackend:
     array_name = "tf.Tensor"
     xp = _xp
+    differentiates = True
 
     def asarray(self, x: Any) -> Any:
         if isinstance(x, np.ndarray) or tf.is_tensor(x) or isinstance(x, tf.Variable):
@@ -78,17 +97,35 @@ class _TensorFlowBackend:
             tf.cast(value, dtype) if hasattr(value, "shape") else tf.constant(float(value), dtype)
         )
 
-    def decompose(self, decomposition: SVD, x: Any) -> tuple[Any, ...]:
-        return _decompose(decomposition, x, decomposition.compute(_xp, tf.stop_gradient(x)))
+    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
+        return decomposition.compute(_xp, tf.stop_gradient(x))
 
-    def apply(self, operator: Operator, x: Any, params: tuple[Any, ...]) -> Any:
-        raw = operator.decomposition.compute(_xp, tf.stop_gradient(x))
+    def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
+        return _decompose(decomposition, x, raw)
+
+    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
         return _apply(operator, x, raw, params)
+
+    def slope(self, fn: Function) -> Function:
+        def derivative(s: Any) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(s)
+                f = fn(s)
+            return tape.gradient(f, s, unconnected_gradients="zero")
+
+        return derivative
 
 
 _backend = _TensorFlowBackend()
 _functions = Functions[Any](lambda x: _backend)
 
+eigenvalue_map = _functions.eigenvalue_map
+eigh = _functions.eigh
+low_rank = _functions.low_rank
+nuclear_norm = _functions.nuclear_norm
+polar = _functions.polar
+procrustes = _functions.procrustes
+singular_value_map = _functions.singular_value_map
 svd = _functions.svd
 svdvals = _functions.svdvals
 svt = _functions.svt

@@ -19,14 +19,29 @@ try:
 except ImportError as error:
     raise ImportError("svdinv.torch needs PyTorch: pip install svdinv[torch]") from error
 
-from svdinv_core import SVD, Operator, SVDFactors
+from svdinv_core import Decomposition, Operator
 
 from . import _torch_namespace as _xp
 from . import rules
-from ._api import Functions, SVDResult
+from ._api import EighResult, Function, Functions, PolarResult, SVDResult
 from ._checks import Shape
 
-__all__ = ["SVDResult", "rules", "svd", "svdvals", "svt"]
+__all__ = [
+    "EighResult",
+    "PolarResult",
+    "SVDResult",
+    "eigenvalue_map",
+    "eigh",
+    "low_rank",
+    "nuclear_norm",
+    "polar",
+    "procrustes",
+    "rules",
+    "singular_value_map",
+    "svd",
+    "svdvals",
+    "svt",
+]
 
 
 def _full_precision(x: torch.Tensor) -> AbstractContextManager[Any]:
@@ -42,19 +57,7 @@ def _differentiated_again(x: torch.Tensor) -> bool:
 
 
 _DOUBLE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
-
-
-def _accurate_factors(decomposition: SVD, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Factors for an operator that promises an exact derivative.
-
-    On a CPU single precision is decomposed in double: the derivative of a threshold amplifies
-    the ten or so units in the last place that LAPACK's single precision is off by (worst error
-    of `svt` over the test family 7e-6 without this, 6e-7 with it).
-    """
-    if x.device.type != "cpu" or x.dtype not in _DOUBLE:
-        return decomposition.compute(_xp, x)
-    U, S, Vh = decomposition.compute(_xp, x.to(_DOUBLE[x.dtype]))
-    return U.to(x.dtype), S.to(x.real.dtype), Vh.to(x.dtype)
+_SINGLE = {double: single for single, double in _DOUBLE.items()}
 
 
 class _Decompose(torch.autograd.Function):
@@ -63,8 +66,8 @@ class _Decompose(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(decomposition: SVD, x: torch.Tensor, *factors: torch.Tensor) -> Any:
-        return tuple(factor.clone() for factor in factors)
+    def forward(decomposition: Decomposition, x: torch.Tensor, *raw: torch.Tensor) -> Any:
+        return tuple(factor.clone() for factor in raw)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -75,14 +78,14 @@ class _Decompose(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cts: Any) -> Any:
-        factors = SVDFactors(*ctx.saved_tensors)
-        with _full_precision(factors.U):
+        factors = ctx.decomposition.factors(*ctx.saved_tensors)
+        with _full_precision(factors[0]):
             ct_x = ctx.decomposition.vjp(_xp, factors, cts)
         return (None, ct_x, *(None for _ in factors))
 
     @staticmethod
     def jvp(ctx: Any, _decomposition: Any, dx: Any, *_: Any) -> Any:
-        factors = SVDFactors(*ctx.saved_tensors)
+        factors = ctx.decomposition.factors(*ctx.saved_tensors)
         if dx is None:
             return tuple(None for _ in factors)
         with _full_precision(dx):
@@ -96,46 +99,50 @@ class _Apply(torch.autograd.Function):
 
     @staticmethod
     def forward(operator: Operator, x: torch.Tensor, *rest: Any) -> Any:
-        factors = SVDFactors(*rest[:3])
-        out = operator.apply(_xp, x, factors, rest[3:])
+        count = len(operator.decomposition.factors._fields)
+        factors = operator.decomposition.factors(*rest[:count])
+        out = operator.apply(_xp, x, factors, rest[count:])
         # An input may not be returned as it is.
         return out.view_as(out) if any(out is factor for factor in factors) else out
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         operator, x, *rest = inputs
-        params = rest[3:]
-        tensors = [p for p in params if isinstance(p, torch.Tensor)]
         ctx.operator = operator
+        ctx.count = len(operator.decomposition.factors._fields)
+        params = rest[ctx.count :]
+        tensors = [p for p in params if isinstance(p, torch.Tensor)]
         ctx.numbers = [None if isinstance(p, torch.Tensor) else p for p in params]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, *rest[:3], *tensors)
-        ctx.save_for_forward(x, *rest[:3], *tensors)
+        ctx.save_for_backward(x, *rest[: ctx.count], *tensors)
+        ctx.save_for_forward(x, *rest[: ctx.count], *tensors)
 
     @staticmethod
-    def _restore(ctx: Any) -> tuple[torch.Tensor, SVDFactors, tuple[Any, ...]]:
-        x, U, S, Vh, *tensors = ctx.saved_tensors
-        factors = SVDFactors(U, S, Vh)
+    def _restore(ctx: Any) -> tuple[torch.Tensor, Any, tuple[Any, ...]]:
+        x, *rest = ctx.saved_tensors
+        raw, tensors = rest[: ctx.count], iter(rest[ctx.count :])
+        decomposition = ctx.operator.decomposition
         if _differentiated_again(x):
-            factors = SVDFactors(*_decompose(ctx.operator.decomposition, x, *factors))
-        rest = iter(tensors)
-        return x, factors, tuple(next(rest) if n is None else n for n in ctx.numbers)
+            raw = _decompose(decomposition, x, *raw)
+        params = tuple(next(tensors) if n is None else n for n in ctx.numbers)
+        return x, decomposition.factors(*raw), params
 
     @staticmethod
     def backward(ctx: Any, *cts: Any) -> Any:
-        (ct,) = cts
-        if ct is None:
-            return (None,) * (5 + len(ctx.numbers))
+        absent = (None,) * ctx.count
+        if all(ct is None for ct in cts):
+            return (None, None, *absent, *(None for _ in ctx.numbers))
         x, factors, params = _Apply._restore(ctx)
-        with _full_precision(ct):
+        ct = cts if ctx.operator.outputs > 1 else cts[0]
+        with _full_precision(x):
             ct_x, ct_params = ctx.operator.vjp(_xp, x, factors, params, ct)
-        return (None, ct_x, None, None, None, *ct_params)
+        return (None, ct_x, *absent, *ct_params)
 
     @staticmethod
-    def jvp(ctx: Any, _operator: Any, dx: Any, _dU: Any, _dS: Any, _dVh: Any, *dparams: Any) -> Any:
+    def jvp(ctx: Any, _operator: Any, dx: Any, *rest: Any) -> Any:
         x, factors, params = _Apply._restore(ctx)
         with _full_precision(x):
-            return ctx.operator.jvp(_xp, x, factors, params, dx, dparams)
+            return ctx.operator.jvp(_xp, x, factors, params, dx, rest[ctx.count :])
 
 
 # PyTorch types neither of these.
@@ -146,6 +153,7 @@ _apply: Any = _Apply.apply
 class _TorchBackend:
     array_name = "torch.Tensor"
     xp = _xp
+    differentiates = True
 
     def asarray(self, x: Any) -> Any:
         return x if isinstance(x, torch.Tensor) else None
@@ -158,20 +166,42 @@ class _TorchBackend:
             return value.to(dtype)
         return None if hasattr(value, "__array__") and value.shape else float(value)
 
-    def decompose(self, decomposition: SVD, x: Any) -> tuple[Any, ...]:
-        with _full_precision(x):
-            factors = decomposition.compute(_xp, x.detach())
-            return tuple(_decompose(decomposition, x, *factors))
+    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> tuple[Any, ...]:
+        """On a CPU single precision is decomposed in double where an exact derivative is promised.
 
-    def apply(self, operator: Operator, x: Any, params: tuple[Any, ...]) -> Any:
+        The derivative of a threshold amplifies the ten or so units in the last place that
+        LAPACK's single precision is off by (worst error of `svt` over the test family 7e-6
+        without this, 6e-7 with it).
+        """
+        x = x.detach()
         with _full_precision(x):
-            factors = _accurate_factors(operator.decomposition, x.detach())
-            return _apply(operator, x, *factors, *params)
+            if accurate and x.device.type == "cpu" and x.dtype in _DOUBLE:
+                raw = decomposition.compute(_xp, x.to(_DOUBLE[x.dtype]))
+                return tuple(factor.to(_SINGLE[factor.dtype]) for factor in raw)
+            return tuple(decomposition.compute(_xp, x))
+
+    def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> tuple[Any, ...]:
+        return tuple(_decompose(decomposition, x, *raw))
+
+    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+        with _full_precision(x):
+            return _apply(operator, x, *raw, *params)
+
+    def slope(self, fn: Function) -> Function:
+        derivative: Function = torch.func.grad(lambda s: fn(s).sum())
+        return derivative
 
 
 _backend = _TorchBackend()
 _functions = Functions[torch.Tensor](lambda x: _backend)
 
+eigenvalue_map = _functions.eigenvalue_map
+eigh = _functions.eigh
+low_rank = _functions.low_rank
+nuclear_norm = _functions.nuclear_norm
+polar = _functions.polar
+procrustes = _functions.procrustes
+singular_value_map = _functions.singular_value_map
 svd = _functions.svd
 svdvals = _functions.svdvals
 svt = _functions.svt

@@ -1,7 +1,8 @@
 """One way to ask every framework for a vector-Jacobian and a Jacobian-vector product.
 
 Arrays go in and come out as NumPy arrays; complex cotangents follow PyTorch's convention,
-``dL = Re sum(conj(ct) * dx)``, in all of them.
+``dL = Re sum(conj(ct) * dx)``, in all of them. `args` are differentiated, `static` and keyword
+arguments are not.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ class NumPyDriver:
     def numpy(self, x):
         return np.asarray(x)
 
-    def vjp(self, name, args, cts, **kwargs):
+    def vjp(self, name, args, cts, static=(), **kwargs):
         fn = getattr(self.module, name)
-        out, pullback = self.module.vjp(fn, *args, **kwargs)
+        out, pullback = self.module.vjp(fn, *args, *static, **kwargs)
         return _tuple(out), pullback(cts if isinstance(out, tuple) else cts[0])
 
-    def jvp(self, name, args, tangents, **kwargs):
-        out, dout = self.module.jvp(getattr(self.module, name), args, tangents, **kwargs)
+    def jvp(self, name, args, tangents, static=(), **kwargs):
+        out, dout = self.module.jvp(
+            getattr(self.module, name), (*args, *static), tangents, **kwargs
+        )
         return _tuple(out), _tuple(dout)
 
 
@@ -55,18 +58,18 @@ class TorchDriver:
     def numpy(self, x):
         return x.detach().resolve_conj().numpy()
 
-    def vjp(self, name, args, cts, **kwargs):
+    def vjp(self, name, args, cts, static=(), **kwargs):
         leaves = [self.array(a).requires_grad_() for a in args]
-        out = _tuple(getattr(self.module, name)(*leaves, **kwargs))
+        out = _tuple(getattr(self.module, name)(*leaves, *static, **kwargs))
         pairs = [(o, self.array(ct)) for o, ct in zip(out, cts, strict=True) if ct is not None]
         grads = self.torch.autograd.grad([o for o, _ in pairs], leaves, [ct for _, ct in pairs])
         return tuple(map(self.numpy, out)), tuple(map(self.numpy, grads))
 
-    def jvp(self, name, args, tangents, **kwargs):
+    def jvp(self, name, args, tangents, static=(), **kwargs):
         fn = getattr(self.module, name)
         primals, tangents = (tuple(map(self.array, a)) for a in (args, tangents))
         out, dout = self.torch.func.jvp(
-            lambda *a: tuple(_tuple(fn(*a, **kwargs))), primals, tangents
+            lambda *a: tuple(_tuple(fn(*a, *static, **kwargs))), primals, tangents
         )
         return tuple(map(self.numpy, out)), tuple(map(self.numpy, dout))
 
@@ -84,19 +87,21 @@ class JaxDriver:
     def numpy(self, x):
         return np.asarray(x)
 
-    def vjp(self, name, args, cts, **kwargs):
+    def vjp(self, name, args, cts, static=(), **kwargs):
         fn = getattr(self.module, name)
-        out, pullback = self.jax.vjp(lambda *a: _tuple(fn(*a, **kwargs)), *map(self.array, args))
+        out, pullback = self.jax.vjp(
+            lambda *a: _tuple(fn(*a, *static, **kwargs)), *map(self.array, args)
+        )
         cts = tuple(
             self.jax.numpy.zeros_like(o) if ct is None else self.array(np.conj(ct)).astype(o.dtype)
             for o, ct in zip(out, cts, strict=True)
         )
         return tuple(map(np.asarray, out)), tuple(np.conj(g) for g in pullback(tuple(cts)))
 
-    def jvp(self, name, args, tangents, **kwargs):
+    def jvp(self, name, args, tangents, static=(), **kwargs):
         fn = getattr(self.module, name)
         primals, tangents = (tuple(map(self.array, a)) for a in (args, tangents))
-        out, dout = self.jax.jvp(lambda *a: _tuple(fn(*a, **kwargs)), primals, tangents)
+        out, dout = self.jax.jvp(lambda *a: _tuple(fn(*a, *static, **kwargs)), primals, tangents)
         return tuple(map(np.asarray, out)), tuple(map(np.asarray, dout))
 
 
@@ -113,21 +118,21 @@ class TensorFlowDriver:
     def numpy(self, x):
         return x.numpy()
 
-    def vjp(self, name, args, cts, **kwargs):
+    def vjp(self, name, args, cts, static=(), **kwargs):
         leaves = [self.array(a) for a in args]
         with self.tf.GradientTape() as tape:
             tape.watch(leaves)
-            out = _tuple(getattr(self.module, name)(*leaves, **kwargs))
+            out = _tuple(getattr(self.module, name)(*leaves, *static, **kwargs))
         pairs = [(o, self.array(ct)) for o, ct in zip(out, cts, strict=True) if ct is not None]
         grads = tape.gradient(
             [o for o, _ in pairs], leaves, output_gradients=[ct for _, ct in pairs]
         )
         return tuple(o.numpy() for o in out), tuple(g.numpy() for g in grads)
 
-    def jvp(self, name, args, tangents, **kwargs):
+    def jvp(self, name, args, tangents, static=(), **kwargs):
         primals, tangents = ([self.array(a) for a in b] for b in (args, tangents))
         with self.tf.autodiff.ForwardAccumulator(primals, tangents) as accumulator:
-            out = _tuple(getattr(self.module, name)(*primals, **kwargs))
+            out = _tuple(getattr(self.module, name)(*primals, *static, **kwargs))
         dout = [accumulator.jvp(o) for o in out]
         return tuple(o.numpy() for o in out), tuple(d.numpy() for d in dout)
 

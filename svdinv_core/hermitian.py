@@ -1,0 +1,243 @@
+r"""The Hermitian eigendecomposition, and functions of the eigenvalues.
+
+``A = Q diag(w) Q^H`` with w ascending. An argument that is not Hermitian is taken by its
+Hermitian part ``(A + A^H)/2``, in value and derivative alike. With ``dP = Q^H dA Q``
+
+    dw = Re diag(dP)      dQ = Q (F * dP)      F_ij = 1/(w_j - w_i), 0 on the diagonal
+    ct_A = Q (diag(ct_w) + F * (Q^H ct_Q)) Q^H, its Hermitian part
+
+A rule (:mod:`.rules`) says what stands for F near a tie. For ``B = Q diag(f(w)) Q^H`` no
+rule is needed: the derivative in direction G is
+
+    D[G] = Q (Gamma * Q^H G Q) Q^H     Gamma_ij = (f_i - f_j)/(w_i - w_j), f'(w_i) on a tie
+
+which is self-adjoint (Daleckii & Krein). The diagonal of the eigenvectors' own phases is not
+determined by A; it is taken as 0, as every framework does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+from .arrays import (
+    adjoint,
+    diagonal_matrix,
+    is_complex,
+    order_sign,
+    real_diagonal,
+    scale,
+    scale_columns,
+)
+from .namespace import Array, Namespace
+from .operator import Operator
+from .rules import Inv, Pairs, Rule
+from .spectral import divided_differences
+
+__all__ = [
+    "EigenvalueMap",
+    "Eigenvalues",
+    "Eigh",
+    "EighFactors",
+    "RecomposeHermitian",
+    "eigenvalue_coefficients",
+]
+
+
+class EighFactors(NamedTuple):
+    """``eigenvalues (..., n)`` ascending, ``eigenvectors (..., n, n)``."""
+
+    eigenvalues: Array
+    eigenvectors: Array
+
+
+def hermitian_part(xp: Namespace, A: Array) -> Array:
+    """``(A + A^H)/2``."""
+    return 0.5 * (A + adjoint(xp, A))
+
+
+@dataclass(frozen=True)
+class Eigh:
+    """The decomposition ``A -> (w, Q)`` with its derivative under a rule."""
+
+    rule: Rule = field(default_factory=Inv)
+    factors: ClassVar[type[EighFactors]] = EighFactors
+
+    def compute(self, xp: Namespace, A: Array) -> EighFactors:
+        """Eigendecomposition of the Hermitian part of ``A (..., n, n)``.
+
+        A matrix with a non-finite entry gets NaN factors; the others of its batch are right.
+        """
+        if 0 in A.shape:
+            zeros = xp.zeros_like(A)
+            w = xp.sum(zeros, axis=-1)
+            return EighFactors(xp.real(w) if is_complex(xp, w) else w, zeros)
+        finite = xp.all(xp.isfinite(A), axis=(-2, -1), keepdims=True)
+        safe = xp.where(finite, hermitian_part(xp, A), xp.zeros_like(A))
+        w, Q = xp.linalg.eigh(safe)
+        nan = float("nan")
+        return EighFactors(
+            xp.where(finite[..., 0], w, xp.zeros_like(w) + nan),
+            xp.where(finite, Q, xp.zeros_like(Q) + nan),
+        )
+
+    def _inverse_gap(self, xp: Namespace, w: Array) -> Array:
+        return self.rule.inverse_gap(xp, Pairs.of_eigenvalues(xp, w, self.rule))
+
+    def jvp(self, xp: Namespace, factors: EighFactors, dA: Array) -> EighFactors:
+        """Forward mode: ``(dw, dQ)`` for a tangent `dA`."""
+        w, Q = factors
+        dP = xp.matmul(adjoint(xp, Q), xp.matmul(hermitian_part(xp, dA), Q))
+        dQ = xp.matmul(Q, scale(xp, self._inverse_gap(xp, w), dP))
+        return EighFactors(real_diagonal(xp, dP), dQ)
+
+    def vjp(
+        self, xp: Namespace, factors: EighFactors, cotangents: tuple[Array | None, ...]
+    ) -> Array | None:
+        """Reverse mode: the (Hermitian) cotangent of A; an absent cotangent is None."""
+        ct_w, ct_Q = cotangents
+        w, Q = factors
+        if ct_w is None and ct_Q is None:
+            return None
+        Qh = adjoint(xp, Q)
+        if ct_Q is None:
+            return xp.matmul(scale_columns(xp, Q, ct_w), Qh)
+        core = scale(xp, self._inverse_gap(xp, w), xp.matmul(Qh, ct_Q))
+        if ct_w is not None:
+            core = core + diagonal_matrix(xp, ct_w, core.dtype)
+        return xp.matmul(xp.matmul(Q, hermitian_part(xp, core)), Qh)
+
+
+def eigenvalue_coefficients(xp: Namespace, factors: EighFactors, f: Array, slope: Array) -> Array:
+    """``Gamma`` for the values ``f(w)`` and slopes ``f'(w)`` of any function."""
+    sizes = xp.abs(factors.eigenvalues)
+    largest = xp.maximum(sizes[..., :1], sizes[..., -1:])
+    return divided_differences(xp, factors.eigenvalues, f, slope, xp.expand_dims(largest, axis=-1))
+
+
+class _HermitianOperator(Operator):
+    """``Q diag(f) Q^H``: what the operators below share."""
+
+    decomposition: ClassVar[Eigh] = Eigh()
+
+    @staticmethod
+    def recompose(xp: Namespace, factors: EighFactors, f: Array) -> Array:
+        Q = factors.eigenvectors
+        return xp.matmul(scale_columns(xp, Q, f), adjoint(xp, Q))
+
+    @staticmethod
+    def core(xp: Namespace, factors: EighFactors, G: Array) -> Array:
+        """``Q^H G Q`` of G's Hermitian part."""
+        Q = factors.eigenvectors
+        return xp.matmul(adjoint(xp, Q), xp.matmul(hermitian_part(xp, G), Q))
+
+    @staticmethod
+    def conjugate(xp: Namespace, factors: EighFactors, core: Array) -> Array:
+        Q = factors.eigenvectors
+        return xp.matmul(xp.matmul(Q, core), adjoint(xp, Q))
+
+
+@dataclass(frozen=True)
+class Eigenvalues(_HermitianOperator):
+    """The eigenvalues alone: ``ct_A = Q diag(ct) Q^H``."""
+
+    def apply(
+        self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...]
+    ) -> Array:
+        return factors.eigenvalues
+
+    def jvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: EighFactors,
+        params: tuple[Array, ...],
+        dA: Array | None,
+        dparams: tuple[Array | None, ...],
+    ) -> Array:
+        return real_diagonal(xp, self.core(xp, factors, dA))
+
+    def vjp(
+        self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...], ct: Array
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        return self.recompose(xp, factors, ct), ()
+
+
+@dataclass(frozen=True)
+class EigenvalueMap(_HermitianOperator):
+    """``Q diag(f(w)) Q^H`` for a function f and its derivative, both ``(..., n) -> (..., n)``.
+
+    For a framework that cannot differentiate f by itself.
+    """
+
+    fn: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+
+    def _map(self, xp: Namespace, factors: EighFactors, G: Array) -> Array:
+        w = factors.eigenvalues
+        gamma = eigenvalue_coefficients(xp, factors, self.fn(w), self.slope(w))
+        return self.conjugate(xp, factors, scale(xp, gamma, self.core(xp, factors, G)))
+
+    def apply(
+        self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...]
+    ) -> Array:
+        return self.recompose(xp, factors, self.fn(factors.eigenvalues))
+
+    def jvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: EighFactors,
+        params: tuple[Array, ...],
+        dA: Array | None,
+        dparams: tuple[Array | None, ...],
+    ) -> Array:
+        return self._map(xp, factors, dA)
+
+    def vjp(
+        self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...], ct: Array
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        return self._map(xp, factors, ct), ()
+
+
+@dataclass(frozen=True)
+class RecomposeHermitian(_HermitianOperator):
+    """``Q diag(f) Q^H`` with f an argument of its own: ``params = (f, gamma)``.
+
+    As :class:`.spectral.Recompose`, for a framework that differentiates ``f(w)`` by itself.
+    """
+
+    @staticmethod
+    def _off_diagonal(xp: Namespace, gamma: Array, f: Array) -> Array:
+        return xp.where(order_sign(xp, f) == 0, xp.zeros_like(gamma), gamma)
+
+    def apply(
+        self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...]
+    ) -> Array:
+        return self.recompose(xp, factors, params[0])
+
+    def jvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: EighFactors,
+        params: tuple[Array, ...],
+        dA: Array | None,
+        dparams: tuple[Array | None, ...],
+    ) -> Array:
+        (f, gamma), df = params, dparams[0]
+        if dA is None:
+            return self.recompose(xp, factors, df)
+        core = scale(xp, self._off_diagonal(xp, gamma, f), self.core(xp, factors, dA))
+        if df is not None:
+            core = core + diagonal_matrix(xp, df, core.dtype)
+        return self.conjugate(xp, factors, core)
+
+    def vjp(
+        self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...], ct: Array
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        f, gamma = params
+        core = self.core(xp, factors, ct)
+        inside = scale(xp, self._off_diagonal(xp, gamma, f), core)
+        return self.conjugate(xp, factors, inside), (real_diagonal(xp, core), None)

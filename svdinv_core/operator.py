@@ -1,0 +1,68 @@
+"""The two things an adapter registers: a decomposition, and an operator on one.
+
+An adapter decomposes once, from the input with its gradient stopped, and hands the factors
+to the methods below. Where a derivative is differentiated again, it first makes the factors
+differentiable functions of the input, by the decomposition's own ``jvp`` and ``vjp``.
+Instances are frozen and hashable, so that a compiler can treat them as static.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+from .namespace import Array, Namespace
+
+__all__ = ["Decomposition", "Operator"]
+
+
+class Decomposition(Protocol):
+    """``A -> factors``, with forward and reverse derivative."""
+
+    @property
+    def factors(self) -> type[Any]:
+        """Named tuple of the factors."""
+
+    def compute(self, xp: Namespace, A: Array) -> Any:
+        """Factors of A; NaN for a matrix with a non-finite entry."""
+
+    def jvp(self, xp: Namespace, factors: Any, dA: Array) -> Any:
+        """Tangents of the factors."""
+
+    def vjp(
+        self, xp: Namespace, factors: Any, cotangents: tuple[Array | None, ...]
+    ) -> Array | None:
+        """Cotangent of A; absent cotangents are None, and None comes back if all are."""
+
+
+class Operator:
+    """A function of a matrix that is computed from its decomposition.
+
+    `params` are its differentiable parameters besides A: arrays of the framework, or Python
+    numbers, which get no derivative. An operator with more than one output takes and returns
+    tuples of that length where one with a single output takes and returns an array.
+    """
+
+    decomposition: ClassVar[Decomposition]
+    outputs: ClassVar[int] = 1
+
+    def apply(self, xp: Namespace, A: Array, factors: Any, params: tuple[Array, ...]) -> Any:
+        """Value at A, from its factors."""
+        raise NotImplementedError
+
+    def jvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: Any,
+        params: tuple[Array, ...],
+        dA: Array | None,
+        dparams: tuple[Array | None, ...],
+    ) -> Any:
+        """Tangent of the value; absent tangents are None (not all of them at once)."""
+        raise NotImplementedError
+
+    def vjp(
+        self, xp: Namespace, A: Array, factors: Any, params: tuple[Array, ...], ct: Any
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        """Cotangents of A and of each parameter (None for one that has none)."""
+        raise NotImplementedError
