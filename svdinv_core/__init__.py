@@ -5,6 +5,7 @@ function takes the array namespace ``xp`` it is to compute in (:class:`.namespac
 lists what is asked of it). The folder may be copied into another package, under any name.
 """
 
+from .gauge import default_gauge_rtol, gauge_residual
 from .hermitian import (
     EigenvalueMap,
     Eigenvalues,
@@ -69,7 +70,9 @@ __all__ = [
     "Taylor",
     "Tf",
     "Unitary",
+    "default_gauge_rtol",
     "eigenvalue_coefficients",
+    "gauge_residual",
     "get_rule",
     "loewner_coefficients",
     "rule_names",

@@ -20,15 +20,19 @@ from typing import Any
 from . import rules
 from ._api import EighResult, Functions, PolarResult, SVDResult
 from ._dispatch import ADAPTERS, find_backend
+from ._gauge import GaugeError, GaugeWarning
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "EighResult",
+    "GaugeError",
+    "GaugeWarning",
     "PolarResult",
     "SVDResult",
     "eigenvalue_map",
     "eigh",
+    "gauge_residual",
     "low_rank",
     "nuclear_norm",
     "polar",
@@ -44,6 +48,7 @@ _functions = Functions[Any](find_backend)
 
 eigenvalue_map = _functions.eigenvalue_map
 eigh = _functions.eigh
+gauge_residual = _functions.gauge_residual
 low_rank = _functions.low_rank
 nuclear_norm = _functions.nuclear_norm
 polar = _functions.polar

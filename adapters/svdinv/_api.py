@@ -32,6 +32,7 @@ from svdinv_core import (
     SVDFactors,
     Unitary,
     eigenvalue_coefficients,
+    gauge_residual,
     get_rule,
     loewner_coefficients,
 )
@@ -49,6 +50,7 @@ from ._checks import (
     dtype_name,
     real_dtype,
 )
+from ._gauge import check_mode
 
 __all__ = ["Backend", "EighResult", "Functions", "PolarResult", "SVDResult"]
 
@@ -107,6 +109,12 @@ class Backend(Protocol):
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
         """Value of an operator at x, differentiable by its own derivative."""
 
+    def watch(self, factors: SVDFactors, gauge: str) -> Any:
+        """The same factors; when their cotangents arrive, `_gauge.report` is told the residual."""
+
+    def cotangent(self, ct: Any) -> Any:
+        """A cotangent of this framework in the core's convention, ``dL = Re tr(ct^H dx)``."""
+
     def slope(self, fn: Function) -> Function:
         """Derivative of an elementwise function, by the framework's own differentiation."""
 
@@ -152,7 +160,13 @@ class Functions(Generic[ArrayT]):
         return parameter
 
     def svd(
-        self, x: ArrayT, /, *, full_matrices: bool = False, rule: str | Rule = "inv"
+        self,
+        x: ArrayT,
+        /,
+        *,
+        full_matrices: bool = False,
+        rule: str | Rule = "inv",
+        gauge: str = "ignore",
     ) -> SVDResult[ArrayT]:
         """Singular value decomposition whose derivative survives repeated values.
 
@@ -166,6 +180,10 @@ class Functions(Generic[ArrayT]):
             What the derivative does at (nearly) repeated singular values: "inv", "pinv",
             "plain", "tf", "clip", "taylor", "lorentzian", or an object of `svdinv.rules`,
             which carries the tolerances.
+        gauge : {"ignore", "warn", "raise"}, default "ignore"
+            What to do in reverse mode about a loss that depends on the choice of singular
+            vectors, and so has no gradient (see `gauge_residual`). "warn" and "raise" look
+            at values: eagerly only, and in JAX without forward mode.
 
         Returns
         -------
@@ -180,8 +198,10 @@ class Functions(Generic[ArrayT]):
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions, for an unknown rule, or for
+            If `x` has fewer than two dimensions, for an unknown rule or `gauge`, or for
             ``full_matrices=True``.
+        svdinv.GaugeError
+            In reverse mode, with ``gauge="raise"``.
 
         Notes
         -----
@@ -206,11 +226,52 @@ class Functions(Generic[ArrayT]):
         """
         decomposition = SVD(get_rule(rule))
         check_thin(full_matrices)
+        check_mode(gauge)
         backend, array, dtype, _ = self._prepare(x)
         raw = backend.factors(decomposition, array, accurate=False)
         factors = backend.decompose(decomposition, array, raw)
+        if gauge != "ignore":
+            factors = backend.watch(SVDFactors(*factors), gauge)
         U, S, Vh = (self._finish(backend, factor, dtype) for factor in factors)
         return SVDResult(U, S, Vh)
+
+    def gauge_residual(
+        self, U: ArrayT, S: ArrayT, Vh: ArrayT, ct_U: ArrayT, ct_Vh: ArrayT
+    ) -> ArrayT:
+        """How much a loss depends on the choice of singular vectors, from its cotangents.
+
+        Parameters
+        ----------
+        U : array (..., m, k)
+        S : array (..., k)
+        Vh : array (..., k, n)
+            Factors, as `svd` returns them.
+        ct_U : array (..., m, k)
+        ct_Vh : array (..., k, n)
+            Cotangents of U and Vh, as the framework gives them.
+
+        Returns
+        -------
+        array (...)
+            Real, relative to the cotangents: about eps for a loss that does not depend on the
+            choice (its gradient is right), of order 1 for one that does (it has none). Single
+            phases of complex vectors count, and unitary mixing at repeated and zero values.
+            An array like any other: no value is looked at.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> U, S, Vh = svdinv.svd(np.eye(2))
+        >>> float(svdinv.gauge_residual(U, S, Vh, 2 * U, 3 * Vh))  # loss |U|^2 + 1.5 |Vh|^2
+        0.0
+        """
+        backend = self._find_backend(U)
+        with_conj = backend.cotangent
+        residual: ArrayT = gauge_residual(
+            backend.xp, SVDFactors(U, S, Vh), with_conj(ct_U), with_conj(ct_Vh)
+        )
+        return residual
 
     def svdvals(self, x: ArrayT, /) -> ArrayT:
         """Singular values, in descending order.

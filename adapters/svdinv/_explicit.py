@@ -12,10 +12,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from svdinv_core import Decomposition, Operator
+from svdinv_core import Decomposition, Operator, SVDFactors, gauge_residual
 
 from ._api import Function, Functions
 from ._checks import Shape, dtype_name
+from ._gauge import report
 
 __all__ = ["Explicit", "ExplicitBackend"]
 
@@ -29,6 +30,7 @@ class _Call:
     factors: Any
     params: tuple[Any, ...]
     out: Any
+    gauge: str = "ignore"
 
 
 class ExplicitBackend:
@@ -68,6 +70,12 @@ class ExplicitBackend:
         with self.quiet():
             return operator.apply(self.xp, x, raw, params)
 
+    def watch(self, factors: SVDFactors, gauge: str) -> Any:
+        return factors
+
+    def cotangent(self, ct: Any) -> Any:
+        return ct
+
     def slope(self, fn: Function) -> Function:
         """By a complex step, ``Im f(s + ih)/h``, which has no cancellation (Squire & Trapp)."""
         step = 1e-100
@@ -102,6 +110,10 @@ class _Recorder(ExplicitBackend):
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
         self.call = _Call(decomposition, x, raw, (), raw)
         return raw
+
+    def watch(self, factors: SVDFactors, gauge: str) -> Any:
+        self.call.gauge = gauge
+        return factors
 
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
         out = super().apply(operator, x, raw, params)
@@ -178,6 +190,8 @@ class Explicit:
                 cts: Any = tuple(map(self._cast, ct_out, call.out))
             else:
                 cts = self._cast(ct_out, call.out)
+            if call.gauge != "ignore":
+                self._report(call, cts)
             ct_params: tuple[Any, ...] = ()
             with backend.quiet():
                 if isinstance(call.operation, Operator):
@@ -191,6 +205,18 @@ class Explicit:
             return (self._cast(ct_x, x_array), *ct_params[: len(args)])
 
         return out, pullback
+
+    def _report(self, call: _Call, cts: tuple[Any, ...]) -> None:
+        """Warn or raise about a loss that depends on the choice of singular vectors."""
+        xp, factors = self._backend.xp, call.factors
+        ct_U, ct_Vh = (
+            xp.zeros_like(factor) if ct is None else ct
+            for ct, factor in ((cts[0], factors.U), (cts[2], factors.Vh))
+        )
+        residual = gauge_residual(xp, factors, ct_U, ct_Vh)
+        report(
+            call.gauge, xp.reshape(residual, (-1,)).tolist(), float(xp.finfo(residual.dtype).eps)
+        )
 
     def jvp(
         self, fn: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...], **kwargs: Any

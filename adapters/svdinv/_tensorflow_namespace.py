@@ -24,10 +24,12 @@ __all__ = [
     "linalg",
     "matmul",
     "matrix_transpose",
+    "max",
     "maximum",
     "ones_like",
     "real",
     "sign",
+    "sqrt",
     "sum",
     "where",
     "zeros_like",
@@ -41,6 +43,7 @@ conj = tf.math.conj
 matmul = tf.linalg.matmul
 matrix_transpose = tf.linalg.matrix_transpose
 maximum = tf.math.maximum
+sqrt = tf.math.sqrt
 ones_like = tf.ones_like
 real = tf.math.real
 sign = tf.math.sign
@@ -80,6 +83,10 @@ def isfinite(x: Any, /) -> Any:
     if x.dtype.is_complex:
         return tf.math.is_finite(tf.math.real(x)) & tf.math.is_finite(tf.math.imag(x))
     return tf.math.is_finite(x)
+
+
+def max(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return tf.reduce_max(x, axis=axis, keepdims=keepdims)
 
 
 def sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:

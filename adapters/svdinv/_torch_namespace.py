@@ -24,10 +24,12 @@ __all__ = [
     "linalg",
     "matmul",
     "matrix_transpose",
+    "max",
     "maximum",
     "ones_like",
     "real",
     "sign",
+    "sqrt",
     "sum",
     "where",
     "zeros_like",
@@ -42,6 +44,7 @@ finfo = torch.finfo
 isfinite = torch.isfinite
 matmul = torch.matmul
 maximum = torch.maximum
+sqrt = torch.sqrt
 ones_like = torch.ones_like
 real = torch.real
 sign = torch.sign
@@ -68,6 +71,10 @@ def expand_dims(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
 def isdtype(dtype: torch.dtype, kind: str) -> bool:
     kinds = {"complex floating": dtype.is_complex, "real floating": dtype.is_floating_point}
     return kinds[kind]
+
+
+def max(x: torch.Tensor, /, *, axis: tuple[int, ...], keepdims: bool = False) -> torch.Tensor:
+    return torch.amax(x, dim=axis, keepdim=keepdims)
 
 
 def matrix_transpose(x: torch.Tensor, /) -> torch.Tensor:

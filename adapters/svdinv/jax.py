@@ -18,11 +18,13 @@ try:
 except ImportError as error:
     raise ImportError("svdinv.jax needs JAX: pip install svdinv[jax]") from error
 
-from svdinv_core import Decomposition, Operator
+from svdinv_core import Decomposition, Operator, SVDFactors
+from svdinv_core import gauge_residual as _residual
 
 from . import rules
 from ._api import EighResult, Function, Functions, PolarResult, SVDResult
 from ._checks import Shape
+from ._gauge import not_eager, report
 
 __all__ = [
     "EighResult",
@@ -30,6 +32,7 @@ __all__ = [
     "SVDResult",
     "eigenvalue_map",
     "eigh",
+    "gauge_residual",
     "low_rank",
     "nuclear_norm",
     "polar",
@@ -71,6 +74,27 @@ def _apply_jvp(operator: Operator, primals: Any, tangents: Any) -> Any:
         return out, operator.jvp(jnp, x, factors, params, dx, dparams)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _watch(gauge: str, factors: SVDFactors) -> SVDFactors:
+    """The same factors, whose cotangents are looked at in reverse mode."""
+    return factors
+
+
+def _watch_forward(gauge: str, factors: SVDFactors) -> Any:
+    return factors, factors
+
+
+def _watch_reverse(gauge: str, factors: SVDFactors, cts: SVDFactors) -> Any:
+    residual = _residual(jnp, factors, jnp.conj(cts.U), jnp.conj(cts.Vh))
+    if isinstance(residual, jax.core.Tracer):
+        raise not_eager(gauge)
+    report(gauge, residual.reshape(-1).tolist(), float(np.finfo(residual.dtype).eps))
+    return (cts,)
+
+
+_watch.defvjp(_watch_forward, _watch_reverse)
+
+
 class _JaxBackend:
     array_name = "jax.Array"
     xp = jnp
@@ -97,6 +121,12 @@ class _JaxBackend:
         with jax.default_matmul_precision("float32"):
             return _apply(operator, x, raw, tuple(params))
 
+    def watch(self, factors: SVDFactors, gauge: str) -> Any:
+        return _watch(gauge, factors)
+
+    def cotangent(self, ct: Any) -> Any:
+        return jnp.conj(ct)
+
     def slope(self, fn: Function) -> Function:
         derivative: Function = jax.grad(lambda s: jnp.sum(fn(s)))
         return derivative
@@ -107,6 +137,7 @@ _functions = Functions[jax.Array](lambda x: _backend)
 
 eigenvalue_map = _functions.eigenvalue_map
 eigh = _functions.eigh
+gauge_residual = _functions.gauge_residual
 low_rank = _functions.low_rank
 nuclear_norm = _functions.nuclear_norm
 polar = _functions.polar

@@ -24,6 +24,7 @@ __all__ = [
     "SVDResult",
     "eigenvalue_map",
     "eigh",
+    "gauge_residual",
     "jvp",
     "low_rank",
     "nuclear_norm",
@@ -53,6 +54,7 @@ _explicit = Explicit(_backend)
 
 eigenvalue_map = _functions.eigenvalue_map
 eigh = _functions.eigh
+gauge_residual = _functions.gauge_residual
 low_rank = _functions.low_rank
 nuclear_norm = _functions.nuclear_norm
 polar = _functions.polar

@@ -18,12 +18,14 @@ except ImportError as error:
         "svdinv.tensorflow needs TensorFlow: pip install svdinv[tensorflow]"
     ) from error
 
-from svdinv_core import Decomposition, Operator
+from svdinv_core import Decomposition, Operator, SVDFactors
+from svdinv_core import gauge_residual as _residual
 
 from . import _tensorflow_namespace as _xp
 from . import rules
 from ._api import EighResult, Function, Functions, PolarResult, SVDResult
 from ._checks import Shape
+from ._gauge import not_eager, report
 
 __all__ = [
     "EighResult",
@@ -31,6 +33,7 @@ __all__ = [
     "SVDResult",
     "eigenvalue_map",
     "eigh",
+    "gauge_residual",
     "low_rank",
     "nuclear_norm",
     "polar",
@@ -79,6 +82,23 @@ def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any
     return call(x, *raw, *params)
 
 
+def _watch(factors: SVDFactors, gauge: str) -> Any:
+    """The same factors, whose cotangents are looked at in reverse mode."""
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
+    def call(U: Any, S: Any, Vh: Any) -> Any:
+        def grad(*cts: Any) -> Any:
+            if not tf.executing_eagerly():
+                raise not_eager(gauge)
+            residual = _residual(_xp, SVDFactors(U, S, Vh), cts[0], cts[2])
+            report(gauge, residual.numpy().ravel().tolist(), float(_xp.finfo(residual.dtype).eps))
+            return cts
+
+        return (U, S, Vh), grad
+
+    return call(*factors)
+
+
 class _TensorFlowBackend:
     array_name = "tf.Tensor"
     xp = _xp
@@ -106,6 +126,12 @@ class _TensorFlowBackend:
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
         return _apply(operator, x, raw, params)
 
+    def watch(self, factors: SVDFactors, gauge: str) -> Any:
+        return _watch(factors, gauge)
+
+    def cotangent(self, ct: Any) -> Any:
+        return ct
+
     def slope(self, fn: Function) -> Function:
         def derivative(s: Any) -> Any:
             with tf.GradientTape() as tape:
@@ -121,6 +147,7 @@ _functions = Functions[Any](lambda x: _backend)
 
 eigenvalue_map = _functions.eigenvalue_map
 eigh = _functions.eigh
+gauge_residual = _functions.gauge_residual
 low_rank = _functions.low_rank
 nuclear_norm = _functions.nuclear_norm
 polar = _functions.polar

@@ -19,12 +19,14 @@ try:
 except ImportError as error:
     raise ImportError("svdinv.torch needs PyTorch: pip install svdinv[torch]") from error
 
-from svdinv_core import Decomposition, Operator
+from svdinv_core import Decomposition, Operator, SVDFactors
+from svdinv_core import gauge_residual as _residual
 
 from . import _torch_namespace as _xp
 from . import rules
 from ._api import EighResult, Function, Functions, PolarResult, SVDResult
 from ._checks import Shape
+from ._gauge import report
 
 __all__ = [
     "EighResult",
@@ -32,6 +34,7 @@ __all__ = [
     "SVDResult",
     "eigenvalue_map",
     "eigh",
+    "gauge_residual",
     "low_rank",
     "nuclear_norm",
     "polar",
@@ -145,9 +148,34 @@ class _Apply(torch.autograd.Function):
             return ctx.operator.jvp(_xp, x, factors, params, dx, rest[ctx.count :])
 
 
-# PyTorch types neither of these.
+class _Watch(torch.autograd.Function):
+    """The same factors, whose cotangents are looked at in reverse mode."""
+
+    @staticmethod
+    def forward(gauge: str, *factors: torch.Tensor) -> Any:
+        return tuple(factor.view_as(factor) for factor in factors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.gauge, *factors = inputs
+        ctx.save_for_backward(*factors)
+
+    @staticmethod
+    def backward(ctx: Any, *cts: torch.Tensor) -> Any:
+        factors = SVDFactors(*(factor.detach() for factor in ctx.saved_tensors))
+        residual = _residual(_xp, factors, cts[0].detach(), cts[2].detach())
+        report(ctx.gauge, residual.reshape(-1).tolist(), torch.finfo(residual.dtype).eps)
+        return (None, *cts)
+
+    @staticmethod
+    def jvp(ctx: Any, _gauge: Any, *tangents: Any) -> Any:
+        return tuple(tangent.view_as(tangent) for tangent in tangents)
+
+
+# PyTorch types none of these.
 _decompose: Any = _Decompose.apply
 _apply: Any = _Apply.apply
+_watch: Any = _Watch.apply
 
 
 class _TorchBackend:
@@ -187,6 +215,12 @@ class _TorchBackend:
         with _full_precision(x):
             return _apply(operator, x, *raw, *params)
 
+    def watch(self, factors: SVDFactors, gauge: str) -> Any:
+        return _watch(gauge, *factors)
+
+    def cotangent(self, ct: Any) -> Any:
+        return ct
+
     def slope(self, fn: Function) -> Function:
         derivative: Function = torch.func.grad(lambda s: fn(s).sum())
         return derivative
@@ -197,6 +231,7 @@ _functions = Functions[torch.Tensor](lambda x: _backend)
 
 eigenvalue_map = _functions.eigenvalue_map
 eigh = _functions.eigh
+gauge_residual = _functions.gauge_residual
 low_rank = _functions.low_rank
 nuclear_norm = _functions.nuclear_norm
 polar = _functions.polar

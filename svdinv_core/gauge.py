@@ -1,0 +1,69 @@
+r"""How much a loss depends on the choice of singular vectors.
+
+``U -> U W``, ``V -> V W`` leaves A as it is for every unitary W that mixes equal singular
+values only: single phases at least, whole unitary blocks at ties; and at zero values U and V
+turn each by its own W, into the complement of the other columns as well. A loss that
+changes under them has no gradient. It does not change, to first order, exactly if
+
+    (a(X) + a(Y))_ij = 0     i = j, or i and j tied         X = U^H ct_U,  Y = V^H ct_V
+    a(X)_ij = a(Y)_ij = 0    S_i = S_j = 0                  a(X) = X - X^H
+    (I - U U^H) ct_U e_i = 0,  (I - V V^H) ct_V e_i = 0     S_i = 0
+
+and what is left of these, relative to the cotangents, is the residual.
+"""
+
+from __future__ import annotations
+
+from .arrays import adjoint, reciprocal, scale, scale_columns
+from .namespace import Array, Namespace
+from .rules import Pairs, Pinv
+from .svd import SVDFactors
+
+__all__ = ["default_gauge_rtol", "gauge_residual"]
+
+
+def default_gauge_rtol(eps: float) -> float:
+    """Above this residual a loss counts as dependent on the choice of singular vectors."""
+    return float(eps**0.5)
+
+
+def _square(xp: Namespace, x: Array) -> Array:
+    """Sum of squared sizes over the last two axes."""
+    size = xp.abs(x)
+    return xp.sum(size * size, axis=(-2, -1))
+
+
+def gauge_residual(xp: Namespace, factors: SVDFactors, ct_U: Array, ct_Vh: Array) -> Array:
+    """Gauge dependence of a loss, ``(...)``, from its cotangents: about eps for none, else O(1).
+
+    Ties and zeros are counted by the default tolerances.
+    """
+    U, S, Vh = factors
+    if 0 in U.shape or 0 in Vh.shape:
+        return xp.sum(S, axis=-1)  # no entries, or a sum over none: zeros of the batch shape
+    V = adjoint(xp, Vh)
+    # Divided by the largest entry, so that no square overflows or underflows.
+    largest = xp.maximum(
+        xp.max(xp.abs(ct_U), axis=(-2, -1), keepdims=True),
+        xp.max(xp.abs(ct_Vh), axis=(-2, -1), keepdims=True),
+    )
+    weight = reciprocal(xp, largest, largest != 0)
+    ct_U, ct_V = scale(xp, weight, ct_U), adjoint(xp, scale(xp, weight, ct_Vh))
+
+    pairs = Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], Pinv())
+    zeros, ones = xp.zeros_like(pairs.gap), xp.ones_like(pairs.gap)
+    free = xp.where(pairs.both_zero, ones, zeros)
+    together = xp.where((pairs.tied | (pairs.order == 0)) & ~pairs.both_zero, ones, zeros)
+    zero_values = xp.where(pairs.inverse_values == 0, xp.ones_like(S), xp.zeros_like(S))
+
+    X, Y = xp.matmul(adjoint(xp, U), ct_U), xp.matmul(Vh, ct_V)
+    aX, aY = X - adjoint(xp, X), Y - adjoint(xp, Y)
+    total = (
+        _square(xp, scale(xp, together, aX + aY))
+        + _square(xp, scale(xp, free, aX))
+        + _square(xp, scale(xp, free, aY))
+        + _square(xp, scale_columns(xp, ct_U - xp.matmul(U, X), zero_values))
+        + _square(xp, scale_columns(xp, ct_V - xp.matmul(V, Y), zero_values))
+    )
+    size = _square(xp, ct_U) + _square(xp, ct_V)
+    return xp.sqrt(total * reciprocal(xp, size, size != 0))

@@ -1,0 +1,137 @@
+"""Losses that depend on the choice of singular vectors are found out, and no others."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import svdinv
+from support.drivers import FRAMEWORKS, driver
+from support.family import SPECTRA, cells, draw, normal
+from support.namespaces import NAMESPACES, namespace
+
+from svdinv_core import SVDFactors
+from svdinv_core.gauge import gauge_residual
+
+
+def adjoint(x):
+    return np.conj(np.swapaxes(x, -1, -2))
+
+
+def spectral_cotangents(U, S, Vh, W):
+    """Cotangents of ``Re <W, U tanh(S) Vh>``, which no choice of vectors changes."""
+    f = np.tanh(S / S.max() if S.max() > 0 else S)
+    return (W @ adjoint(Vh)) * f[..., None, :], f[..., :, None] * (adjoint(U) @ W)
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA)
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_residual_of_a_spectral_function_is_rounding(name, spectrum):
+    xp, from_numpy, to_numpy = namespace(name)
+    for cell in cells(spectra=[spectrum], scales=[1e-12, 1.0]):
+        x, _ = draw(cell, 2)
+        U, S, Vh = np.linalg.svd(x, full_matrices=False)
+        ct_U, ct_Vh = spectral_cotangents(
+            U, S, Vh, normal(np.random.default_rng(0), x.shape, cell.complex)
+        )
+        factors = SVDFactors(*map(from_numpy, (U, S, Vh)))
+        residual = to_numpy(gauge_residual(xp, factors, from_numpy(ct_U), from_numpy(ct_Vh)))
+        assert residual.shape == x.shape[:-2]
+        # within the tolerance of a tie the sum is of the size of the gap, not of eps
+        assert residual.max() < 5e-12, str(cell)
+
+
+@pytest.mark.parametrize(
+    ("spectrum", "is_complex"),
+    [("distinct", True), ("pair 0", False), ("triple", True), ("two zeros", False), ("zero", True)],
+)
+def test_residual_of_a_loss_of_single_vectors_is_large(spectrum, is_complex):
+    xp, *_ = namespace("numpy")
+    for cell in cells(spectra=[spectrum], scales=[1e-150, 1.0, 1e150], fields=[is_complex]):
+        x, _ = draw(cell, 100)
+        U, S, Vh = np.linalg.svd(x, full_matrices=False)
+        rng = np.random.default_rng(1)
+        for scale in (1e-160, 1.0, 1e160):
+            cts = (scale * normal(rng, y.shape, is_complex) for y in (U, Vh))
+            residual = gauge_residual(xp, SVDFactors(U, S, Vh), *cts)
+            # one pair of 64 is a small part, and a draw may come close to no dependence
+            assert np.median(residual) > 0.05, str(cell)
+            assert residual.min() > 1e-6, str(cell)
+            assert residual.max() < 2, str(cell)
+
+
+def test_residual_is_zero_without_cotangents_and_without_entries():
+    xp, *_ = namespace("numpy")
+    for shape in ((2, 3, 3), (2, 0, 3), (0, 3, 3)):
+        U, S, Vh = svdinv.svd(np.zeros(shape))
+        residual = gauge_residual(xp, SVDFactors(U, S, Vh), 0 * U, 0 * Vh)
+        np.testing.assert_array_equal(residual, np.zeros(shape[:-2]))
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_public_residual_takes_the_framework_s_own_cotangents(is_complex):
+    """JAX conjugates complex cotangents; the residual has to come out the same."""
+    (cell,) = cells(sizes=[(4, 3)], spectra=["pair 0"], scales=[1.0], fields=[is_complex])
+    x, _ = draw(cell, 2)
+    W = normal(np.random.default_rng(2), x.shape, is_complex)
+    factors = np.linalg.svd(x, full_matrices=False)
+    for invariant in (True, False):
+        cts = spectral_cotangents(*factors, W)
+        if not invariant:
+            cts = cts[0], np.zeros_like(cts[1])
+        for name in FRAMEWORKS:
+            tested = driver(name)
+            own = [np.conj(ct) if name == "jax" else ct for ct in cts]
+            residual = tested.module.gauge_residual(*map(tested.array, (*factors, *own)))
+            assert (tested.numpy(residual).max() < 1e-14) == invariant
+
+
+def run(tested, x, dependent, gauge):
+    """Reverse mode of svd for a loss that does, or does not, depend on the choice of vectors."""
+    U, S, Vh = map(tested.numpy, tested.module.svd(tested.array(x)))
+    ct_U, ct_Vh = spectral_cotangents(
+        U, S, Vh, normal(np.random.default_rng(3), x.shape, True).real
+    )
+    if dependent:
+        ct_Vh = np.zeros_like(ct_Vh)
+    return tested.vjp("svd", (x,), (ct_U, np.zeros_like(S), ct_Vh), gauge=gauge)[1][0]
+
+
+def test_svd_warns_or_raises_when_asked(framework):
+    x = np.stack([np.diag([2.0, 2.0, 1.0]), np.diag([3.0, 2.0, 1.0])])
+    quiet = run(framework, x, False, "ignore")
+    for gauge in ("warn", "raise"):
+        np.testing.assert_allclose(run(framework, x, False, gauge), quiet, atol=1e-14)
+    run(framework, x, True, "ignore")
+    message = r"depends on the choice of singular vectors \(gauge residual up to .* in 1 of 2 mat"
+    with pytest.warns(svdinv.GaugeWarning, match=message):
+        run(framework, x, True, "warn")
+    with pytest.raises(svdinv.GaugeError, match=message):
+        run(framework, x, True, "raise")
+
+
+def test_an_unknown_mode_is_refused(framework):
+    words = re.escape("gauge: expected 'ignore', 'warn' or 'raise', got 'loud'")
+    with pytest.raises(ValueError, match=words):
+        framework.module.svd(framework.array(np.eye(2)), gauge="loud")
+
+
+def test_modes_that_look_at_values_say_so_when_traced():
+    jax = driver("jax").jax
+    tf = driver("tensorflow").tf
+    import svdinv.jax
+    import svdinv.tensorflow
+
+    with pytest.raises(ValueError, match="gauge: 'raise' looks at values"):
+        jax.jit(jax.grad(lambda x: svdinv.jax.svd(x, gauge="raise").U.sum()))(jax.numpy.eye(3))
+
+    @tf.function
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(svdinv.tensorflow.svd(x, gauge="warn").U)
+        return tape.gradient(loss, x)
+
+    with pytest.raises(ValueError, match="gauge: 'warn' looks at values"):
+        gradient(tf.eye(3, dtype=tf.float64))
