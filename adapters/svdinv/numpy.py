@@ -12,7 +12,7 @@ try:
     import array_api_compat.numpy as _xp
     import numpy as np
 except ImportError as error:  # pragma: no cover - exercised in an environment without it
-    raise ImportError("svdinv.numpy needs NumPy: pip install numpy") from error
+    raise ImportError("svdinv.numpy needs NumPy: pip install svdinv[numpy]") from error
 
 from . import rules
 from ._api import EighResult, Functions, PolarResult, SVDResult

@@ -12,6 +12,14 @@ As a library: :func:`~svdinv_conformance.compare.compare` turns a
 Only the public interface of ``svdinv`` is used. Importing this package imports no framework.
 """
 
+try:
+    import numpy as _numpy  # noqa: F401
+    import rich as _rich  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"svdinv_conformance needs {error.name}: pip install svdinv[conformance]"
+    ) from error
+
 from .cases import Case, built_in, from_image, from_npy
 from .compare import Comparison, Plan, compare
 from .reference import decompose, exact_gradient
