@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.drivers import FRAMEWORKS, driver
+from support.drivers import driver
 from support.errors import norm, relative_error
 from support.family import SCALES, SIZES, SPECTRA, cells, draw, haar, normal
 from support.namespaces import NAMESPACES, namespace
@@ -387,4 +387,3 @@ def test_every_rule_is_reached_by_its_name():
     for name in rule_names():
         assert get_rule(name).name == name
         assert isinstance(get_rule(name), rules.Rule)
-    assert set(FRAMEWORKS) <= {"numpy", "torch", "jax", "tensorflow"}

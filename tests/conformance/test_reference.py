@@ -91,12 +91,17 @@ def mp_gradient(loss: str, x: np.ndarray, w: np.ndarray, tau: float) -> np.ndarr
 
 @pytest.mark.skipif(not extended_precision(), reason="longdouble is no wider than float64 here")
 @pytest.mark.parametrize("is_complex", [False, True], ids=["real", "complex"])
-@pytest.mark.parametrize("name", MATRICES)
-@pytest.mark.parametrize("loss", ["soft", "hard", "nuclear", "reconstruction"])
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (loss, name)
+        for loss in ("soft", "hard", "nuclear", "reconstruction")
+        for name in MATRICES
+        if not (loss == "nuclear" and "zeros" in name)  # has no gradient at a zero value
+    ],
+)
 def test_against_fifty_digits(loss: str, name: str, is_complex: bool) -> None:
     x = MATRICES[name](is_complex)
-    if loss == "nuclear" and "zeros" in name:
-        pytest.skip("the nuclear norm has no gradient at a zero value")
     rng = np.random.default_rng(5)
     w = rng.standard_normal(x.shape)
     if is_complex:
