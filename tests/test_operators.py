@@ -43,7 +43,6 @@ class Case:
     values: object  # (singular values, U, Vh) -> f(S), all mpmath; None for other kinds
     condition: object = lambda S, x: 1.0  # (singular values, matrix)
     hermitian: bool = False
-    smooth_at_zero: bool = True
     real_square: bool = False
     kwargs: tuple = ()
 
@@ -75,14 +74,12 @@ CASES = {
         lambda f: (),
         lambda S, U, Vh: [mp.mpf(1)] * len(S),
         lambda S, x: S[0] / S[-1],
-        smooth_at_zero=False,
     ),
     "rotation": Case(
         "procrustes",
         lambda f: (),
         rotation_values,
         lambda S, x: S[0] / (S[-2] + np.sign(np.linalg.det(x)) * S[-1]),
-        smooth_at_zero=False,
         real_square=True,
         kwargs=(("special", True),),
     ),
