@@ -18,6 +18,7 @@ from .namespace import Namespace
 from .operator import Decomposition, Operator
 from .rules import (
     Clip,
+    Fit,
     Inv,
     Lorentzian,
     Pinv,
@@ -50,6 +51,7 @@ __all__ = [
     "Eigenvalues",
     "Eigh",
     "EighFactors",
+    "Fit",
     "Inv",
     "Lorentzian",
     "LowRank",

@@ -64,6 +64,15 @@ class Eigh:
     rule: Rule = field(default_factory=Inv)
     factors: ClassVar[type[EighFactors]] = EighFactors
 
+    @property
+    def linear(self) -> bool:
+        """Whether there is a forward mode, and a second derivative."""
+        return self.rule.linear
+
+    def require_linear(self) -> None:
+        """Raise NotImplementedError if there is neither."""
+        self.rule.require_linear()
+
     def compute(self, xp: Namespace, A: Array) -> EighFactors:
         """Eigendecomposition of the Hermitian part of ``A (..., n, n)``.
 
@@ -82,14 +91,13 @@ class Eigh:
             xp.where(finite, Q, xp.zeros_like(Q) + nan),
         )
 
-    def _inverse_gap(self, xp: Namespace, w: Array) -> Array:
-        return self.rule.inverse_gap(xp, Pairs.of_eigenvalues(xp, w, self.rule))
-
     def jvp(self, xp: Namespace, factors: EighFactors, dA: Array) -> EighFactors:
         """Forward mode: ``(dw, dQ)`` for a tangent `dA`."""
+        self.require_linear()
         w, Q = factors
         dP = xp.matmul(adjoint(xp, Q), xp.matmul(hermitian_part(xp, dA), Q))
-        dQ = xp.matmul(Q, scale(xp, self._inverse_gap(xp, w), dP))
+        inverse_gap = self.rule.inverse_gap(xp, Pairs.of_eigenvalues(xp, w, self.rule))
+        dQ = xp.matmul(Q, scale(xp, inverse_gap, dP))
         return EighFactors(real_diagonal(xp, dP), dQ)
 
     def vjp(
@@ -103,8 +111,12 @@ class Eigh:
         Qh = adjoint(xp, Q)
         if ct_Q is None:
             return xp.matmul(scale_columns(xp, Q, ct_w), Qh)
-        core = scale(xp, self._inverse_gap(xp, w), xp.matmul(Qh, ct_Q))
+        pairs = Pairs.of_eigenvalues(xp, w, self.rule)
+        X = xp.matmul(Qh, ct_Q)
+        core = scale(xp, self.rule.inverse_gap(xp, pairs), X)
         if ct_w is not None:
+            if not self.linear:
+                core = core + self.rule.fitted(xp, pairs, 0.5 * hermitian_part(xp, X), ct_w)
             core = core + diagonal_matrix(xp, ct_w, core.dtype)
         return xp.matmul(xp.matmul(Q, hermitian_part(xp, core)), Qh)
 

@@ -22,6 +22,13 @@ class Decomposition(Protocol):
     def factors(self) -> type[Any]:
         """Named tuple of the factors."""
 
+    @property
+    def linear(self) -> bool:
+        """Whether `vjp` is linear in the cotangents; if not, it is the only derivative there is."""
+
+    def require_linear(self) -> None:
+        """Raise NotImplementedError if `vjp` is all there is, and may not be differentiated."""
+
     def compute(self, xp: Namespace, A: Array) -> Any:
         """Factors of A; NaN for a matrix with a non-finite entry."""
 

@@ -12,8 +12,9 @@ the same for every rule. With ``dP = U^H dA V``, ``h(X) = X + X^H``, ``a(X) = X 
     dOmega_u = (h(dP) * gap + a(dP) * total) / 2 + tie * dP
     dOmega_v = (h(dP) * gap - a(dP) * total) / 2
 
-where ``gap``, ``total``, ``tie`` are the fields of :class:`Coefficients`. All of them are
-linear in ``dA``, so that the reverse rule is the exact adjoint of the forward one.
+where ``gap``, ``total``, ``tie`` are the fields of :class:`Coefficients`. These are
+linear in ``dA``, so that the reverse rule is the exact adjoint of the forward one. One rule,
+:class:`Fit`, looks at the cotangents as well, and has a reverse rule only.
 
 Squared values are never formed: ``1/(S_j^2 - S_i^2)`` is ``1/(gap total)``, and squares
 overflow and underflow long before the derivative does.
@@ -22,14 +23,16 @@ overflow and underflow long before the derivative does.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import comb
 from typing import ClassVar, NamedTuple
 
-from .arrays import order_sign, reciprocal
+from .arrays import order_sign, real_diagonal, reciprocal, scale
 from .namespace import Array, Namespace
 
 __all__ = [
     "Clip",
     "Coefficients",
+    "Fit",
     "Inv",
     "Lorentzian",
     "Pairs",
@@ -115,9 +118,7 @@ class Pairs:
     ) -> Pairs:
         info = xp.finfo(values.dtype)
         eps = float(info.eps)
-        degeneracy_rtol = rule.degeneracy_rtol
-        if degeneracy_rtol is None:
-            degeneracy_rtol = default_degeneracy_rtol(eps)
+        degeneracy_rtol = rule.tie_rtol(eps)
         rank_rtol = rule.rank_rtol
         if rank_rtol is None:
             rank_rtol = default_rank_rtol(eps, size)
@@ -161,9 +162,15 @@ class Rule:
     """
 
     name: ClassVar[str]
+    linear: ClassVar[bool] = True
 
     degeneracy_rtol: float | None = None
     rank_rtol: float | None = None
+
+    def tie_rtol(self, eps: float) -> float:
+        """The degeneracy tolerance for a computing dtype."""
+        given = self.degeneracy_rtol
+        return default_degeneracy_rtol(eps) if given is None else given
 
     def inverse_gap(self, xp: Namespace, pairs: Pairs) -> Array:
         """What stands for ``1/gap``, ``(..., k, k)``; all that a Hermitian matrix needs."""
@@ -172,6 +179,28 @@ class Rule:
     def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
         """What stands for ``1/gap`` and ``1/total``."""
         return Coefficients(gap=self.inverse_gap(xp, pairs), total=pairs.inverse_total)
+
+    def fitted(self, xp: Namespace, pairs: Pairs, mean: Array, ct_values: Array) -> Array:
+        """Term ``(..., k, k)`` of the reverse rule that is not linear in the cotangents.
+
+        Asked for only where `linear` is False. `mean` is Hermitian, ``(h(X) + h(Y))/4`` with
+        ``X = U^H ct_U`` and ``Y = V^H ct_V`` (``h(X)/4`` for a Hermitian matrix).
+        """
+        raise NotImplementedError
+
+    def require_linear(self) -> None:
+        """Raise if the rule has a reverse mode only, without a derivative of its own.
+
+        Raises
+        ------
+        NotImplementedError
+        """
+        if not self.linear:
+            raise NotImplementedError(
+                f"rule: {self.name!r} is not linear in the cotangents, and so has reverse mode and "
+                "first derivatives only; use another rule, such as 'inv', for forward mode and "
+                "second derivatives"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,8 +374,86 @@ class Lorentzian(Rule):
         return gap * broadened * pairs.inverse_largest
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fit(Rule):
+    """On a tie, the gradient of whichever spectral function explains the cotangents best.
+
+    A loss of ``B = U diag(f(S)) Vh`` with ``W = ct_B`` and ``P = U^H W V`` sends the cotangents
+
+        (h(X) + h(Y))/4 = (h(P) diag(f) + diag(f) h(P))/4  ->  f h(P)/2       on a tie
+        ct_S            = f' Re diag(P)
+
+    and the Hermitian part of its exact gradient there is ``f' h(P)/2``: the first times
+    ``r = f'/f``, and ``r`` is the slope of ``ct_S`` against the first one's diagonal. It is
+    found by least squares over the values tied to either of the pair, as a linear function of
+    the value; unless that explains ``ct_S`` badly: then as a constant, beside an intercept
+    (lightly penalised, since two values are fitted by any two numbers) for a loss of the values
+    alone that is added to the first, such as a nuclear norm.
+
+    Exact on a tie for one spectral function, and near one but for about the gap squared; for a
+    sum of two no better than `Inv`. ``r`` depends on the cotangents: there is no forward mode,
+    and no second derivative.
+
+    Parameters
+    ----------
+    degeneracy_rtol : float, optional
+        As for every rule, but wider: default ``2 eps**(1/2)`` (3.0e-8, or 6.9e-4 in float32).
+    """
+
+    name: ClassVar[str] = "fit"
+    linear: ClassVar[bool] = False
+
+    def tie_rtol(self, eps: float) -> float:
+        # Where the error of the fit, about the gap squared, meets that of 1/gap, about eps/gap.
+        return 2.0 * float(eps**0.5) if self.degeneracy_rtol is None else self.degeneracy_rtol
+
+    def fitted(self, xp: Namespace, pairs: Pairs, mean: Array, ct_values: Array) -> Array:
+        ones, zeros = xp.ones_like(pairs.gap), xp.zeros_like(pairs.gap)
+        tied = xp.where(pairs.tied | (pairs.order == 0), ones, zeros)
+        width = max(self.tie_rtol(pairs.eps), pairs.eps)
+        gap = pairs.gap * pairs.inverse_largest * (1.0 / width)  # at most 1 on a tie
+        # Powers of the cotangents are formed: of size 1, they neither overflow nor underflow.
+        d, y = real_diagonal(xp, mean), ct_values
+        d_size = xp.max(xp.abs(d), axis=-1, keepdims=True)
+        y_size = xp.max(xp.abs(y), axis=-1, keepdims=True)
+        d = d * reciprocal(xp, d_size, d_size != 0)
+        y = y * reciprocal(xp, y_size, y_size != 0)
+
+        def around(v: Array, power: int = 0) -> Array:
+            """Sum of ``v (S - (S_i + S_j)/2)^power`` over the values tied to i, and those to j."""
+            total = zeros
+            for q in range(power + 1):
+                moment = xp.sum(tied * gap**q * xp.expand_dims(v, axis=-2), axis=-1, keepdims=True)
+                total = total + comb(power, q) * (-0.5 * gap) ** (power - q) * moment
+            return total + xp.matrix_transpose(total)
+
+        dd, dy, yy = around(d * d), around(d * y), around(y * y)
+        dd_1, dy_1, dd_2 = around(d * d, 1), around(d * y, 1), around(d * d, 2)
+        floor = pairs.eps**2
+        # One function: y = (r + r' S) d, with r' held down where rounding would decide it.
+        dd_2 = dd_2 + (pairs.eps / width) ** 2
+        determinant = dd * dd_2 - dd_1 * dd_1
+        one = (dy * dd_2 - dy_1 * dd_1) * reciprocal(xp, determinant, determinant > floor * dd_2)
+        # One function and one of the values: y = r d + c.
+        sum_d, sum_y = around(d), around(y)
+        mean_d = sum_d / ((1.0 + _INTERCEPT_PENALTY) * around(xp.ones_like(d)))
+        variance = dd - mean_d * sum_d
+        two = (dy - mean_d * sum_y) * reciprocal(xp, variance, variance > floor)
+        # What y = r d leaves over is of the size of the gap for the first, and not for the second.
+        left = yy - dy * dy * reciprocal(xp, dd, dd > floor)
+        usual = (_UNEXPLAINED * width) ** 2 * yy
+        total = usual * usual + left * left
+        share = usual * usual * reciprocal(xp, total, total > 0)
+        slope = share * one + (1.0 - share) * two
+        to_scale = xp.expand_dims(y_size * reciprocal(xp, d_size, d_size != 0), axis=-1)
+        return scale(xp, xp.where(pairs.tied & ~pairs.both_zero, slope * to_scale, zeros), mean)
+
+
+_INTERCEPT_PENALTY = 1e-3  # on the squared intercept, relative to one squared residual a value
+_UNEXPLAINED = 10.0  # usual size of what is left over for one function, in tolerances
+
 _RULES: dict[str, type[Rule]] = {
-    rule.name: rule for rule in (Inv, Pinv, Plain, Tf, Clip, Taylor, Lorentzian)
+    rule.name: rule for rule in (Inv, Pinv, Plain, Tf, Clip, Taylor, Lorentzian, Fit)
 }
 
 

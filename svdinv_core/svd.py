@@ -87,6 +87,15 @@ class SVD:
     rule: Rule = field(default_factory=Inv)
     factors: ClassVar[type[SVDFactors]] = SVDFactors
 
+    @property
+    def linear(self) -> bool:
+        """Whether there is a forward mode, and a second derivative."""
+        return self.rule.linear
+
+    def require_linear(self) -> None:
+        """Raise NotImplementedError if there is neither."""
+        self.rule.require_linear()
+
     def compute(self, xp: Namespace, A: Array) -> SVDFactors:
         """Thin SVD of ``A (..., m, n)``.
 
@@ -121,6 +130,7 @@ class SVD:
 
     def jvp(self, xp: Namespace, factors: SVDFactors, dA: Array) -> SVDFactors:
         """Forward mode: ``(dU, dS, dVh)`` for a tangent `dA` of A's shape and dtype."""
+        self.require_linear()
         U, _, Vh = factors
         pairs, (gap, total, tie) = self._coefficients(xp, factors)
         P, dA_V, Uh_dA = directional_core(xp, factors, dA)
@@ -171,6 +181,8 @@ class SVD:
         pairs, (gap, total, tie) = self._coefficients(xp, factors)
         weights = pairs.inverse_values
         core: Array = None
+        X: Array = None
+        Yh: Array = None
         left = right = None  # (I - U U^H) ct_U S+ and S+ ct_Vh (I - V V^H), without I's part
         if ct_U is not None:
             X = xp.matmul(adjoint(xp, U), ct_U)
@@ -188,6 +200,9 @@ class SVD:
                 right = scale_rows(xp, weights, ct_Vh)
             core = part if core is None else core + part
         if ct_S is not None:
+            if not self.linear:
+                mean = 0.25 * sum(Z + adjoint(xp, Z) for Z in (X, Yh) if Z is not None)
+                core = core + self.rule.fitted(xp, pairs, mean, ct_S)
             core = core + diagonal_matrix(xp, ct_S, core.dtype)
 
         if right is not None:  # m < n, U is square

@@ -2,202 +2,192 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import product
+import zlib
 
 import mpmath as mp
 import numpy as np
 import pytest
 from support.drivers import FRAMEWORKS, driver
-from support.errors import norm
-from support.family import Cell, cells, draw, haar, normal
+from support.errors import relative_error
+from support.family import SIZES, SPECTRA, Cell, cells, draw, haar, normal, spectrum
+from support.operators import CASES, Reference, condition, from_mp, to_mp
 
-mp.mp.dps = 50
-SPECTRA = ("distinct", "pair 0", "pair 1e-12", "pair 1e-06", "triple", "all equal")
+SPECTRA_OF_SMALL = ("distinct", "pair 0", "pair 1e-12", "pair 1e-06", "triple", "all equal")
+SMALL = ((4, 4), (5, 3), (3, 5))
+BOUND = {"float64": 1e-10, "float32": 5e-5}
+ADJOINT_BOUND = {"float64": 1e-12, "float32": 1e-5}
+LARGEST_CONDITION = {"float64": 1e4, "float32": 1e3}  # beyond it the bound says nothing
 
 
 def adjoint(x):
     return np.conj(np.swapaxes(x, -1, -2))
 
 
-def tanh(framework):
-    """tanh in the operations of a framework (also of complex arrays, for NumPy's step)."""
-    return {
-        "numpy": np.tanh,
-        "torch": lambda s: s.tanh(),
-        "jax": lambda s: __import__("jax").numpy.tanh(s),
-        "tensorflow": lambda s: __import__("tensorflow").tanh(s),
-    }[framework]
+def hermitian_part(x):
+    return (x + adjoint(x)) / 2
 
 
-def inverse_root(framework):
-    return lambda w: (w + 0.1) ** -0.5
+def as_matrix(y):
+    """Scalars as 1-by-1 matrices."""
+    return y if y.ndim > 1 else y[..., None, None]
 
 
-@dataclass(frozen=True)
-class Case:
-    """A public function, its further arguments, and its value at 50 digits."""
-
-    function: str
-    arguments: object  # framework name -> further positional arguments
-    values: object  # (singular values, U, Vh) -> f(S), all mpmath; None for other kinds
-    condition: object = lambda S, x: 1.0  # (singular values, matrix)
-    hermitian: bool = False
-    real_square: bool = False
-    kwargs: tuple = ()
-
-
-def kept(S, rank):
-    return [s if i < rank else mp.mpf(0) for i, s in enumerate(S)]
-
-
-def rotation_values(S, U, Vh):
-    sign = 1 if mp.det(U * Vh) > 0 else -1
-    return [mp.mpf(1)] * (len(S) - 1) + [mp.mpf(sign)]
+def problem(cell, hermitian, precision):
+    """A matrix (or batch) of a cell, and a direction, both of them numbers of that precision."""
+    rng = np.random.default_rng(zlib.crc32(f"{cell} {hermitian}".encode()))
+    if hermitian:
+        batch, n = cell.size[:-2], cell.size[-1]
+        Q = haar(rng, batch, n, n, cell.complex)
+        w = spectrum(rng, cell.spectrum, batch, n) * cell.scale
+        x = hermitian_part((Q * w[..., None, :]) @ adjoint(Q))
+        dx = hermitian_part(normal(rng, x.shape, cell.complex))
+    else:
+        x = draw(cell, 1)[0][0]
+        dx = normal(rng, x.shape, cell.complex)
+    real = {"float64": np.float64, "float32": np.float32}[precision]
+    dtype = np.result_type(real, np.complex64) if cell.complex else real
+    return x.astype(dtype), dx.astype(dtype)
 
 
-CASES = {
-    "soft threshold": Case(
-        "svt", lambda f: (0.3,), lambda S, U, Vh: [max(s - mp.mpf(0.3), mp.mpf(0)) for s in S]
-    ),
-    "tanh": Case(
-        "singular_value_map", lambda f: (tanh(f),), lambda S, U, Vh: list(map(mp.tanh, S))
-    ),
-    "rank 2": Case(
-        "low_rank",
-        lambda f: (2,),
-        lambda S, U, Vh: kept(S, 2),
-        lambda S, x: S[1] / (S[1] - S[2]),
-    ),
-    "unitary factor": Case(
-        "procrustes",
-        lambda f: (),
-        lambda S, U, Vh: [mp.mpf(1)] * len(S),
-        lambda S, x: S[0] / S[-1],
-    ),
-    "rotation": Case(
-        "procrustes",
-        lambda f: (),
-        rotation_values,
-        lambda S, x: S[0] / (S[-2] + np.sign(np.linalg.det(x)) * S[-1]),
-        real_square=True,
-        kwargs=(("special", True),),
-    ),
-    "inverse root": Case(
-        "eigenvalue_map",
-        lambda f: (inverse_root(f),),
-        lambda w, U, Vh: [(v + mp.mpf(0.1)) ** mp.mpf(-0.5) for v in w],
-        hermitian=True,
-    ),
-}
+def applies(case, cell):
+    square = cell.size[-1] == cell.size[-2]
+    return (square or not (case.hermitian or case.square)) and not (case.real and cell.complex)
 
 
-def to_mp(x):
-    rows, columns = x.shape
-    cast = mp.mpc if np.iscomplexobj(x) else mp.mpf
-    entry = (lambda v: cast(v.real, v.imag)) if np.iscomplexobj(x) else cast
-    return mp.matrix([[entry(x[i, j]) for j in range(columns)] for i in range(rows)])
+def check_case(hold, case, name, precision, x, dx, scale, exact, bound):
+    """A case in every framework: its tangent at the first matrix, and its cotangent at all."""
+    first = (0,) * (x.ndim - 2)
+    kwargs = dict(case.kwargs)
+    for framework in FRAMEWORKS:
+        tested, static = driver(framework), case.arguments(framework, scale)
+        _, douts = tested.jvp(case.function, (x,), (dx,), static=static, **kwargs)
+        dout = douts[case.output]
+        assert dout.real.dtype == x.real.dtype
+        error = relative_error(as_matrix(dout[first]), exact).max()
+        hold(f"{name}, derivative, {precision}, {framework}", error / bound, BOUND[precision])
+
+        ct = normal(np.random.default_rng(1), dout.shape, np.iscomplexobj(dout)).astype(dout.dtype)
+        cts = tuple(ct if i == case.output else None for i in range(len(douts)))
+        _, (ct_x, *_) = tested.vjp(case.function, (x,), cts, static=static, **kwargs)
+        gap = abs(np.vdot(ct, dout).real - np.vdot(ct_x, dx).real)
+        terms = np.linalg.norm(ct) * np.linalg.norm(dout), np.linalg.norm(ct_x) * np.linalg.norm(dx)
+        what = f"{name}, forward and reverse adjoint, {precision}"
+        hold(what, gap / max(*terms, 1e-300), ADJOINT_BOUND[precision])
 
 
-def from_mp(x, like):
-    get = (lambda v: complex(v)) if np.iscomplexobj(like) else (lambda v: float(mp.re(v)))
-    return np.array([[get(x[i, j]) for j in range(x.cols)] for i in range(x.rows)])
+def check_cell(hold, cell, precision, differentiated=None):
+    """Every case that has a derivative at the matrix of a cell."""
+    for hermitian in (False, True) if cell.size[-2] == cell.size[-1] else (False,):
+        x, dx = problem(cell, hermitian, precision)
+        first = (0,) * (x.ndim - 2)
+        reference = Reference(x[first], dx[first], cell.scale, hermitian)
+        for name, case in CASES.items():
+            if case.hermitian != hermitian or not applies(case, cell):
+                continue
+            bound = condition(case, x[first])
+            if bound < LARGEST_CONDITION[precision]:
+                exact = reference.tangent(case)
+                check_case(hold, case, name, precision, x, dx, cell.scale, exact, bound)
+                if differentiated is not None:
+                    differentiated.setdefault(name, set()).add(cell.spectrum)
 
 
-def operator(case, A):
-    """The function itself at 50 digits."""
-    is_complex = any(mp.im(v) != 0 for v in A)
-    if case.hermitian:
-        w, Q = mp.eighe(A) if is_complex else mp.eigsy(A)
-        return Q * mp.diag(case.values(list(w), None, None)) * Q.H
-    if A.rows < A.cols:
-        return operator(case, A.H).H
-    U, S, V = mp.svd_c(A) if is_complex else mp.svd_r(A)
-    return U * mp.diag(case.values(list(S), U, V)) * V
-
-
-def exact_tangent(case, x, dx):
-    """Central difference of the function in 50-digit arithmetic, with a step of 1e-17."""
-    A, dA, h = to_mp(x), to_mp(dx), mp.mpf(10) ** -17
-    difference = operator(case, A + h * dA) - operator(case, A - h * dA)
-    return from_mp(difference / (2 * h), dx)
-
-
-def matrix(case, spectrum, is_complex, size):
-    rng = np.random.default_rng(sum(map(ord, f"{spectrum}{is_complex}{size}")))
-    (cell,) = cells(sizes=[size], spectra=[spectrum], scales=[1.0], fields=[is_complex])
-    if case.hermitian:
-        n = size[0]
-        w = {
-            "distinct": np.linspace(0.2, 1, n),
-            "pair 0": np.array([0.3, 0.3, 0.8, 1.0][:n]),
-            "pair 1e-12": np.array([0.3, 0.3 + 1e-12, 0.8, 1.0][:n]),
-            "pair 1e-06": np.array([0.3, 0.3 + 1e-6, 0.8, 1.0][:n]),
-            "triple": np.array([0.3, 0.3, 0.3, 1.0][:n]),
-            "all equal": np.ones(n),
-        }[spectrum]
-        Q = haar(rng, (), n, n, is_complex)
-        x = (Q * w) @ adjoint(Q)
-        return (x + adjoint(x)) / 2, normal(rng, (n, n), is_complex)
-    return draw(cell, 1)[0][0], normal(rng, draw(cell, 1)[0][0].shape, is_complex)
-
-
-def exists(name, spectrum, is_complex, size):
-    """Whether the function takes such a matrix, and has a derivative there."""
-    case = CASES[name]
-    if case.real_square and (is_complex or size[0] != size[1]):
-        return False
-    if case.hermitian and size[0] != size[1]:
-        return False
-    return condition(case, matrix(case, spectrum, is_complex, size)[0]) < 1e4
-
-
-def condition(case, x):
-    """The function's own condition: how far its derivative can exceed its argument."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # a cut or a sign within a tie: infinite
-        return case.condition(np.linalg.svd(x, compute_uv=False), x)
-
-
-EXISTING = [
-    combination
-    for combination in product(CASES, SPECTRA, (False, True), ((4, 4), (5, 3), (3, 5)))
-    if exists(*combination)
-]
-
-
-def test_every_function_is_differentiated_at_a_tie():
-    for name in CASES:
-        spectra = {spectrum for case, spectrum, *_ in EXISTING if case == name}
+@pytest.mark.parametrize("precision", BOUND)
+@pytest.mark.parametrize("size", SMALL, ids=str)
+def test_derivatives_are_the_50_digit_ones(hold, size, precision):
+    differentiated = {}
+    for cell in cells(sizes=[size], spectra=SPECTRA_OF_SMALL, scales=[1.0]):
+        check_cell(hold, cell, precision, differentiated)
+    for name, spectra in differentiated.items():
         assert "distinct" in spectra
         assert spectra & {"pair 0", "triple", "all equal"}, name
+    if size == (4, 4):
+        assert set(differentiated) == set(CASES)
 
 
-@pytest.mark.parametrize(("name", "spectrum", "is_complex", "size"), EXISTING)
-def test_derivative_is_the_50_digit_one(hold, name, spectrum, is_complex, size):
-    case = CASES[name]
-    x, dx = matrix(case, spectrum, is_complex, size)
-    if case.hermitian:
-        dx = (dx + adjoint(dx)) / 2
-    exact, bound = exact_tangent(case, x, dx), condition(case, x)
-    kwargs = dict(case.kwargs)
-    ct = normal(np.random.default_rng(1), x.shape, is_complex)
-    for framework in FRAMEWORKS:
-        tested, static = driver(framework), case.arguments(framework)
-        _, (dout,) = tested.jvp(case.function, (x,), (dx,), static=static, **kwargs)
-        error = norm(dout - exact) / norm(exact)
-        hold(f"{name}, derivative, {framework}", error / bound, 1e-10, (spectrum, size))
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", BOUND)
+@pytest.mark.parametrize("spectrum", SPECTRA)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_derivatives_over_the_whole_family(hold, size, spectrum, precision):
+    for cell in cells(sizes=[size], spectra=[spectrum]):
+        check_cell(hold, cell, precision)
 
-        _, (ct_x, *_) = tested.vjp(case.function, (x,), (ct,), static=static, **kwargs)
-        gap = abs(np.vdot(ct, dout).real - np.vdot(ct_x, dx).real)
-        size_of_terms = max(norm(ct_x) * norm(dx), norm(ct) * norm(dout))
-        hold(f"{name}, forward and reverse adjoint", gap / size_of_terms, 1e-12)
+
+def whitener(framework, scale):
+    """``A -> (A A^H/n + eps I)^(-1/2)`` and its tangent, in a framework."""
+    tested = driver(framework)
+    module, eps = tested.module, 0.1 * scale**2
+
+    def fn(w):
+        return (w + eps) ** -0.5
+
+    if framework == "numpy":
+
+        def push(A, dA):
+            n = A.shape[-1]
+            dC = (dA @ adjoint(A) + A @ adjoint(dA)) / n
+            return module.jvp(module.eigenvalue_map, (A @ adjoint(A) / n, fn), (dC,))[1]
+
+    elif framework == "tensorflow":
+
+        def push(A, dA):
+            A, dA = map(tested.array, (A, dA))
+            with tested.tf.autodiff.ForwardAccumulator(A, dA) as accumulator:
+                C = tested.tf.matmul(A, A, adjoint_b=True) / A.shape[-1]
+                out = module.eigenvalue_map(C, fn)
+            return accumulator.jvp(out).numpy()
+
+    else:
+
+        def whiten(A):
+            Ah = A.mH if framework == "torch" else A.conj().swapaxes(-1, -2)
+            return module.eigenvalue_map(A @ Ah / A.shape[-1], fn)
+
+        jvp = tested.torch.func.jvp if framework == "torch" else tested.jax.jvp
+
+        def push(A, dA):
+            return tested.numpy(jvp(whiten, (tested.array(A),), (tested.array(dA),))[1])
+
+    return push
+
+
+def exact_whitener(A, dA, scale):
+    """The tangent by a central difference at 50 digits."""
+    step = mp.mpf(10) ** -20 * scale
+
+    def whiten(A):
+        n = A.cols
+        w, Q = mp.eighe(A * A.H / n)
+        return Q * mp.diag([(v + mp.mpf(0.1) * scale**2) ** mp.mpf(-0.5) for v in w]) * Q.H
+
+    A, change = to_mp(A), to_mp(dA) * step
+    return from_mp((whiten(A + change) - whiten(A - change)) / (2 * step), True)
+
+
+@pytest.mark.parametrize("precision", BOUND)
+@pytest.mark.parametrize("spectrum", ["distinct", "pair 0", "triple", "all equal", "two zeros"])
+@pytest.mark.parametrize("size", [(4, 6), (6, 4), (5, 5)], ids=str)
+def test_whitening_with_repeated_eigenvalues(hold, size, spectrum, precision):
+    for cell in cells(sizes=[size], spectra=[spectrum]):
+        A, dA = problem(cell, False, precision)
+        exact = exact_whitener(A, dA, cell.scale)
+        for framework in FRAMEWORKS:
+            got = whitener(framework, cell.scale)(A, dA)
+            hold(f"whitening, {precision}", relative_error(got, exact), BOUND[precision], cell)
+
+
+def matrix(name, spectrum, is_complex, size):
+    """One matrix for a case, and a direction."""
+    cell = Cell(size, spectrum, 1.0, is_complex)
+    return problem(cell, CASES[name].hermitian, "float64")
 
 
 @pytest.mark.parametrize("is_complex", [False, True])
 @pytest.mark.parametrize("size", [(4, 4), (5, 3), (3, 5)], ids=str)
-@pytest.mark.parametrize("spectrum", SPECTRA)
+@pytest.mark.parametrize("spectrum", SPECTRA_OF_SMALL)
 def test_polar_factors_and_their_derivatives(framework, spectrum, size, is_complex):
-    x, dx = matrix(CASES["unitary factor"], spectrum, is_complex, size)
+    x, dx = matrix("unitary factor", spectrum, is_complex, size)
     Q, H = map(framework.numpy, framework.module.polar(framework.array(x)))
     product = Q @ H if size[0] >= size[1] else H @ Q
     np.testing.assert_allclose(product, x, atol=1e-13)
@@ -227,7 +217,7 @@ def test_nuclear_norm_and_its_least_subgradient(framework):
 @pytest.mark.parametrize("rule", ["inv", "pinv", "plain", "tf", "clip", "lorentzian"])
 def test_eigh_of_distinct_values_under_every_rule(framework, rule, is_complex):
     rng = np.random.default_rng(3)
-    x, dx = matrix(CASES["inverse root"], "distinct", is_complex, (4, 4))
+    x, dx = matrix("inverse root", "distinct", is_complex, (4, 4))
     w, Q = map(framework.numpy, framework.module.eigh(framework.array(x)))
     np.testing.assert_allclose((Q * w) @ adjoint(Q), x, atol=1e-14)
     W = normal(rng, x.shape, is_complex)
@@ -285,92 +275,6 @@ def test_a_parameter_in_fn_gets_its_gradient(name):
             loss = tf.reduce_sum(module.singular_value_map(tf.constant(x), lambda s: s**p) * W)
         got = float(tape.gradient(loss, p))
     assert got == pytest.approx(expected, rel=1e-12)
-
-
-HVP_CASES = ("soft threshold", "tanh", "rank 2", "unitary factor", "rotation", "inverse root")
-
-
-def gradients(name, case):
-    """``x -> gradient of sum(B**2 * W)`` in a framework, and its directional derivative."""
-    kwargs, arguments = dict(case.kwargs), case.arguments(name)
-
-    if name == "torch":
-        import torch
-
-        module = driver(name).module
-
-        def loss(x, W):
-            return (getattr(module, case.function)(x, *arguments, **kwargs) ** 2 * W).sum()
-
-        def gradient(x, W):
-            return torch.func.grad(loss)(torch.tensor(x), torch.tensor(W)).numpy()
-
-        def second(x, dx, W):
-            leaf = torch.tensor(x, requires_grad=True)
-            (g,) = torch.autograd.grad(loss(leaf, torch.tensor(W)), leaf, create_graph=True)
-            return torch.autograd.grad((g * torch.tensor(dx)).sum(), leaf)[0].numpy()
-
-    elif name == "jax":
-        jax = driver(name).jax
-        module = driver(name).module
-
-        def loss(x, W):
-            return jax.numpy.sum(getattr(module, case.function)(x, *arguments, **kwargs) ** 2 * W)
-
-        def gradient(x, W):
-            return np.asarray(jax.grad(loss)(jax.numpy.asarray(x), W))
-
-        def second(x, dx, W):
-            return np.asarray(
-                jax.jit(lambda x: jax.jvp(lambda y: jax.grad(loss)(y, W), (x,), (dx,))[1])(
-                    jax.numpy.asarray(x)
-                )
-            )
-
-    else:
-        import tensorflow as tf
-
-        module = driver(name).module
-
-        def first(x, W):
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                B = getattr(module, case.function)(x, *arguments, **kwargs)
-                loss = tf.reduce_sum(B**2 * W)
-            return tape.gradient(loss, x)
-
-        def gradient(x, W):
-            return first(tf.constant(x), W).numpy()
-
-        def second(x, dx, W):
-            x = tf.constant(x)
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                slope = tf.reduce_sum(first(x, W) * dx)
-            return tape.gradient(slope, x, unconnected_gradients="zero").numpy()
-
-    return gradient, second
-
-
-@pytest.mark.parametrize("framework_name", ["torch", "jax", "tensorflow"])
-@pytest.mark.parametrize("case_name", HVP_CASES)
-def test_second_derivative_matches_differences_and_is_finite_at_ties(
-    hold, framework_name, case_name
-):
-    case = CASES[case_name]
-    gradient, second = gradients(framework_name, case)
-    x, dx = matrix(case, "distinct", False, (4, 4))
-    if case.hermitian:
-        dx = (dx + dx.T) / 2
-    W = np.random.default_rng(6).standard_normal(x.shape)
-    h = 1e-5
-    difference = (gradient(x + h * dx, W) - gradient(x - h * dx, W)) / (2 * h)
-    got = second(x, dx, W)
-    if case.hermitian:
-        got = (got + got.T) / 2
-    hold(f"{case_name}, second derivative", norm(got - difference) / norm(difference), 1e-6)
-    for tied in (np.eye(4), np.diag([1.0, 1.0, 0.5, 0.0]), np.zeros((4, 4))):
-        assert np.isfinite(second(tied, dx, W)).all()
 
 
 def test_truncated_factors_of_svd_have_the_exact_gradient(framework):

@@ -15,6 +15,7 @@ from svdinv_core.rules import Pairs
 
 BOUND = {"float64": 1e-12, "float32": 1e-5}
 GUARDED = tuple(name for name in rule_names() if name != "plain")
+LINEAR = tuple(name for name in GUARDED if get_rule(name).linear)
 
 
 def adjoint(x):
@@ -55,7 +56,7 @@ def expected_size(factors, cts, rule):
 
 def check_same_in_every_namespace(hold, cell, precision, count):
     arrays = factors_and_cotangents(cell, count, precision)
-    for rule in GUARDED:
+    for rule in LINEAR:  # "fit" has its own test: it needs cotangents that a function explains
         decomposition = SVD(get_rule(rule))
         results = {}
         for name in NAMESPACES:
@@ -158,17 +159,17 @@ def test_gradient_of_the_reconstruction_at_the_identity_is_all_ones(hold, framew
     hold("svd inv, reconstruction at the identity", np.abs(g - ones).max(), 1e-12)
 
 
-@pytest.mark.parametrize("rule", GUARDED)
+@pytest.mark.parametrize("rule", LINEAR)
 @pytest.mark.parametrize("spectrum", SPECTRA)
 @pytest.mark.parametrize("is_complex", [False, True])
 def test_forward_and_reverse_mode_are_adjoint(hold, framework, rule, spectrum, is_complex):
-    size = SIZES[(GUARDED.index(rule) + SPECTRA.index(spectrum)) % len(SIZES)]
+    size = SIZES[(LINEAR.index(rule) + SPECTRA.index(spectrum)) % len(SIZES)]
     (cell,) = cells(sizes=[size], spectra=[spectrum], scales=[1.0], fields=[is_complex])
     check_adjoint(hold, framework, cell, rule)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", GUARDED)
+@pytest.mark.parametrize("rule", LINEAR)
 @pytest.mark.parametrize("spectrum", SPECTRA)
 def test_forward_and_reverse_mode_are_adjoint_over_the_family(hold, framework, rule, spectrum):
     for cell in cells(spectra=[spectrum]):

@@ -178,8 +178,9 @@ class Functions(Generic[ArrayT]):
             Only the thin factors are available; True is an error.
         rule : str or rule object, default "inv"
             What the derivative does at (nearly) repeated singular values: "inv", "pinv",
-            "plain", "tf", "clip", "taylor", "lorentzian", or an object of `svdinv.rules`,
-            which carries the tolerances.
+            "plain", "tf", "clip", "taylor", "lorentzian", "fit", or an object of
+            `svdinv.rules`, which carries the tolerances. "fit" has reverse mode and first
+            derivatives only.
         gauge : {"ignore", "warn", "raise"}, default "ignore"
             What to do in reverse mode about a loss that depends on the choice of singular
             vectors, and so has no gradient (see `gauge_residual`). "warn" and "raise" look
@@ -202,6 +203,9 @@ class Functions(Generic[ArrayT]):
             ``full_matrices=True``.
         svdinv.GaugeError
             In reverse mode, with ``gauge="raise"``.
+        NotImplementedError
+            For forward mode or a second derivative of ``rule="fit"`` (JAX: TypeError for
+            forward mode).
 
         Notes
         -----
@@ -210,6 +214,11 @@ class Functions(Generic[ArrayT]):
         determine it, and the rule decides; for a loss of ``U diag(f(S)) Vh`` use `svt`,
         which is exact there as well. Only losses that do not depend on the choice of
         singular vectors have a gradient at a tie.
+
+        A loss of ``U[..., :r], S[..., :r], Vh[..., :r, :]`` gets the exact gradient too, the
+        part through the dropped vectors included; ties within the kept or the dropped values
+        do not matter if it is one of the kept part's product (see `low_rank`). A cut through
+        a tie has no gradient; what the rule gives there is finite.
 
         References
         ----------
@@ -594,7 +603,7 @@ class Functions(Generic[ArrayT]):
             Real or complex floating point; its Hermitian part is used.
         rule : str or rule object, default "inv"
             What the derivative does at (nearly) repeated eigenvalues, as for `svd`; on a tie
-            "inv", "pinv" and "tf" are the same here.
+            "inv", "pinv" and "tf" are the same here, and "fit" is exact for one `eigenvalue_map`.
 
         Returns
         -------
@@ -608,6 +617,9 @@ class Functions(Generic[ArrayT]):
             If `x` is not a floating-point array.
         ValueError
             If `x` has fewer than two dimensions or is not square, or for an unknown rule.
+        NotImplementedError
+            For forward mode or a second derivative of ``rule="fit"`` (JAX: TypeError for
+            forward mode).
 
         Notes
         -----

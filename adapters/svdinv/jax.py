@@ -58,6 +58,38 @@ def _decompose_jvp(decomposition: Decomposition, primals: Any, tangents: Any) ->
         return factors, decomposition.jvp(jnp, factors, tangents[0])
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _reverse_only(decomposition: Decomposition, x: Any, raw: Any) -> Any:
+    """The same for a decomposition whose reverse rule is not linear: no forward rule is its own."""
+    return raw
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _pull_back(decomposition: Decomposition, raw: Any, cts: Any) -> Any:
+    """The reverse rule, which may not be differentiated."""
+    with jax.default_matmul_precision("float32"):
+        ct_x: Any = decomposition.vjp(jnp, raw, tuple(map(jnp.conj, cts)))
+        return jnp.conj(ct_x)
+
+
+@_pull_back.defjvp
+def _pull_back_jvp(decomposition: Decomposition, primals: Any, tangents: Any) -> Any:
+    decomposition.require_linear()
+
+
+def _reverse_only_forward(decomposition: Decomposition, x: Any, raw: Any) -> Any:
+    # Functions of x again: an outer derivative would take the factors as they are for constants.
+    factors = _reverse_only(decomposition, x, raw)
+    return factors, factors
+
+
+def _reverse_only_reverse(decomposition: Decomposition, factors: Any, cts: Any) -> Any:
+    return _pull_back(decomposition, factors, cts), None
+
+
+_reverse_only.defvjp(_reverse_only_forward, _reverse_only_reverse)
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _apply(operator: Operator, x: Any, raw: Any, params: Any) -> Any:
     """An operator on the factors of x, with the operator's own derivative in x."""
@@ -115,7 +147,8 @@ class _JaxBackend:
             return decomposition.factors(*raw)
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
-        return _decompose(decomposition, x, raw)
+        registered = _decompose if decomposition.linear else _reverse_only
+        return registered(decomposition, x, raw)
 
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
         with jax.default_matmul_precision("float32"):

@@ -13,6 +13,7 @@ Inv(degeneracy_rtol=1e-06, rank_rtol=None, limit=None)
 
 from svdinv_core.rules import (
     Clip,
+    Fit,
     Inv,
     Lorentzian,
     Pinv,
@@ -25,6 +26,7 @@ from svdinv_core.rules import (
 
 __all__ = [
     "Clip",
+    "Fit",
     "Inv",
     "Lorentzian",
     "Pinv",

@@ -52,12 +52,28 @@ def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
     @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
     def call(x: Any, *raw: Any) -> Any:
         def grad(*cts: Any) -> Any:
-            factors = _decompose(decomposition, x, raw)
-            return (decomposition.vjp(_xp, factors, cts), *(None for _ in raw))
+            if decomposition.linear:
+                ct_x = decomposition.vjp(_xp, _decompose(decomposition, x, raw), cts)
+            else:
+                ct_x = _pull_back(decomposition, raw, cts)
+            return (ct_x, *(None for _ in raw))
 
         return raw, grad
 
     return decomposition.factors(*call(x, *raw))
+
+
+def _pull_back(decomposition: Decomposition, raw: Any, cts: Any) -> Any:
+    """A reverse rule that is not linear, and may not be differentiated."""
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
+    def call(*cts: Any) -> Any:
+        def grad(_: Any) -> Any:
+            decomposition.require_linear()
+
+        return decomposition.vjp(_xp, decomposition.factors(*raw), cts), grad
+
+    return call(*cts)
 
 
 def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:

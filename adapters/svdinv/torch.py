@@ -81,9 +81,13 @@ class _Decompose(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cts: Any) -> Any:
-        factors = ctx.decomposition.factors(*ctx.saved_tensors)
+        decomposition = ctx.decomposition
+        factors = decomposition.factors(*ctx.saved_tensors)
         with _full_precision(factors[0]):
-            ct_x = ctx.decomposition.vjp(_xp, factors, cts)
+            if decomposition.linear:
+                ct_x = decomposition.vjp(_xp, factors, cts)
+            else:
+                ct_x = _pull_back(decomposition, *factors, *cts)
         return (None, ct_x, *(None for _ in factors))
 
     @staticmethod
@@ -93,6 +97,30 @@ class _Decompose(torch.autograd.Function):
             return tuple(None for _ in factors)
         with _full_precision(dx):
             return tuple(ctx.decomposition.jvp(_xp, factors, dx))
+
+
+class _PullBack(torch.autograd.Function):
+    """A reverse rule that is not linear, and may not be differentiated."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(decomposition: Decomposition, *tensors: Any) -> Any:
+        count = len(decomposition.factors._fields)
+        factors = decomposition.factors(*tensors[:count])
+        return decomposition.vjp(_xp, factors, tensors[count:])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.decomposition = inputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        ctx.decomposition.require_linear()
+
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
+        ctx.decomposition.require_linear()
 
 
 class _Apply(torch.autograd.Function):
@@ -174,6 +202,7 @@ class _Watch(torch.autograd.Function):
 
 # PyTorch types none of these.
 _decompose: Any = _Decompose.apply
+_pull_back: Any = _PullBack.apply
 _apply: Any = _Apply.apply
 _watch: Any = _Watch.apply
 

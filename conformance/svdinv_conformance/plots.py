@@ -24,6 +24,7 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "clip": ("#d97706", "-", "D"),
     "taylor": ("#0891b2", "-", "P"),
     "lorentzian": ("#be185d", "-", "*"),
+    "fit": ("#65a30d", "-", "h"),
     "native torch": ("#6b7280", "--", "."),
     "native jax": ("#92400e", "--", "."),
     "native tensorflow": ("#4d7c0f", "--", "."),

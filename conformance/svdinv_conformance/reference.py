@@ -26,6 +26,7 @@ the same formula; :attr:`Factors.extended` says which it was.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,18 +35,23 @@ from numpy.typing import NDArray
 
 __all__ = [
     "EXTENDED_LIMIT",
+    "NEAR",
     "ExactGradient",
     "Factors",
     "decompose",
     "exact_gradient",
     "extended_precision",
     "jacobi_svd",
+    "spectral_gradient",
 ]
 
 Array = NDArray[Any]
 
 EXTENDED_LIMIT = 96
 """Largest number of singular values for which the extended-precision decomposition is used."""
+
+NEAR = 1e-6
+"""Relative gap below which the midpoint's slope is the better one in extended precision."""
 
 _SWEEPS = 40
 """Sweeps of rotations before giving up; quadratic convergence takes about ten."""
@@ -275,9 +281,6 @@ def exact_gradient(
     kept = s > tau[..., None]
     f = np.where(kept, s - tau[..., None] if loss == "soft" else s, 0)
 
-    gv = g @ _adjoint(vh)
-    p = _adjoint(u) @ gv
-    hp, ap = (p + _adjoint(p)) / 2, (p - _adjoint(p)) / 2
     total = s[..., :, None] + s[..., None, :]
     both = kept[..., :, None] & kept[..., None, :]
     across = kept[..., :, None] ^ kept[..., None, :]
@@ -285,9 +288,7 @@ def exact_gradient(
     # f vanishes on the dropped value of a pair across the cut, so the quotient has one term.
     plus = np.where(across, (f[..., :, None] - f[..., None, :]) / gap, both)
     minus = (f[..., :, None] + f[..., None, :]) / np.where(total > 0, total, 1)
-    c = f / np.where(kept, s, 1)
-    core = plus * hp + minus * ap
-    grad = (u @ (core - p * c[..., None, :]) + gv * c[..., None, :]) @ vh
+    grad, p = _derivative(factors, g, plus, minus, f / np.where(kept, s, 1))
     # Without a threshold f is the identity, at zero values too.
     grad = np.where((tau == 0)[..., None, None], g, grad)
 
@@ -296,3 +297,50 @@ def exact_gradient(
         diagonal = np.real(np.diagonal(p, axis1=-2, axis2=-1))
         slope = -np.sum(np.where(kept, diagonal, 0), axis=-1)
     return ExactGradient(oriented(grad), slope)
+
+
+def spectral_gradient(
+    f: Callable[[Array], Array], slope: Callable[[Array], Array], factors: Factors, weights: Array
+) -> Array:
+    """Differentiate ``L = Re <W, U f(S) Vh>`` for any smooth f, where no value is zero.
+
+    Parameters
+    ----------
+    f, slope
+        The function and its derivative, value by value, in extended precision.
+    factors
+        The matrices, decomposed by :func:`decompose`.
+    weights
+        ``W``, of their shape.
+
+    Returns
+    -------
+    array
+        Gradient ``(..., m, n)``. Of two values closer than :data:`NEAR`, relative to the largest,
+        the slope at their midpoint stands for the difference quotient.
+    """
+    s = factors.S
+    w = np.asarray(weights).astype(factors.U.dtype)
+    s_i, s_j = s[..., :, None], s[..., None, :]
+    f_i, f_j = f(s)[..., :, None], f(s)[..., None, :]
+    near = np.abs(s_i - s_j) <= NEAR * s[..., :1, None]
+    plus = np.where(near, slope((s_i + s_j) / 2), (f_i - f_j) / np.where(near, 1, s_i - s_j))
+    grad, _ = _derivative(
+        factors,
+        _adjoint(w) if factors.adjoint else w,
+        plus,
+        (f_i + f_j) / (s_i + s_j),
+        f(s) / s,
+    )
+    return _adjoint(grad) if factors.adjoint else grad
+
+
+def _derivative(
+    factors: Factors, g: Array, plus: Array, minus: Array, c: Array
+) -> tuple[Array, Array]:
+    """Apply the formula at the top of this module to ``g``; return ``P`` as well."""
+    u, vh = factors.U, factors.Vh
+    gv = g @ _adjoint(vh)
+    p = _adjoint(u) @ gv
+    core = plus * (p + _adjoint(p)) / 2 + minus * (p - _adjoint(p)) / 2
+    return (u @ (core - p * c[..., None, :]) + gv * c[..., None, :]) @ vh, p
