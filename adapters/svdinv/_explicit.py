@@ -12,10 +12,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from svdinv_core import Decomposition, Operator, SVDFactors, gauge_residual
+from svdinv_core import (
+    Decomposition,
+    Operator,
+    SVDFactors,
+    complex_step_slope,
+    gauge_residual,
+)
 
 from ._api import Function, Functions
-from ._checks import Shape, dtype_name
+from ._checks import Shape
 from ._gauge import report
 
 __all__ = ["Explicit", "ExplicitBackend"]
@@ -77,20 +83,7 @@ class ExplicitBackend:
         return ct
 
     def slope(self, fn: Function) -> Function:
-        """By a complex step, ``Im f(s + ih)/h``, which has no cancellation (Squire & Trapp)."""
-        step = 1e-100
-
-        def derivative(s: Any) -> Any:
-            f = fn(self.xp.astype(s, self.xp.complex128) + 1j * step)
-            if "complex" not in dtype_name(getattr(f, "dtype", "")):
-                raise TypeError(
-                    "fn: expected a function that takes and returns complex arrays here (its "
-                    "derivative is taken by a complex step), got "
-                    f"{dtype_name(getattr(f, 'dtype', type(f).__name__))}"
-                )
-            return self.xp.astype(self.xp.imag(f) / step, s.dtype)
-
-        return derivative
+        return complex_step_slope(self.xp, fn)
 
 
 class _Recorder(ExplicitBackend):

@@ -19,6 +19,7 @@ __all__ = [
     "cumulative_sum",
     "expand_dims",
     "finfo",
+    "imag",
     "isdtype",
     "isfinite",
     "linalg",
@@ -40,6 +41,7 @@ complex64, complex128 = tf.complex64, tf.complex128
 
 abs = tf.math.abs
 conj = tf.math.conj
+imag = tf.math.imag
 matmul = tf.linalg.matmul
 matrix_transpose = tf.linalg.matrix_transpose
 maximum = tf.math.maximum
@@ -94,7 +96,7 @@ def sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def where(condition: Any, x1: Any, x2: Any, /) -> Any:
-    return tf.where(condition, x1, x2)
+    return tf.where(condition, x1, x2 if tf.is_tensor(x2) else tf.cast(x2, x1.dtype))
 
 
 class linalg:

@@ -19,6 +19,7 @@ __all__ = [
     "cumulative_sum",
     "expand_dims",
     "finfo",
+    "imag",
     "isdtype",
     "isfinite",
     "linalg",
@@ -41,6 +42,7 @@ complex64, complex128 = torch.complex64, torch.complex128
 abs = torch.abs
 conj = torch.conj
 finfo = torch.finfo
+imag = torch.imag
 isfinite = torch.isfinite
 matmul = torch.matmul
 maximum = torch.maximum
