@@ -24,7 +24,9 @@ class Limit:
     field : {"any", "complex"}
         Whether it holds for complex matrices only.
     sentence : str
-        What the user is told.
+        What the user is told; where the framework speaks first, what it says.
+    advice : str
+        Then, what it means and what will do.
     upstream : str
         Where the framework's own documentation or issue says so.
     error : type
@@ -37,6 +39,7 @@ class Limit:
     sentence: str
     functions: tuple[str, ...] = ()
     field: str = "any"
+    advice: str = ""
     upstream: str = ""
     error: type[Exception] = NotImplementedError
 
@@ -61,6 +64,28 @@ class Limit:
 _FIT = (
     "rule: 'fit' is not linear in the cotangents, and so has reverse mode and first derivatives "
     "only; use another rule, such as 'inv', for forward mode and second derivatives"
+)
+
+_OF_SVD = (
+    "svd",
+    "svd fit",
+    "svdvals",
+    "svt",
+    "svt relative",
+    "singular_value_map",
+    "low_rank",
+    "nuclear_norm",
+    "polar unitary",
+    "polar positive",
+    "procrustes",
+    "gauge_residual",
+)
+
+_DIFFERENTIATED = (
+    *(name for name in _OF_SVD if name not in ("svd fit", "gauge_residual")),
+    "procrustes special",
+    "eigh",
+    "eigenvalue_map",
 )
 
 LIMITS: tuple[Limit, ...] = (
@@ -97,6 +122,55 @@ LIMITS: tuple[Limit, ...] = (
         "can't apply forward-mode differentiation (jvp) to a custom_vjp function",
         functions=("svd fit",),
         error=TypeError,
+        advice=_FIT,
+    ),
+    Limit(
+        "tensorflow, forward mode of fit",
+        "tensorflow",
+        (
+            "ForwardAccumulator",
+            "function(ForwardAccumulator)",
+            "ForwardAccumulator of a function",
+        ),
+        _FIT,
+        functions=("svd fit",),
+    ),
+    Limit(
+        "tensorflow, saved fit",
+        "tensorflow",
+        ("SavedModel of the gradient",),
+        "Error when tracing gradients for SavedModel",
+        functions=("svd fit",),
+        error=ValueError,
+        advice="a SavedModel holds the gradients of gradients too, and rule 'fit' has none; save "
+        "with tf.saved_model.SaveOptions(experimental_custom_gradients=False)",
+    ),
+    Limit(
+        "tensorflow, forward mode around a function",
+        "tensorflow",
+        ("ForwardAccumulator of a function",),
+        "InternalError.__init__() missing 2 required positional arguments",
+        functions=_DIFFERENTIATED,
+        error=TypeError,
+        advice="TensorFlow cannot push tangents through a tf.function that holds a custom "
+        "gradient; open the ForwardAccumulator inside the function",
+    ),
+    Limit(
+        "tensorflow, determinant in XLA",
+        "tensorflow",
+        ("XLA",),
+        "special: TensorFlow's XLA has no determinant; leave out jit_compile=True here, or use "
+        "svdinv.jax, which has one",
+        functions=("procrustes special",),
+    ),
+    Limit(
+        "tensorflow, complex SVD in XLA",
+        "tensorflow",
+        ("XLA",),
+        "x: TensorFlow's XLA has no singular value decomposition of complex matrices; leave out "
+        "jit_compile=True here, or use svdinv.jax, which has one",
+        functions=_OF_SVD,
+        field="complex",
     ),
 )
 

@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+from ._limits import limit
 
 __all__ = [
     "abs",
     "all",
     "astype",
+    "complex128",
     "conj",
     "cumulative_sum",
     "expand_dims",
@@ -62,6 +66,13 @@ def astype(x: Any, dtype: Any, /) -> Any:
         x = tf.cast(x, dtype.real_dtype)
         return tf.complex(x, tf.zeros_like(x))
     return tf.cast(x, dtype)
+
+
+def compiled_by_xla() -> bool:
+    """Whether XLA compiles the function that is traced (no public name says so)."""
+    return not tf.executing_eagerly() and bool(
+        GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    )
 
 
 def cumulative_sum(x: Any, /, *, axis: int) -> Any:
@@ -121,6 +132,8 @@ class linalg:
 
     @staticmethod
     def det(x: Any, /) -> Any:
+        if compiled_by_xla():
+            raise limit("tensorflow, determinant in XLA")
         return tf.linalg.det(x)
 
     @staticmethod

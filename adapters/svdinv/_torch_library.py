@@ -53,7 +53,8 @@ def _build(node: ast.expr) -> Any:
             f"rule: {node.func.id!r} is not a class of svdinv_core, and a compiled program can "
             "hold no other; use one of svdinv.rules"
         )
-    return cls(**{str(keyword.arg): _build(keyword.value) for keyword in node.keywords})
+    operation: Any = cls
+    return operation(**{str(keyword.arg): _build(keyword.value) for keyword in node.keywords})
 
 
 def restore(spec: str) -> Any:

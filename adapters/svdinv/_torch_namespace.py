@@ -15,6 +15,7 @@ __all__ = [
     "abs",
     "all",
     "astype",
+    "complex128",
     "conj",
     "cumulative_sum",
     "expand_dims",

@@ -11,7 +11,7 @@ import svdinv.jax
 
 from svdinv_core import apply_at_midpoint, decompose_at_midpoint
 
-from .observables import OBSERVABLES
+from .observables import OBSERVABLES, SKEW
 
 jax.config.update("jax_enable_x64", True)
 name = "jax"
@@ -29,8 +29,8 @@ class Operations:
         return jnp.conj(jnp.matrix_transpose(x))
 
     @staticmethod
-    def array(a, like):
-        return jnp.asarray(a, dtype=like.dtype)
+    def skew(k, like):
+        return jnp.asarray(SKEW[k], dtype=like.dtype)
 
     @staticmethod
     def scalars(s, like):

@@ -55,18 +55,18 @@ def _skew(k):
     return K - K.T
 
 
-_RESIDUAL_WEIGHTS = {k: _skew(k) for k in (3, 4)}
+SKEW = {k: _skew(k) for k in (3, 4)}
 
 
 def _residual(m, o, x):
     U, S, Vh = m.svd(o.stop(x))
-    K = o.array(_RESIDUAL_WEIGHTS[x.shape[-1]], like=U)
+    K = o.skew(U.shape[-1], like=U)
     return x * o.scalars(m.gauge_residual(U, S, Vh, o.cotangent(o.matmul(U, K)), 0 * Vh), like=x)
 
 
 def _residual_gradient(x, W):
     U, S, Vh = svdinv.numpy.svd(x)
-    ct_U = U @ _RESIDUAL_WEIGHTS[x.shape[-1]]
+    ct_U = U @ SKEW[x.shape[-1]]
     return W * svdinv.numpy.gauge_residual(U, S, Vh, ct_U, 0 * Vh)[..., None, None]
 
 
@@ -199,8 +199,8 @@ class NumPyOperations(NumPy):
         return x
 
     @staticmethod
-    def array(a, like):
-        return a.astype(like.dtype)
+    def skew(k, like):
+        return SKEW[k].astype(like.dtype)
 
     @staticmethod
     def scalars(s, like):

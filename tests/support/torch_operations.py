@@ -6,11 +6,11 @@ import contextlib
 
 import svdinv.torch
 import torch
-from svdinv import _torch_function, _torch_library
 
-from .observables import OBSERVABLES
+from .observables import OBSERVABLES, SKEW
 
 name = "torch"
+_SKEW = {k: torch.tensor(K) for k, K in SKEW.items()}
 
 
 class Operations:
@@ -29,8 +29,8 @@ class Operations:
         return x.detach()
 
     @staticmethod
-    def array(a, like):
-        return torch.as_tensor(a).to(like.dtype)
+    def skew(k, like):
+        return _SKEW[k].to(like.dtype)
 
     @staticmethod
     def scalars(s, like):

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
-import svdinv.jax
 from jax import export
 from support import jax_operations
-from support.observables import OBSERVABLES, problems
-from support.transforms import Transform, cells, check, relative
+from support.transforms import Transform, cells, check
 
 
 def realified(loss, x):
@@ -24,8 +16,10 @@ def realified(loss, x):
         return loss, x, lambda g: g
     pairs = jnp.stack([x.real, x.imag], axis=-1)
     # from the pair's gradient to JAX's gradient of a complex argument
-    return lambda r: loss(jax.lax.complex(r[..., 0], r[..., 1])), pairs, lambda g: (
-        g[..., 0] - 1j * g[..., 1]
+    return (
+        lambda r: loss(jax.lax.complex(r[..., 0], r[..., 1])),
+        pairs,
+        lambda g: g[..., 0] - 1j * g[..., 1],
     )
 
 
@@ -126,9 +120,7 @@ TRANSFORMS = (
     Transform("debug_nans, jit", "gradient", lambda *a: without_nans(*a)[1]),
     Transform("export, serialize, grad", "gradient", reloaded),
     *(Transform(f"export for {p}", "gradient", lowered(p)) for p in ("cuda", "rocm", "tpu")),
-    Transform(
-        "jvp(grad)", "second", lambda loss, x, d: jax.jvp(jax.grad(loss), (x,), (d,))[1]
-    ),
+    Transform("jvp(grad)", "second", lambda loss, x, d: jax.jvp(jax.grad(loss), (x,), (d,))[1]),
     Transform(
         "grad(jvp)", "second", lambda loss, x, d: jax.grad(lambda y: tangent_of(loss, y, d))(x)
     ),

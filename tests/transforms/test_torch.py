@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import io
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+import svdinv.numpy
+import svdinv.torch
 import torch
 from support import torch_operations
-from support.transforms import Transform, cells, check
+from support.observables import OBSERVABLES, problems
+from support.transforms import Transform, cells, check, relative
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.utils import checkpoint
 
@@ -177,9 +186,7 @@ TRANSFORMS = (
     Transform("jacrev", "gradient", jacobian(func.jacrev)),
     Transform("jacfwd", "gradient", jacobian(func.jacfwd)),
     Transform("backward of backward", "second", backward_of_backward),
-    Transform(
-        "jvp(grad)", "second", lambda loss, x, d: func.jvp(func.grad(loss), (x,), (d,))[1]
-    ),
+    Transform("jvp(grad)", "second", lambda loss, x, d: func.jvp(func.grad(loss), (x,), (d,))[1]),
     Transform(
         "grad(jvp)", "second", lambda loss, x, d: func.grad(lambda y: func_jvp(loss, y, d))(x)
     ),
@@ -214,3 +221,103 @@ TRANSFORMS = (
 @pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS))
 def test_cell(transform, observable):
     check(torch_operations, transform, observable)
+
+
+@pytest.mark.parametrize("kind", ["meta", "fake", "fake cuda"])
+@pytest.mark.parametrize("observable", OBSERVABLES)
+def test_tensors_without_values(observable, kind):
+    """Shapes and dtypes, forward and backward; whatever looked at a value would fail."""
+    for problem in problems(observable):
+        out = torch_operations.Loss(observable, problem.W).observe(torch.tensor(problem.x))
+        loss = torch_operations.Loss(observable, problem.W)
+        device = {"meta": "meta", "fake": "cpu", "fake cuda": "cuda"}[kind]
+        if kind == "meta":
+            context = contextlib.nullcontext()
+        else:
+            context = FakeTensorMode(allow_non_fake_inputs=True)
+        if observable == "gauge_residual" and kind != "meta":
+            continue  # its weights are a tensor of the test's own, on another device
+        with context:
+            x = torch.empty(problem.x.shape, dtype=out.dtype, device=device, requires_grad=True)
+            value = loss.observe(x)
+            (g,) = torch.autograd.grad(value.abs().sum(), x)
+        assert (value.shape, value.dtype, value.device.type) == (out.shape, out.dtype, device)
+        assert (g.shape, g.dtype, g.device.type) == (x.shape, x.dtype, device)
+
+
+def test_the_inductor_backend():
+    """Once, with the compiler that users have: the cells above stop before it."""
+    for problem in problems("svt"):
+        if problem.name == "twice a unitary":
+            loss = torch_operations.Loss("svt", problem.W)
+            x = torch.tensor(problem.x)
+            g = gradient(compiled(loss, backend="inductor"), x)[1]
+            assert relative(torch_operations.numpy(g), problem.gradient) < 1e-12
+
+
+DISTRIBUTED = """
+import sys
+import numpy as np, torch, torch.distributed as dist
+import svdinv.torch
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.matrix = torch.nn.Parameter(torch.zeros(4, 4, dtype=torch.float64))
+        self.tau = torch.nn.Parameter(torch.tensor(0.25, dtype=torch.float64))
+    def forward(self, x):
+        return svdinv.torch.svt(x + self.matrix, self.tau)
+
+rank, store = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+model = torch.nn.parallel.DistributedDataParallel(Model())
+x = (rank + 1) * torch.eye(4, dtype=torch.float64)[None]
+weights = torch.arange(16, dtype=torch.float64).reshape(4, 4)
+(model(x) * weights).sum().backward()
+print(model.module.matrix.grad.tolist(), model.module.tau.grad.item(), sep=";")
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_average_the_exact_gradients(tmp_path):
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", DISTRIBUTED, str(rank), str(tmp_path / "store")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    weights = np.arange(16.0).reshape(4, 4)
+    expected = [
+        svdinv.numpy.vjp(svdinv.numpy.svt, (rank + 1) * np.eye(4), 0.25)[1](weights)
+        for rank in range(2)
+    ]
+    for run in runs:
+        out, _ = run.communicate(timeout=120)
+        assert run.returncode == 0
+        matrix, tau = (np.array(ast.literal_eval(part)) for part in out.split(";"))
+        assert relative(matrix, (expected[0][0] + expected[1][0]) / 2) < 1e-13
+        assert relative(tau, (expected[0][1] + expected[1][1]) / 2) < 1e-13
+
+
+def test_gauge_modes_say_so_under_transforms():
+    def loss(x):
+        return svdinv.torch.svd(x, gauge="raise").U.sum()
+
+    for run in (func.grad(loss), torch.compile(loss, backend="eager")):
+        with pytest.raises(ValueError, match="gauge: 'raise' looks at values"):
+            run(torch.eye(3))
+
+
+def test_a_rule_of_the_callers_own_is_refused_by_compiled_programs():
+    from svdinv._torch_library import describe, restore
+
+    from svdinv_core import SVD, Inv, Rule
+
+    class Own(Rule):
+        name = "own"
+
+    assert restore(describe(SVD(Inv(degeneracy_rtol=1e-3)))) == SVD(Inv(degeneracy_rtol=1e-3))
+    with pytest.raises(ValueError, match="'Own' is not a class of svdinv_core"):
+        restore(describe(SVD(Own())))
