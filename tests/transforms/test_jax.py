@@ -16,7 +16,7 @@ import svdinv.numpy
 from jax import export
 from support import jax_operations
 from support.observables import OBSERVABLES, problems
-from support.transforms import Transform, cells, check, relative
+from support.transforms import Transform, cells, check, native, relative
 
 
 def realified(loss, x):
@@ -204,3 +204,14 @@ def test_batch_sharded_over_eight_devices(sharded, observable, mesh):
     assert result["gradient"] < 1e-12
     assert result["devices"] == 8
     assert not result["gathers"]
+
+
+@pytest.mark.parametrize("observable", ["svt", "svd"])
+@pytest.mark.parametrize("name", ["grad", "jit(jvp)", "hessian"])
+def test_a_cell_goes_red_without_its_rule(name, observable):
+    (transform,) = (t for t in TRANSFORMS if t.name == name)
+    with (
+        jax_operations.registrations(*native(jnp)),
+        pytest.raises(AssertionError, match="identity: inf"),
+    ):
+        check(jax_operations, transform, observable)
