@@ -49,7 +49,7 @@ def tables() -> str:
                     names = [n for n in names if OBSERVABLES[n].second]
                 rows = (limit(framework, transform.name, name, True) for name in names)
                 found = sorted({numbers[row.key] for row in rows if row is not None})
-                cells.append(" ".join(f"({n})" for n in found) or ("✓" if names else "–"))
+                cells.append(" ".join(f"({n})" for n in found) or ("✓" if names else ""))
             lines.append(f"| {transform.name} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += [
