@@ -24,7 +24,9 @@ from typing import ClassVar, NamedTuple
 from .arrays import (
     adjoint,
     diagonal_matrix,
+    first,
     is_complex,
+    last,
     order_sign,
     real_diagonal,
     scale,
@@ -125,7 +127,7 @@ class Eigh:
 def eigenvalue_coefficients(xp: Namespace, factors: EighFactors, f: Array, slope: Array) -> Array:
     """``Gamma`` for the values ``f(w)`` and slopes ``f'(w)`` of any function."""
     sizes = xp.abs(factors.eigenvalues)
-    largest = xp.maximum(sizes[..., :1], sizes[..., -1:])
+    largest = xp.maximum(first(sizes), last(sizes))
     return divided_differences(xp, factors.eigenvalues, f, slope, xp.expand_dims(largest, axis=-1))
 
 
