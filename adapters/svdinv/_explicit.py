@@ -77,18 +77,26 @@ class ExplicitBackend:
         return ct
 
     def slope(self, fn: Function) -> Function:
-        """By a complex step, ``Im f(s + ih)/h``, which has no cancellation (Squire & Trapp)."""
-        step = 1e-100
+        """By a complex step, ``Im f(s + ih)/h``, which has no cancellation (Squire & Trapp).
+
+        The error is that of ``h^2``, so h is small beside each value (of a zero value: beside the
+        largest), at any scale of the matrix.
+        """
+        xp = self.xp
 
         def derivative(s: Any) -> Any:
-            f = fn(self.xp.astype(s, self.xp.complex128) + 1j * step)
+            size = xp.abs(xp.astype(s, xp.float64))
+            if s.shape[-1]:
+                size = xp.where(size > 0, size, xp.max(size, axis=-1, keepdims=True))
+            step = 1e-20 * xp.where(size > 0, size, xp.ones_like(size))
+            f = fn(xp.astype(s, xp.complex128) + 1j * step)
             if "complex" not in dtype_name(getattr(f, "dtype", "")):
                 raise TypeError(
                     "fn: expected a function that takes and returns complex arrays here (its "
                     "derivative is taken by a complex step), got "
                     f"{dtype_name(getattr(f, 'dtype', type(f).__name__))}"
                 )
-            return self.xp.astype(self.xp.imag(f) / step, s.dtype)
+            return xp.astype(xp.imag(f) / step, s.dtype)
 
         return derivative
 
