@@ -13,10 +13,11 @@ from random import Random
 
 import mpmath as mp
 
-SHAPES = {"square": (4, 4), "tall": (6, 4), "wide": (4, 6), "batch": (3, 6, 4)}
-"""No side is 3: there the only real orthogonal matrices with dyadic entries are permutations."""
+SHAPES = {"square": (5, 5), "tall": (6, 5), "wide": (5, 6), "batch": (3, 6, 5)}
+"""No side is shorter than 5: there the real orthogonal matrices with dyadic entries are few, signed
+permutations among them."""
 EMPTY = {"0x3": (0, 3), "3x0": (3, 0), "2x0x3": (2, 0, 3)}
-GAPS = {"1e-15": 49, "1e-12": 39, "1e-10": 33, "1e-08": 26, "1e-06": 19, "1e-04": 13, "1e-02": 6}
+GAPS = {"1e-15": 48, "1e-12": 39, "1e-10": 33, "1e-08": 26, "1e-06": 19, "1e-04": 13, "1e-02": 6}
 """Name of a relative gap, and ``p``: the second value of the pair is ``1 - 2^-p`` of the first,
 which is half of the largest."""
 SCALES = {"1e+30": 100, "1e-30": -100, "1e+150": 498, "1e-150": -498}
@@ -24,20 +25,21 @@ SCALES = {"1e+30": 100, "1e-30": -100, "1e+150": 498, "1e-150": -498}
 
 
 def spectrum(name: str) -> list[mp.mpf]:
-    """Four singular values in descending order."""
+    """Five singular values in descending order."""
     one = mp.mpf(1)
     if name.startswith("pair-"):
-        return [2 * one, one, one - mp.ldexp(one, -GAPS[name.removeprefix("pair-")]), 0.375 * one]
+        below = one - mp.ldexp(one, -GAPS[name.removeprefix("pair-")])
+        return [2 * one, one, below, one / 2, one / 4]
     if name.startswith("scaled-"):
         return [mp.ldexp(s, SCALES[name.removeprefix("scaled-")]) for s in spectrum("tied")]
     table = {
-        "distinct": [2, 1.375, 0.875, 0.375],
-        "tied": [2, 1, 1, 0.375],
-        "triple": [2, 1, 1, 1],
-        "all-equal": [1, 1, 1, 1],
-        "rank-deficient": [2, 1, 0.875, 0],
-        "two-zeros": [2, 1, 0, 0],
-        "zero": [0, 0, 0, 0],
+        "distinct": [2, 1.5, 1.125, 0.75, 0.375],
+        "tied": [2, 1, 1, 0.5, 0.25],
+        "triple": [2, 1, 1, 1, 0.375],
+        "all-equal": [1, 1, 1, 1, 1],
+        "rank-deficient": [2, 1, 0.875, 0.5, 0],
+        "two-zeros": [2, 1, 0.5, 0, 0],
+        "zero": [0, 0, 0, 0, 0],
     }
     return [mp.mpf(s) for s in table[name]]
 
@@ -52,10 +54,10 @@ def reflections(rng: Random, size: int, is_complex: bool, count: int) -> list[mp
     """Columns ``v`` with a power of two for a squared norm, no two in a row orthogonal."""
     found: list[mp.matrix] = []
     while len(found) < count:
-        v = mp.matrix(integers(rng, size, is_complex, 1 if size == 4 else 2))
+        v = mp.matrix(integers(rng, size, is_complex, 2))
         norm = int(mp.re((v.H * v)[0]))
         overlap = abs((found[-1].H * v)[0]) if found else mp.mpf(1)
-        if norm in (4, 8) and sum(x != 0 for x in v) >= 3 and 0 < overlap < norm:
+        if norm in (4, 8) and sum(x != 0 for x in v) >= 4 and 0 < overlap < norm:
             found.append(v)
     return found
 
@@ -68,10 +70,10 @@ def orthonormal(rng: Random, size: int, is_complex: bool, count: int) -> mp.matr
     return q
 
 
-def dyadic(rng: Random, m: int, n: int, is_complex: bool) -> mp.matrix:
-    """A direction or a cotangent: multiples of 1/8 up to 2."""
-    entries = integers(rng, m * n, is_complex, 16)
-    return mp.matrix([[entries[i * n + j] / 8 for j in range(n)] for i in range(m)])
+def dyadic(rng: Random, m: int, n: int, is_complex: bool, bits: int = 3) -> mp.matrix:
+    """A direction or a cotangent: multiples of ``2^-bits`` up to 2."""
+    entries = integers(rng, m * n, is_complex, 2 ** (bits + 1))
+    return mp.matrix([[entries[i * n + j] / 2**bits for j in range(n)] for i in range(m)])
 
 
 def with_values(

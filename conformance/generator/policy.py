@@ -58,10 +58,12 @@ def _across(kept: list[bool], s: Values) -> Values:
 def undefined(observable: Observable, values: list[Any], tau: Any) -> str | None:
     """Why the observable has no derivative at these values, as a code."""
     s, kind = relative(values), observable.kind
-    if kind in ("hard", "low_rank", "projector") and 0 in _across(_kept(observable, values, tau), s):
+    if kind == "low_rank" and 0 in _across(_kept(observable, values, tau), s):
         return "cut_on_tie"
-    if kind == "soft" and any(v == tau for v in values):
-        return "threshold_on_value"
+    cut = observable.options.get("cut", tau)
+    at_cut = sum(v == cut for v in values)
+    if at_cut:
+        return "cut_on_tie" if at_cut > 1 and kind != "soft" else "threshold_on_value"
     zeros = sum(v == 0 for v in s)
     if kind in ("nuclear", "polar", "reconstruction") and zeros:
         return "zero_value"
