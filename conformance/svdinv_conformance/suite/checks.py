@@ -31,6 +31,7 @@ __all__ = [
     "check_spoilt_batch",
     "check_value",
     "check_vjp",
+    "checks_for",
 ]
 
 Array = NDArray[Any]
@@ -326,13 +327,17 @@ def check_placement(implementation: Implementation, case: Case, device: str = "c
     return 0.0
 
 
+def _is_batch(case: Case) -> bool:
+    a = case.inputs["a"]
+    return a.ndim == 3 and a.size > 0
+
+
 def check_spoilt_batch(implementation: Implementation, case: Case, device: str = "cpu") -> float:
     """One matrix of a batch with a NaN in it leaves value and gradient of the others right."""
     _only(case, "success")
-    a = case.inputs["a"]
-    if a.ndim != 3 or not a.size or case.observable.kind not in ("soft", "reconstruction"):
-        raise NotApplicable("not a batch of this suite's choice")
-    spoilt = np.array(a)
+    if not _is_batch(case):
+        raise NotApplicable("not a batch")
+    spoilt = np.array(case.inputs["a"])
     spoilt[0, 0, 0] = np.nan
     inputs = tuple(
         implementation.array(spoilt if name == "a" else x, device)
@@ -375,3 +380,13 @@ CHECKS: dict[str, Callable[..., float]] = {
     "spoilt_batch": check_spoilt_batch,
 }
 """Every check by the name that a test's id ends with."""
+
+
+def checks_for(case: Case) -> list[str]:
+    """Name the checks that a case has something to say to."""
+    if case.expected == "error":
+        return ["finite", "gauge"]
+    if case.expected == "undefined":
+        return ["finite", "unchanged", "placement"]
+    names = ["value", "vjp", "jvp", "adjoint", "unchanged", "placement"]
+    return names + ["hvp"] * bool(case.hvp) + ["spoilt_batch"] * _is_batch(case)
