@@ -5,6 +5,7 @@ function takes the array namespace ``xp`` it is to compute in (:class:`.namespac
 lists what is asked of it). The folder may be copied into another package, under any name.
 """
 
+from .complex_step import complex_step_slope
 from .gauge import default_gauge_rtol, gauge_residual
 from .hermitian import (
     EigenvalueMap,
@@ -14,6 +15,7 @@ from .hermitian import (
     RecomposeHermitian,
     eigenvalue_coefficients,
 )
+from .midpoint import apply_at_midpoint, decompose_at_midpoint
 from .namespace import Namespace
 from .operator import Decomposition, Operator
 from .rules import (
@@ -72,6 +74,9 @@ __all__ = [
     "Taylor",
     "Tf",
     "Unitary",
+    "apply_at_midpoint",
+    "complex_step_slope",
+    "decompose_at_midpoint",
     "default_gauge_rtol",
     "eigenvalue_coefficients",
     "gauge_residual",

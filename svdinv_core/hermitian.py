@@ -18,7 +18,7 @@ determined by A; it is taken as 0, as every framework does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from .arrays import (
@@ -32,7 +32,7 @@ from .arrays import (
 )
 from .namespace import Array, Namespace
 from .operator import Operator
-from .rules import Inv, Pairs, Rule
+from .rules import DEFAULT_RULE, Pairs, Rule
 from .spectral import divided_differences
 
 __all__ = [
@@ -61,7 +61,7 @@ def hermitian_part(xp: Namespace, A: Array) -> Array:
 class Eigh:
     """The decomposition ``A -> (w, Q)`` with its derivative under a rule."""
 
-    rule: Rule = field(default_factory=Inv)
+    rule: Rule = DEFAULT_RULE
     factors: ClassVar[type[EighFactors]] = EighFactors
 
     @property
@@ -82,13 +82,14 @@ class Eigh:
             zeros = xp.zeros_like(A)
             w = xp.sum(zeros, axis=-1)
             return EighFactors(xp.real(w) if is_complex(xp, w) else w, zeros)
-        finite = xp.all(xp.isfinite(A), axis=(-2, -1), keepdims=True)
+        values_finite = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
+        finite = xp.expand_dims(values_finite, axis=-1)
         safe = xp.where(finite, hermitian_part(xp, A), xp.zeros_like(A))
         w, Q = xp.linalg.eigh(safe)
-        nan = float("nan")
+        nan = float("nan")  # no array of it: debuggers would take it for a result
         return EighFactors(
-            xp.where(finite[..., 0], w, xp.zeros_like(w) + nan),
-            xp.where(finite, Q, xp.zeros_like(Q) + nan),
+            xp.where(values_finite, w, nan),
+            xp.where(finite, Q, nan),
         )
 
     def jvp(self, xp: Namespace, factors: EighFactors, dA: Array) -> EighFactors:

@@ -30,6 +30,7 @@ from .arrays import order_sign, real_diagonal, reciprocal, scale
 from .namespace import Array, Namespace
 
 __all__ = [
+    "DEFAULT_RULE",
     "Clip",
     "Coefficients",
     "Fit",
@@ -455,6 +456,7 @@ _UNEXPLAINED = 10.0  # usual size of what is left over for one function, in tole
 _RULES: dict[str, type[Rule]] = {
     rule.name: rule for rule in (Inv, Pinv, Plain, Tf, Clip, Taylor, Lorentzian, Fit)
 }
+DEFAULT_RULE = Inv()
 
 
 def rule_names() -> tuple[str, ...]:

@@ -30,7 +30,7 @@ arXiv 2411.14141, Theorems 3.1 and 3.2, for ``Inv`` (without the phase term ther
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from .arrays import (
@@ -43,7 +43,7 @@ from .arrays import (
     scale_rows,
 )
 from .namespace import Array, Namespace
-from .rules import Coefficients, Inv, Pairs, Rule
+from .rules import DEFAULT_RULE, Coefficients, Pairs, Rule
 
 __all__ = ["SVD", "SVDFactors", "directional_core"]
 
@@ -84,7 +84,7 @@ class SVD:
         What stands in the place of ``1/(S_j - S_i)`` near a tie.
     """
 
-    rule: Rule = field(default_factory=Inv)
+    rule: Rule = DEFAULT_RULE
     factors: ClassVar[type[SVDFactors]] = SVDFactors
 
     @property
@@ -109,11 +109,11 @@ class SVD:
             return _empty_factors(xp, A, k)
         finite = xp.all(xp.isfinite(A), axis=(-2, -1), keepdims=True)
         U, S, Vh = xp.linalg.svd(xp.where(finite, A, xp.zeros_like(A)), full_matrices=False)
-        nan = float("nan")
+        nan = float("nan")  # no array of it: debuggers would take it for a result
         return SVDFactors(
-            xp.where(finite, U, xp.zeros_like(U) + nan),
-            xp.where(finite[..., 0], S, xp.zeros_like(S) + nan),
-            xp.where(finite, Vh, xp.zeros_like(Vh) + nan),
+            xp.where(finite, U, nan),
+            xp.where(finite[..., 0], S, nan),
+            xp.where(finite, Vh, nan),
         )
 
     def _coefficients(self, xp: Namespace, factors: SVDFactors) -> tuple[Pairs, Coefficients]:

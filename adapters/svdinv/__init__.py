@@ -19,7 +19,8 @@ from typing import Any
 
 from . import rules
 from ._api import EighResult, Functions, PolarResult, SVDResult
-from ._dispatch import ADAPTERS, find_backend
+from ._dispatch import ADAPTERS, find_backend, find_explicit
+from ._explicit import Explicit
 from ._gauge import GaugeError, GaugeWarning
 
 __version__ = "0.1.0.dev0"
@@ -33,6 +34,7 @@ __all__ = [
     "eigenvalue_map",
     "eigh",
     "gauge_residual",
+    "jvp",
     "low_rank",
     "nuclear_norm",
     "polar",
@@ -42,9 +44,11 @@ __all__ = [
     "svd",
     "svdvals",
     "svt",
+    "vjp",
 ]
 
 _functions = Functions[Any](find_backend)
+_explicit = Explicit(find_explicit)
 
 eigenvalue_map = _functions.eigenvalue_map
 eigh = _functions.eigh
@@ -57,6 +61,8 @@ singular_value_map = _functions.singular_value_map
 svd = _functions.svd
 svdvals = _functions.svdvals
 svt = _functions.svt
+jvp = _explicit.jvp
+vjp = _explicit.vjp
 
 
 def __getattr__(name: str) -> Any:

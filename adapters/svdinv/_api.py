@@ -418,7 +418,7 @@ class Functions(Generic[ArrayT]):
                 lambda values: self._values(backend, fn, values), backend.slope(fn)
             )
             return self._finish(backend, _operate(backend, operator, array), dtype)
-        raw = SVDFactors(*backend.factors(SVD(), array, accurate=True))
+        raw = SVDFactors(*backend.factors(Recompose.decomposition, array, accurate=True))
         S = backend.apply(SingularValues(), array, raw, ())
         f = self._values(backend, fn, S)
         coefficients = loewner_coefficients(backend.xp, raw._replace(S=S), f, backend.slope(fn)(S))
@@ -694,7 +694,8 @@ class Functions(Generic[ArrayT]):
                 lambda values: self._values(backend, fn, values), backend.slope(fn)
             )
             return self._finish(backend, _operate(backend, operator, array), dtype)
-        raw = EighFactors(*backend.factors(Eigh(), array, accurate=True))
+        decomposition = RecomposeHermitian.decomposition
+        raw = EighFactors(*backend.factors(decomposition, array, accurate=True))
         w = backend.apply(Eigenvalues(), array, raw, ())
         f = self._values(backend, fn, w)
         gamma = eigenvalue_coefficients(

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from ._api import Backend
 from ._explicit import ExplicitBackend
 
-__all__ = ["ADAPTERS", "find_backend"]
+__all__ = ["ADAPTERS", "find_backend", "find_explicit"]
 
 # Module of svdinv by the top-level package that defines an array type.
 _BY_PACKAGE = {
@@ -21,8 +21,9 @@ _BY_PACKAGE = {
     "jaxlib": "jax",
     "tensorflow": "tensorflow",
     "cupy": "cupy",
+    "dask": "_dask",
 }
-ADAPTERS = tuple(dict.fromkeys(_BY_PACKAGE.values()))
+ADAPTERS = tuple(dict.fromkeys(name for name in _BY_PACKAGE.values() if name != "_dask"))
 
 
 @cache
@@ -50,7 +51,24 @@ def find_backend(x: Any) -> Backend:
         xp = array_namespace(x)
     except TypeError:
         raise TypeError(
-            f"x: expected an array of NumPy, PyTorch, JAX, TensorFlow, CuPy or the array API "
+            f"x: expected an array of NumPy, PyTorch, JAX, TensorFlow, CuPy, Dask or the array API "
             f"standard, got {type(x).__name__}"
         ) from None
     return ExplicitBackend(xp, "array", lambda x: x)
+
+
+def find_explicit(x: Any) -> ExplicitBackend:
+    """Backend for an array whose framework does not differentiate by itself.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not an array of any known framework, or its framework does.
+    """
+    backend = find_backend(x)
+    if not isinstance(backend, ExplicitBackend):
+        raise TypeError(
+            f"x: a {backend.array_name} has automatic differentiation of its own; use that, or "
+            "convert it to NumPy"
+        )
+    return backend

@@ -10,12 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from svdinv_core import Decomposition, Operator, SVDFactors, gauge_residual
+from svdinv_core import (
+    Decomposition,
+    Operator,
+    SVDFactors,
+    complex_step_slope,
+    gauge_residual,
+)
 
 from ._api import Function, Functions
-from ._checks import Shape, dtype_name
+from ._checks import Shape
 from ._gauge import report
 
 __all__ = ["Explicit", "ExplicitBackend"]
@@ -77,28 +84,7 @@ class ExplicitBackend:
         return ct
 
     def slope(self, fn: Function) -> Function:
-        """By a complex step, ``Im f(s + ih)/h``, which has no cancellation (Squire & Trapp).
-
-        The error is that of ``h^2``, so h is small beside each value (of a zero value: beside the
-        largest), at any scale of the matrix.
-        """
-        xp = self.xp
-
-        def derivative(s: Any) -> Any:
-            size = xp.abs(xp.astype(s, xp.float64))
-            if s.shape[-1]:
-                size = xp.where(size > 0, size, xp.max(size, axis=-1, keepdims=True))
-            step = 1e-20 * xp.where(size > 0, size, xp.ones_like(size))
-            f = fn(xp.astype(s, xp.complex128) + 1j * step)
-            if "complex" not in dtype_name(getattr(f, "dtype", "")):
-                raise TypeError(
-                    "fn: expected a function that takes and returns complex arrays here (its "
-                    "derivative is taken by a complex step), got "
-                    f"{dtype_name(getattr(f, 'dtype', type(f).__name__))}"
-                )
-            return xp.astype(xp.imag(f) / step, s.dtype)
-
-        return derivative
+        return complex_step_slope(self.xp, fn)
 
 
 class _Recorder(ExplicitBackend):
@@ -112,7 +98,8 @@ class _Recorder(ExplicitBackend):
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         array = super().parameter(value, like, dtype)
         if isinstance(array, float):
-            return self.xp.asarray(array, dtype=dtype, device=like.device)
+            device = getattr(like, "device", None)
+            return self.xp.asarray(array, dtype=dtype, device=device)
         return array
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
@@ -129,36 +116,55 @@ class _Recorder(ExplicitBackend):
         return out
 
 
+def _cast(xp: Any, x: Any, like: Any) -> Any:
+    """`x` in the dtype of `like`; None stays None."""
+    return x if x is None or x.dtype == like.dtype else xp.astype(x, like.dtype)
+
+
+def _as_tangent(xp: Any, d: Any, param: Any) -> Any:
+    """A parameter's tangent as an array of its dtype."""
+    if d is None or hasattr(d, "shape"):
+        return _cast(xp, d, param)
+    return xp.zeros_like(param) + float(d)
+
+
+def _report(xp: Any, call: _Call, cts: tuple[Any, ...]) -> None:
+    """Warn or raise about a loss that depends on the choice of singular vectors."""
+    ct_U, ct_Vh = (
+        xp.zeros_like(factor) if ct is None else ct
+        for ct, factor in ((cts[0], call.factors.U), (cts[2], call.factors.Vh))
+    )
+    residual = gauge_residual(xp, call.factors, ct_U, ct_Vh)
+    report(call.gauge, xp.reshape(residual, (-1,)).tolist(), float(xp.finfo(residual.dtype).eps))
+
+
 class Explicit:
-    """`vjp` and `jvp` over the public functions of one explicit backend."""
+    """`vjp` and `jvp` over the public functions of explicit backends."""
 
-    def __init__(self, backend: ExplicitBackend) -> None:
-        self._backend = backend
+    def __init__(self, find_backend: Callable[[Any], ExplicitBackend]) -> None:
+        self._find_backend = find_backend
 
-    def _record(self, fn: Any, x: Any, args: Any, kwargs: Any) -> tuple[_Call, Any]:
+    @staticmethod
+    def _record(
+        backend: ExplicitBackend, fn: Any, x: Any, args: Any, kwargs: Any
+    ) -> tuple[_Call, Any]:
         """Run a public function, and tell what it did."""
         if not isinstance(getattr(fn, "__self__", None), Functions):
             raise TypeError(
                 f"fn: expected a function of svdinv, such as svdinv.svt, got {fn!r}; there is no "
                 "automatic differentiation of others here"
             )
-        recorder = _Recorder(self._backend)
+        recorder = _Recorder(backend)
         out = getattr(Functions[Any](lambda _: recorder), fn.__name__)(x, *args, **kwargs)
         return recorder.call, out
 
-    def _cast(self, x: Any, like: Any) -> Any:
-        """`x` in the dtype of `like`; None stays None."""
-        if x is None or x.dtype == like.dtype:
-            return x
-        return self._backend.xp.astype(x, like.dtype)
-
     def vjp(self, fn: Any, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], Any]]:
-        """Value and pullback of a function of this module, as in ``jax.vjp``.
+        """Value and pullback of a function of svdinv, as in ``jax.vjp``; NumPy, CuPy, Dask, ...
 
         Parameters
         ----------
         fn : function
-            A function of this module or of `svdinv`.
+            A public function of svdinv, such as `svdinv.svt`.
         x : array (..., m, n)
         *args, **kwargs
             Further arguments of `fn`. Those given by position are differentiated (the
@@ -190,16 +196,17 @@ class Explicit:
         >>> float(ct_tau)
         -2.0
         """
-        call, out = self._record(fn, x, args, kwargs)
-        backend, x_array = self._backend, self._backend.asarray(x)
+        backend = self._find_backend(x)
+        call, out = self._record(backend, fn, x, args, kwargs)
+        x_array, cast = backend.asarray(x), partial(_cast, backend.xp)
 
         def pullback(ct_out: Any) -> tuple[Any, ...]:
             if isinstance(call.out, tuple):
-                cts: Any = tuple(map(self._cast, ct_out, call.out))
+                cts: Any = tuple(map(cast, ct_out, call.out))
             else:
-                cts = self._cast(ct_out, call.out)
+                cts = cast(ct_out, call.out)
             if call.gauge != "ignore":
-                self._report(call, cts)
+                _report(backend.xp, call, cts)
             ct_params: tuple[Any, ...] = ()
             with backend.quiet():
                 if isinstance(call.operation, Operator):
@@ -210,31 +217,19 @@ class Explicit:
                     ct_x = call.operation.vjp(backend.xp, call.factors, cts)
             if ct_x is None:
                 ct_x = backend.xp.zeros_like(x_array)
-            return (self._cast(ct_x, x_array), *ct_params[: len(args)])
+            return (cast(ct_x, x_array), *ct_params[: len(args)])
 
         return out, pullback
-
-    def _report(self, call: _Call, cts: tuple[Any, ...]) -> None:
-        """Warn or raise about a loss that depends on the choice of singular vectors."""
-        xp, factors = self._backend.xp, call.factors
-        ct_U, ct_Vh = (
-            xp.zeros_like(factor) if ct is None else ct
-            for ct, factor in ((cts[0], factors.U), (cts[2], factors.Vh))
-        )
-        residual = gauge_residual(xp, factors, ct_U, ct_Vh)
-        report(
-            call.gauge, xp.reshape(residual, (-1,)).tolist(), float(xp.finfo(residual.dtype).eps)
-        )
 
     def jvp(
         self, fn: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...], **kwargs: Any
     ) -> tuple[Any, Any]:
-        """Value and tangent of a function of this module, as in ``jax.jvp``.
+        """Value and tangent of a function of svdinv, as in ``jax.jvp``; NumPy, CuPy, Dask, ...
 
         Parameters
         ----------
         fn : function
-            A function of this module or of `svdinv`.
+            A public function of svdinv, such as `svdinv.svt`.
         primals, tangents : tuple
             ``(x,)`` or ``(x, tau)``, and their tangents (None for none).
         **kwargs
@@ -254,12 +249,13 @@ class Explicit:
         array([1., 1.])
         """
         x, *args = primals
-        call, out = self._record(fn, x, args, kwargs)
-        backend = self._backend
+        backend = self._find_backend(x)
+        call, out = self._record(backend, fn, x, args, kwargs)
+        cast = partial(_cast, backend.xp)
         dx, *given = tangents
-        dx = backend.xp.zeros_like(call.x) if dx is None else self._cast(dx, call.x)
+        dx = backend.xp.zeros_like(call.x) if dx is None else cast(dx, call.x)
         given += [None] * (len(call.params) - len(given))
-        dparams = tuple(map(self._as_tangent, given, call.params))
+        dparams = tuple(map(partial(_as_tangent, backend.xp), given, call.params))
         with backend.quiet():
             if isinstance(call.operation, Operator):
                 dout: Any = call.operation.jvp(
@@ -268,11 +264,5 @@ class Explicit:
             else:
                 dout = call.operation.jvp(backend.xp, call.factors, dx)
         if isinstance(out, tuple):
-            return out, type(out)(*map(self._cast, dout, out))
-        return out, self._cast(dout, out)
-
-    def _as_tangent(self, d: Any, param: Any) -> Any:
-        """A parameter's tangent as an array of its dtype."""
-        if d is None or hasattr(d, "shape"):
-            return self._cast(d, param)
-        return self._backend.xp.zeros_like(param) + float(d)
+            return out, type(out)(*map(cast, dout, out))
+        return out, cast(dout, out)

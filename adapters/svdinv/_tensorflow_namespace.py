@@ -10,15 +10,20 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+from ._limits import limit
 
 __all__ = [
     "abs",
     "all",
     "astype",
+    "complex128",
     "conj",
     "cumulative_sum",
     "expand_dims",
     "finfo",
+    "imag",
     "isdtype",
     "isfinite",
     "linalg",
@@ -40,6 +45,7 @@ complex64, complex128 = tf.complex64, tf.complex128
 
 abs = tf.math.abs
 conj = tf.math.conj
+imag = tf.math.imag
 matmul = tf.linalg.matmul
 matrix_transpose = tf.linalg.matrix_transpose
 maximum = tf.math.maximum
@@ -60,6 +66,13 @@ def astype(x: Any, dtype: Any, /) -> Any:
         x = tf.cast(x, dtype.real_dtype)
         return tf.complex(x, tf.zeros_like(x))
     return tf.cast(x, dtype)
+
+
+def compiled_by_xla() -> bool:
+    """Whether XLA compiles the function that is traced (no public name says so)."""
+    return not tf.executing_eagerly() and bool(
+        GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    )
 
 
 def cumulative_sum(x: Any, /, *, axis: int) -> Any:
@@ -94,7 +107,7 @@ def sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def where(condition: Any, x1: Any, x2: Any, /) -> Any:
-    return tf.where(condition, x1, x2)
+    return tf.where(condition, x1, x2 if tf.is_tensor(x2) else tf.cast(x2, x1.dtype))
 
 
 class linalg:
@@ -119,6 +132,8 @@ class linalg:
 
     @staticmethod
     def det(x: Any, /) -> Any:
+        if compiled_by_xla():
+            raise limit("tensorflow, determinant in XLA")
         return tf.linalg.det(x)
 
     @staticmethod

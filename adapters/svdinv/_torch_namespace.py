@@ -15,10 +15,12 @@ __all__ = [
     "abs",
     "all",
     "astype",
+    "complex128",
     "conj",
     "cumulative_sum",
     "expand_dims",
     "finfo",
+    "imag",
     "isdtype",
     "isfinite",
     "linalg",
@@ -41,6 +43,7 @@ complex64, complex128 = torch.complex64, torch.complex128
 abs = torch.abs
 conj = torch.conj
 finfo = torch.finfo
+imag = torch.imag
 isfinite = torch.isfinite
 matmul = torch.matmul
 maximum = torch.maximum

@@ -43,7 +43,7 @@ def _asarray(x: Any) -> Any:
 
 _backend = ExplicitBackend(_xp, "cupy.ndarray", _asarray)
 _functions = Functions[Any](lambda x: _backend)
-_explicit = Explicit(_backend)
+_explicit = Explicit(lambda x: _backend)
 
 eigenvalue_map = _functions.eigenvalue_map
 eigh = _functions.eigh

@@ -50,7 +50,7 @@ _backend = ExplicitBackend(
     _xp, "numpy.ndarray", _asarray, partial(np.errstate, divide="ignore", invalid="ignore")
 )
 _functions = Functions[np.ndarray[Any, Any]](lambda x: _backend)
-_explicit = Explicit(_backend)
+_explicit = Explicit(lambda x: _backend)
 
 eigenvalue_map = _functions.eigenvalue_map
 eigh = _functions.eigh

@@ -3,7 +3,9 @@
 Two custom gradients, one for decompositions and one for operators. The factors are
 computed once, outside, from the input with its gradient stopped. A gradient function makes
 them functions of the input again by :func:`_decompose` before it uses them: capturing them
-as they are would give the second derivative of the framework's own SVD.
+as they are would give the second derivative of the framework's own SVD. Where forward mode runs
+inside a `tf.function`, which passes custom gradients over, stand plain differentiable operations
+(`svdinv_core.midpoint`).
 """
 
 from __future__ import annotations
@@ -13,12 +15,20 @@ from typing import Any
 try:
     import numpy as np
     import tensorflow as tf
+    from tensorflow.python.eager.forwardprop_util import pack_tangents
 except ImportError as error:
     raise ImportError(
         "svdinv.tensorflow needs TensorFlow: pip install svdinv[tensorflow]"
     ) from error
 
-from svdinv_core import Decomposition, Operator, SVDFactors
+from svdinv_core import (
+    SVD,
+    Decomposition,
+    Operator,
+    SVDFactors,
+    apply_at_midpoint,
+    decompose_at_midpoint,
+)
 from svdinv_core import gauge_residual as _residual
 
 from . import _tensorflow_namespace as _xp
@@ -26,6 +36,7 @@ from . import rules
 from ._api import EighResult, Function, Functions, PolarResult, SVDResult
 from ._checks import Shape
 from ._gauge import not_eager, report
+from ._limits import limit
 
 __all__ = [
     "EighResult",
@@ -115,6 +126,11 @@ def _watch(factors: SVDFactors, gauge: str) -> Any:
     return call(*factors)
 
 
+def _passed_over(*tensors: Any) -> bool:
+    """Whether a custom gradient of these would be: forward mode, while a function is traced."""
+    return not tf.executing_eagerly() and bool(pack_tangents(list(tensors)).tangents)
+
+
 class _TensorFlowBackend:
     array_name = "tf.Tensor"
     xp = _xp
@@ -134,12 +150,28 @@ class _TensorFlowBackend:
         )
 
     def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
+        if x.dtype.is_complex and isinstance(decomposition, SVD) and _xp.compiled_by_xla():
+            raise limit("tensorflow, complex SVD in XLA")
         return decomposition.compute(_xp, tf.stop_gradient(x))
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
+        if _passed_over(x):
+            factors = decomposition.factors(*raw)
+            return decompose_at_midpoint(_xp, decomposition, factors, x - tf.stop_gradient(x))
         return _decompose(decomposition, x, raw)
 
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+        if _passed_over(x, *params):
+            fixed = tuple(map(tf.stop_gradient, params))
+            return apply_at_midpoint(
+                _xp,
+                operator,
+                tf.stop_gradient(x),
+                operator.decomposition.factors(*raw),
+                fixed,
+                x - tf.stop_gradient(x),
+                tuple(p - q for p, q in zip(params, fixed, strict=True)),
+            )
         return _apply(operator, x, raw, params)
 
     def watch(self, factors: SVDFactors, gauge: str) -> Any:

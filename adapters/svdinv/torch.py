@@ -1,32 +1,43 @@
-"""svdinv for PyTorch tensors: reverse and forward mode, `torch.func`, second derivatives.
+"""svdinv for PyTorch tensors: eager, `torch.func`, `torch.compile`, `torch.export`.
 
-Two custom functions are registered, one for a decomposition and one for the operators on
-it; the factors are computed outside of both, from the detached input, once for forward and
-backward. Where a derivative is differentiated again, the factors it holds are first made
-functions of the input by :class:`_Decompose`, so that our rule is used and never the
-framework's own.
+The factors are computed once for forward and backward, from the detached input. What makes
+results differentiable depends on who is looking:
+
+- eager mode: `torch.autograd.Function` (`_torch_function`), forward and reverse mode;
+- a compiler: operators of PyTorch's library (`_torch_library`), which it keeps;
+- a compiler around `torch.func`, and forward mode of forward mode, where both would be dropped
+  silently (pytorch/pytorch issues 193279, 192985 and 197867): plain differentiable operations
+  (`svdinv_core.midpoint`).
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 try:
     import torch
-    from torch.autograd import forward_ad
-
+    from torch._functorch import pyfunctorch
 except ImportError as error:
     raise ImportError("svdinv.torch needs PyTorch: pip install svdinv[torch]") from error
 
-from svdinv_core import Decomposition, Operator, SVDFactors
-from svdinv_core import gauge_residual as _residual
+from svdinv_core import (
+    Decomposition,
+    Operator,
+    SVDFactors,
+    apply_at_midpoint,
+    complex_step_slope,
+    decompose_at_midpoint,
+)
 
+from . import _torch_function as _function
+from . import _torch_library as _library
 from . import _torch_namespace as _xp
 from . import rules
 from ._api import EighResult, Function, Functions, PolarResult, SVDResult
 from ._checks import Shape
-from ._gauge import report
+from ._gauge import not_eager
+from ._limits import limit
+from ._torch_function import full_precision
 
 __all__ = [
     "EighResult",
@@ -47,164 +58,52 @@ __all__ = [
 ]
 
 
-def _full_precision(x: torch.Tensor) -> AbstractContextManager[Any]:
-    """Autocast off where it is on: it would run the products below in half precision."""
-    if torch.is_autocast_enabled(x.device.type):
-        return torch.autocast(x.device.type, enabled=False)
-    return nullcontext()
-
-
-def _differentiated_again(x: torch.Tensor) -> bool:
-    """Whether a derivative that runs now may itself be differentiated."""
-    return torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None
-
-
 _DOUBLE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 _SINGLE = {double: single for single, double in _DOUBLE.items()}
 
 
-class _Decompose(torch.autograd.Function):
-    """The given factors of x as differentiable functions of x."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(decomposition: Decomposition, x: torch.Tensor, *raw: torch.Tensor) -> Any:
-        return tuple(factor.clone() for factor in raw)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.decomposition = inputs[0]
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*output)
-        ctx.save_for_forward(*output)
-
-    @staticmethod
-    def backward(ctx: Any, *cts: Any) -> Any:
-        decomposition = ctx.decomposition
-        factors = decomposition.factors(*ctx.saved_tensors)
-        with _full_precision(factors[0]):
-            if decomposition.linear:
-                ct_x = decomposition.vjp(_xp, factors, cts)
-            else:
-                ct_x = _pull_back(decomposition, *factors, *cts)
-        return (None, ct_x, *(None for _ in factors))
-
-    @staticmethod
-    def jvp(ctx: Any, _decomposition: Any, dx: Any, *_: Any) -> Any:
-        factors = ctx.decomposition.factors(*ctx.saved_tensors)
-        if dx is None:
-            return tuple(None for _ in factors)
-        with _full_precision(dx):
-            return tuple(ctx.decomposition.jvp(_xp, factors, dx))
+def _transformed() -> bool:
+    """Whether a transform of `torch.func` is under way (no public name says so)."""
+    return bool(torch._C._are_functorch_transforms_active())
 
 
-class _PullBack(torch.autograd.Function):
-    """A reverse rule that is not linear, and may not be differentiated."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(decomposition: Decomposition, *tensors: Any) -> Any:
-        count = len(decomposition.factors._fields)
-        factors = decomposition.factors(*tensors[:count])
-        return decomposition.vjp(_xp, factors, tensors[count:])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.decomposition = inputs[0]
-
-    @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
-        ctx.decomposition.require_linear()
-
-    @staticmethod
-    def jvp(ctx: Any, *_: Any) -> Any:
-        ctx.decomposition.require_linear()
+def _forward_of_forward() -> bool:
+    """Whether more than one transform is in forward mode."""
+    levels = pyfunctorch.retrieve_all_functorch_interpreters()
+    return sum(level.key() == torch._C._functorch.TransformType.Jvp for level in levels) > 1
 
 
-class _Apply(torch.autograd.Function):
-    """An operator on the factors of x, with the operator's own derivative in x."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(operator: Operator, x: torch.Tensor, *rest: Any) -> Any:
-        count = len(operator.decomposition.factors._fields)
-        factors = operator.decomposition.factors(*rest[:count])
-        out = operator.apply(_xp, x, factors, rest[count:])
-        # An input may not be returned as it is.
-        return out.view_as(out) if any(out is factor for factor in factors) else out
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        operator, x, *rest = inputs
-        ctx.operator = operator
-        ctx.count = len(operator.decomposition.factors._fields)
-        params = rest[ctx.count :]
-        tensors = [p for p in params if isinstance(p, torch.Tensor)]
-        ctx.numbers = [None if isinstance(p, torch.Tensor) else p for p in params]
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, *rest[: ctx.count], *tensors)
-        ctx.save_for_forward(x, *rest[: ctx.count], *tensors)
-
-    @staticmethod
-    def _restore(ctx: Any) -> tuple[torch.Tensor, Any, tuple[Any, ...]]:
-        x, *rest = ctx.saved_tensors
-        raw, tensors = rest[: ctx.count], iter(rest[ctx.count :])
-        decomposition = ctx.operator.decomposition
-        if _differentiated_again(x):
-            raw = _decompose(decomposition, x, *raw)
-        params = tuple(next(tensors) if n is None else n for n in ctx.numbers)
-        return x, decomposition.factors(*raw), params
-
-    @staticmethod
-    def backward(ctx: Any, *cts: Any) -> Any:
-        absent = (None,) * ctx.count
-        if all(ct is None for ct in cts):
-            return (None, None, *absent, *(None for _ in ctx.numbers))
-        x, factors, params = _Apply._restore(ctx)
-        ct = cts if ctx.operator.outputs > 1 else cts[0]
-        with _full_precision(x):
-            ct_x, ct_params = ctx.operator.vjp(_xp, x, factors, params, ct)
-        return (None, ct_x, *absent, *ct_params)
-
-    @staticmethod
-    def jvp(ctx: Any, _operator: Any, dx: Any, *rest: Any) -> Any:
-        x, factors, params = _Apply._restore(ctx)
-        with _full_precision(x):
-            return ctx.operator.jvp(_xp, x, factors, params, dx, rest[ctx.count :])
+def _dropped() -> bool:
+    """Whether a registered derivative would be dropped here."""
+    if not _transformed():
+        return False
+    return torch.compiler.is_compiling() or _forward_of_forward()
 
 
-class _Watch(torch.autograd.Function):
-    """The same factors, whose cotangents are looked at in reverse mode."""
+def _eager_slope(fn: Function) -> Function:
+    """By autograd: `torch.func.grad` refuses the hooks of checkpoints and of offloading."""
 
-    @staticmethod
-    def forward(gauge: str, *factors: torch.Tensor) -> Any:
-        return tuple(factor.view_as(factor) for factor in factors)
+    def derivative(s: Any) -> Any:
+        with torch.enable_grad():
+            s = s if s.requires_grad else s.detach().requires_grad_()
+            f = fn(s).sum()
+            if not f.requires_grad:  # a constant
+                return torch.zeros_like(s)
+            return torch.autograd.grad(f, s, create_graph=True, materialize_grads=True)[0]
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.gauge, *factors = inputs
-        ctx.save_for_backward(*factors)
-
-    @staticmethod
-    def backward(ctx: Any, *cts: torch.Tensor) -> Any:
-        factors = SVDFactors(*(factor.detach() for factor in ctx.saved_tensors))
-        residual = _residual(_xp, factors, cts[0].detach(), cts[2].detach())
-        report(ctx.gauge, residual.reshape(-1).tolist(), torch.finfo(residual.dtype).eps)
-        return (None, *cts)
-
-    @staticmethod
-    def jvp(ctx: Any, _gauge: Any, *tangents: Any) -> Any:
-        return tuple(tangent.view_as(tangent) for tangent in tangents)
+    return derivative
 
 
-# PyTorch types none of these.
-_decompose: Any = _Decompose.apply
-_pull_back: Any = _PullBack.apply
-_apply: Any = _Apply.apply
-_watch: Any = _Watch.apply
+def _exported_slope(fn: Function) -> Function:
+    """By a complex step: an exported `torch.func.grad` holds tensors without values."""
+
+    def derivative(s: Any) -> Any:
+        try:
+            return complex_step_slope(_xp, fn)(s)
+        except (RuntimeError, TypeError) as error:
+            raise limit("torch.export of fn") from error
+
+    return derivative
 
 
 class _TorchBackend:
@@ -231,28 +130,63 @@ class _TorchBackend:
         without this, 6e-7 with it).
         """
         x = x.detach()
-        with _full_precision(x):
+        with full_precision(x):
             if accurate and x.device.type == "cpu" and x.dtype in _DOUBLE:
                 raw = decomposition.compute(_xp, x.to(_DOUBLE[x.dtype]))
                 return tuple(factor.to(_SINGLE[factor.dtype]) for factor in raw)
             return tuple(decomposition.compute(_xp, x))
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> tuple[Any, ...]:
-        return tuple(_decompose(decomposition, x, *raw))
+        if _dropped():
+            factors = decomposition.factors(*raw)
+            with full_precision(x):
+                return tuple(decompose_at_midpoint(_xp, decomposition, factors, x - x.detach()))
+        if torch.compiler.is_compiling():
+            return tuple(_library.decompose(_library.describe(decomposition), x, list(raw)))
+        return tuple(_function.decompose(decomposition, x, *raw))
 
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
-        with _full_precision(x):
-            return _apply(operator, x, *raw, *params)
+        with full_precision(x):
+            if _dropped():
+                fixed = tuple(p if isinstance(p, float) else p.detach() for p in params)
+                return apply_at_midpoint(
+                    _xp,
+                    operator,
+                    x.detach(),
+                    operator.decomposition.factors(*raw),
+                    fixed,
+                    x - x.detach(),
+                    tuple(
+                        None if isinstance(p, float) else p - q
+                        for p, q in zip(params, fixed, strict=True)
+                    ),
+                )
+            if torch.compiler.is_compiling():
+                tensors = [
+                    torch.full((), p, dtype=x.real.dtype, device=x.device)
+                    if isinstance(p, float)
+                    else p
+                    for p in params
+                ]
+                out = _library.apply(_library.describe(operator), x, list(raw), tensors)
+                return tuple(out) if operator.outputs > 1 else out[0]
+            return _function.apply(operator, x, *raw, *params)
 
     def watch(self, factors: SVDFactors, gauge: str) -> Any:
-        return _watch(gauge, *factors)
+        if torch.compiler.is_compiling() or _transformed():
+            raise not_eager(gauge)
+        return _function.watch(gauge, *factors)
 
     def cotangent(self, ct: Any) -> Any:
         return ct
 
     def slope(self, fn: Function) -> Function:
-        derivative: Function = torch.func.grad(lambda s: fn(s).sum())
-        return derivative
+        if torch.compiler.is_exporting():
+            return _exported_slope(fn)
+        if torch.compiler.is_compiling() or _transformed():
+            derivative: Function = torch.func.grad(lambda s: fn(s).sum())
+            return derivative
+        return _eager_slope(fn)
 
 
 _backend = _TorchBackend()

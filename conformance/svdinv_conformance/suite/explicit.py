@@ -261,6 +261,7 @@ class _CoreFunctions:
 
     def __init__(self, core: Any, xp: Any) -> None:
         self._core, self._xp = core, xp
+        slope = core.complex_step_slope
         for name, make in {
             "svd": lambda: core.SVD(),
             "svdvals": lambda: core.SingularValues(),
@@ -268,25 +269,10 @@ class _CoreFunctions:
             "low_rank": lambda rank: core.LowRank(rank),
             "nuclear_norm": lambda: core.NuclearNorm(),
             "polar": lambda: core.Polar(),
-            "singular_value_map": lambda fn: core.SingularValueMap(fn, self._slope(fn)),
-            "eigenvalue_map": lambda fn: core.EigenvalueMap(fn, self._slope(fn)),
+            "singular_value_map": lambda fn: core.SingularValueMap(fn, slope(xp, fn)),
+            "eigenvalue_map": lambda fn: core.EigenvalueMap(fn, slope(xp, fn)),
         }.items():
             setattr(self, name, _CoreFunction(self, make))
-
-    def _slope(self, fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """By a complex step, small beside each value (beside the largest, for one that is 0)."""
-        xp = self._xp
-
-        def derivative(s: Any) -> Any:
-            wide = xp.astype(s, xp.float64)
-            size = xp.abs(wide)
-            if s.shape[-1]:
-                size = xp.where(size > 0, size, xp.max(size, axis=-1, keepdims=True))
-            step = 1e-20 * xp.where(size > 0, size, xp.ones_like(size))
-            f = fn(xp.astype(wide, xp.complex128) + 1j * xp.astype(step, xp.complex128))
-            return xp.astype(xp.imag(f) / step, s.dtype)
-
-        return derivative
 
     def call(self, make: Callable[..., Any], x: Any, args: Arrays) -> tuple[Any, Any, Arrays, Any]:
         """Operation, factors, parameters and value."""
@@ -333,11 +319,8 @@ class Core(Explicit):
     """A copy of `svdinv_core`, over NumPy."""
 
     def __init__(self, module: Any, name: str, versions: Mapping[str, str] | None = None) -> None:
-        super().__init__(_CoreFunctions(module, self._namespace()), name, versions,
-                         self._namespace())  # fmt: skip
-
-    def _namespace(self) -> Any:
-        return importlib.import_module("array_api_compat.numpy")
+        xp = importlib.import_module("array_api_compat.numpy")
+        super().__init__(_CoreFunctions(module, xp), name, versions, xp)
 
     def _plan(self, observable: Observable, inputs: Arrays) -> Any:
         if observable.kind == "gauge" and observable.options.get("mode", "ignore") != "ignore":
@@ -345,16 +328,20 @@ class Core(Explicit):
         return super()._plan(observable, inputs)
 
 
-class ArrayApi(Core):
-    """A copy of `svdinv_core` over array-api-strict, whose devices are fake but kept apart."""
+class ArrayApi(Explicit):
+    """A module with explicit derivatives over array-api-strict, whose fake devices are kept apart.
+
+    `svdinv` itself is one: it takes the arrays of any namespace of the standard.
+    """
 
     DEVICES: Mapping[str, str] = {"cpu": "CPU_DEVICE", "device1": "device1"}
 
-    def _namespace(self) -> Any:
+    def __init__(self, module: Any, name: str, versions: Mapping[str, str] | None = None) -> None:
         try:
-            return importlib.import_module("array_api_strict")
+            xp = importlib.import_module("array_api_strict")
         except ImportError:
             raise UnavailableError("array_api_strict is not installed") from None
+        super().__init__(module, name, {"array-api-strict": xp.__version__, **(versions or {})}, xp)
 
     def check_device(self, device: str) -> None:
         if device not in self.DEVICES:
@@ -364,7 +351,7 @@ class ArrayApi(Core):
         return self.xp.asarray(x, device=self.xp.Device(self.DEVICES[device]))
 
     def numpy(self, x: Any) -> NDArray[Any]:
-        return np.asarray(self.xp.asarray(x, device=self.xp.Device("CPU_DEVICE")))
+        return np.asarray(x.to_device(self.xp.Device("CPU_DEVICE")))
 
     def device(self, x: Any) -> str:
         return next(name for name, own in self.DEVICES.items() if x.device == self.xp.Device(own))

@@ -1,0 +1,73 @@
+"""Dask arrays chunked along the batch: lazy values, and lazy `svdinv.vjp` and `svdinv.jvp`.
+
+`dask.array.linalg` decomposes a single tall matrix; here each chunk of a batch is decomposed by
+NumPy. The two axes of a matrix have to lie in one chunk.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import array_api_compat.dask.array as _dask
+import array_api_compat.numpy as _numpy
+import dask.array as da
+import numpy as np
+
+from ._explicit import ExplicitBackend
+
+__all__: list[str] = []
+
+
+def _svd(x: Any) -> Any:
+    return tuple(_numpy.linalg.svd(x, full_matrices=False))
+
+
+def _eigh(x: Any) -> Any:
+    return tuple(_numpy.linalg.eigh(x))
+
+
+def _blockwise(
+    function: Any, signature: str, x: Any, *results: tuple[Any, int], **sizes: int
+) -> Any:
+    """A function of matrices, chunk by chunk; of each result the dtype and its own axes."""
+    meta = [np.empty((0,) * (x.ndim - 2 + axes), dtype) for dtype, axes in results]
+    return da.apply_gufunc(
+        function, signature, x, output_sizes=sizes, meta=tuple(meta) if len(meta) > 1 else meta[0]
+    )
+
+
+def _real(dtype: Any) -> Any:
+    return np.zeros(0, dtype).real.dtype
+
+
+class _Linalg:
+    """The functions below ``xp.linalg``."""
+
+    @staticmethod
+    def svd(x: Any, /, *, full_matrices: bool) -> Any:
+        factors = (x.dtype, 2), (_real(x.dtype), 1), (x.dtype, 2)
+        return _blockwise(_svd, "(m,n)->(m,k),(k),(k,n)", x, *factors, k=min(x.shape[-2:]))
+
+    @staticmethod
+    def eigh(x: Any, /) -> Any:
+        return _blockwise(_eigh, "(n,n)->(n),(n,n)", x, (_real(x.dtype), 1), (x.dtype, 2))
+
+    @staticmethod
+    def det(x: Any, /) -> Any:
+        return _blockwise(np.linalg.det, "(n,n)->()", x, (x.dtype, 0))
+
+    @staticmethod
+    def diagonal(x: Any, /) -> Any:
+        diagonal = partial(np.diagonal, axis1=-2, axis2=-1)
+        return _blockwise(diagonal, "(n,n)->(n)", x, (x.dtype, 1))
+
+
+class _Namespace:
+    linalg = _Linalg
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_dask, name)
+
+
+_backend = ExplicitBackend(_Namespace(), "dask.array.Array", da.asarray)

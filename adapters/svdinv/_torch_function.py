@@ -1,0 +1,179 @@
+"""Custom derivatives of PyTorch's eager mode: `torch.autograd.Function`.
+
+Two are registered, one for a decomposition and one for the operators on it. Where a derivative
+is differentiated again, the factors it holds are first made functions of the input by
+:class:`_Decompose`, so that our rule is used and never the framework's own.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+from svdinv_core import Decomposition, Operator, SVDFactors
+from svdinv_core import gauge_residual as _residual
+
+from . import _torch_namespace as _xp
+from ._gauge import report
+
+__all__ = ["apply", "decompose", "full_precision", "watch"]
+
+
+def full_precision(x: torch.Tensor) -> AbstractContextManager[Any]:
+    """Autocast off where it is on: it would run the products below in half precision."""
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
+
+
+def _differentiated_again(x: torch.Tensor) -> bool:
+    """Whether a derivative that runs now may itself be differentiated."""
+    return torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None
+
+
+class _Decompose(torch.autograd.Function):
+    """The given factors of x as differentiable functions of x."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(decomposition: Decomposition, x: torch.Tensor, *raw: torch.Tensor) -> Any:
+        return tuple(factor.clone() for factor in raw)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.decomposition = inputs[0]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*output)
+        ctx.save_for_forward(*output)
+
+    @staticmethod
+    def backward(ctx: Any, *cts: Any) -> Any:
+        decomposition = ctx.decomposition
+        factors = decomposition.factors(*ctx.saved_tensors)
+        with full_precision(factors[0]):
+            if decomposition.linear:
+                ct_x = decomposition.vjp(_xp, factors, cts)
+            else:
+                ct_x = _pull_back(decomposition, *factors, *cts)
+        return (None, ct_x, *(None for _ in factors))
+
+    @staticmethod
+    def jvp(ctx: Any, _decomposition: Any, dx: Any, *_: Any) -> Any:
+        factors = ctx.decomposition.factors(*ctx.saved_tensors)
+        if dx is None:
+            return tuple(None for _ in factors)
+        with full_precision(dx):
+            return tuple(ctx.decomposition.jvp(_xp, factors, dx))
+
+
+class _PullBack(torch.autograd.Function):
+    """A reverse rule that is not linear, and may not be differentiated."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(decomposition: Decomposition, *tensors: Any) -> Any:
+        count = len(decomposition.factors._fields)
+        factors = decomposition.factors(*tensors[:count])
+        return decomposition.vjp(_xp, factors, tensors[count:])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.decomposition = inputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        ctx.decomposition.require_linear()
+
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
+        ctx.decomposition.require_linear()
+
+
+class _Apply(torch.autograd.Function):
+    """An operator on the factors of x, with the operator's own derivative in x."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(operator: Operator, x: torch.Tensor, *rest: Any) -> Any:
+        count = len(operator.decomposition.factors._fields)
+        factors = operator.decomposition.factors(*rest[:count])
+        out = operator.apply(_xp, x, factors, rest[count:])
+        # An input may not be returned as it is.
+        return out.view_as(out) if any(out is factor for factor in factors) else out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        operator, x, *rest = inputs
+        ctx.operator = operator
+        ctx.count = len(operator.decomposition.factors._fields)
+        params = rest[ctx.count :]
+        tensors = [p for p in params if isinstance(p, torch.Tensor)]
+        ctx.numbers = [None if isinstance(p, torch.Tensor) else p for p in params]
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, *rest[: ctx.count], *tensors)
+        ctx.save_for_forward(x, *rest[: ctx.count], *tensors)
+
+    @staticmethod
+    def _restore(ctx: Any) -> tuple[torch.Tensor, Any, tuple[Any, ...]]:
+        x, *rest = ctx.saved_tensors
+        raw, tensors = rest[: ctx.count], iter(rest[ctx.count :])
+        decomposition = ctx.operator.decomposition
+        if _differentiated_again(x):
+            raw = decompose(decomposition, x, *raw)
+        params = tuple(next(tensors) if n is None else n for n in ctx.numbers)
+        return x, decomposition.factors(*raw), params
+
+    @staticmethod
+    def backward(ctx: Any, *cts: Any) -> Any:
+        absent = (None,) * ctx.count
+        if all(ct is None for ct in cts):
+            return (None, None, *absent, *(None for _ in ctx.numbers))
+        x, factors, params = _Apply._restore(ctx)
+        ct = cts if ctx.operator.outputs > 1 else cts[0]
+        with full_precision(x):
+            ct_x, ct_params = ctx.operator.vjp(_xp, x, factors, params, ct)
+        return (None, ct_x, *absent, *ct_params)
+
+    @staticmethod
+    def jvp(ctx: Any, _operator: Any, dx: Any, *rest: Any) -> Any:
+        x, factors, params = _Apply._restore(ctx)
+        with full_precision(x):
+            return ctx.operator.jvp(_xp, x, factors, params, dx, rest[ctx.count :])
+
+
+class _Watch(torch.autograd.Function):
+    """The same factors, whose cotangents are looked at in reverse mode."""
+
+    @staticmethod
+    def forward(gauge: str, *factors: torch.Tensor) -> Any:
+        return tuple(factor.view_as(factor) for factor in factors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.gauge, *factors = inputs
+        ctx.save_for_backward(*factors)
+
+    @staticmethod
+    def backward(ctx: Any, *cts: torch.Tensor) -> Any:
+        factors = SVDFactors(*(factor.detach() for factor in ctx.saved_tensors))
+        residual = _residual(_xp, factors, cts[0].detach(), cts[2].detach())
+        report(ctx.gauge, residual.reshape(-1).tolist(), torch.finfo(residual.dtype).eps)
+        return (None, *cts)
+
+    @staticmethod
+    def jvp(ctx: Any, _gauge: Any, *tangents: Any) -> Any:
+        return tuple(tangent.view_as(tangent) for tangent in tangents)
+
+
+# PyTorch types none of these.
+decompose: Any = _Decompose.apply
+_pull_back: Any = _PullBack.apply
+apply: Any = _Apply.apply
+watch: Any = _Watch.apply

@@ -1,0 +1,148 @@
+"""The same two custom derivatives as operators of PyTorch's library, for its compilers.
+
+`torch.compile` and `torch.export` keep an operator of the library with its derivative, where
+they refuse a `torch.autograd.Function` that has a forward mode, or drop its rules. An operator
+takes tensors and plain values only, so that a decomposition or an operator of the core travels
+as a string. It carries the version of this package, because the caches of compiled backward
+passes are keyed by the arguments and do not see a derivative change.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+import svdinv_core
+from svdinv_core import Decomposition, Operator
+
+from . import __version__
+from . import _torch_namespace as _xp
+from ._torch_function import full_precision
+
+__all__ = ["apply", "decompose", "describe", "restore"]
+
+_described: dict[str, Any] = {}
+
+
+def _fields(operation: Any) -> str:
+    # Neither repr() of a dataclass nor a comprehension over its dict can be traced.
+    if not dataclasses.is_dataclass(operation):
+        return f"{operation!r}"
+    fields = ", ".join(
+        f"{field.name}={_fields(getattr(operation, field.name))}"
+        for field in dataclasses.fields(operation)
+    )
+    return f"{type(operation).__name__}({fields})"
+
+
+def describe(operation: Decomposition | Operator) -> str:
+    """An operation of the core as a string that `restore` reads, in any process."""
+    return f"{_fields(operation)} # svdinv {__version__}"
+
+
+def _build(node: ast.expr) -> Any:
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return ast.literal_eval(node)
+    cls = getattr(svdinv_core, node.func.id, None)
+    if cls is None or not dataclasses.is_dataclass(cls):
+        raise ValueError(
+            f"rule: {node.func.id!r} is not a class of svdinv_core, and a compiled program can "
+            "hold no other; use one of svdinv.rules"
+        )
+    operation: Any = cls
+    return operation(**{str(keyword.arg): _build(keyword.value) for keyword in node.keywords})
+
+
+def restore(spec: str) -> Any:
+    """The operation that a string describes.
+
+    Raises
+    ------
+    ValueError
+        If it is not of a class of the core (a rule of the caller's own).
+    """
+    if spec not in _described:
+        _described[spec] = _build(ast.parse(spec, mode="eval").body)
+    return _described[spec]
+
+
+def _own(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Copies: a result may not be an argument, and its strides have to be known beforehand."""
+    return [tensor.clone(memory_format=torch.contiguous_format) for tensor in tensors]
+
+
+def _decompose(spec: str, x: torch.Tensor, raw: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return _own(raw)
+
+
+def _decompose_context(ctx: Any, inputs: Any, output: Any) -> None:
+    ctx.spec = inputs[0]
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*output)
+
+
+def _decompose_backward(ctx: Any, cts: Any) -> Any:
+    decomposition = restore(ctx.spec)
+    factors = decomposition.factors(*ctx.saved_tensors)
+    with full_precision(factors[0]):
+        return None, decomposition.vjp(_xp, factors, tuple(cts)), [None] * len(cts)
+
+
+def _apply(
+    spec: str, x: torch.Tensor, raw: Sequence[torch.Tensor], params: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    operator = restore(spec)
+    with full_precision(x):
+        out = operator.apply(_xp, x, operator.decomposition.factors(*raw), tuple(params))
+    return _own(out if operator.outputs > 1 else (out,))
+
+
+def _apply_context(ctx: Any, inputs: Any, output: Any) -> None:
+    ctx.spec, x, raw, params = inputs
+    ctx.set_materialize_grads(False)
+    ctx.count = len(raw)
+    ctx.save_for_backward(x, *raw, *params)
+
+
+def _apply_backward(ctx: Any, cts: Any) -> Any:
+    operator = restore(ctx.spec)
+    x, *rest = ctx.saved_tensors
+    raw, params = rest[: ctx.count], tuple(rest[ctx.count :])
+    if all(ct is None for ct in cts):
+        return None, None, [None] * ctx.count, [None] * len(params)
+    if torch.is_grad_enabled():
+        raw = decompose(describe(operator.decomposition), x, raw)
+    factors = operator.decomposition.factors(*raw)
+    ct = tuple(cts) if operator.outputs > 1 else cts[0]
+    with full_precision(x):
+        ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
+    return None, ct_x, [None] * ctx.count, list(ct_params)
+
+
+def _register(name: str, signature: str, forward: Any, context: Any, backward: Any) -> Any:
+    operator = torch.library.custom_op(
+        f"svdinv::{name}", forward, mutates_args=(), schema=signature
+    )
+    operator.register_fake(forward)  # with tensors that have no values
+    operator.register_autograd(backward, setup_context=context)
+    return operator
+
+
+decompose = _register(
+    "decompose",
+    "(str spec, Tensor x, Tensor[] raw) -> Tensor[]",
+    _decompose,
+    _decompose_context,
+    _decompose_backward,
+)
+apply = _register(
+    "apply",
+    "(str spec, Tensor x, Tensor[] raw, Tensor[] params) -> Tensor[]",
+    _apply,
+    _apply_context,
+    _apply_backward,
+)

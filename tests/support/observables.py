@@ -1,0 +1,227 @@
+"""What every public function is watched through under every transform: one array, and a loss.
+
+An observable ``B(x)`` of a function is chosen so that its gradient exists at an exact tie and is
+known there: ``L = Re <W, B(x)>``, with the gradient from the explicit derivative in NumPy, which
+other tests hold to 50 digits. A dropped rule gives NaN there, zero, or another number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import svdinv.numpy
+from svdinv.numpy import vjp
+
+from .family import haar, normal
+
+TAU = 0.4
+TIED = ("identity", "twice a unitary", "tall batch")
+
+
+def adjoint(x):
+    return np.conj(np.swapaxes(x, -1, -2))
+
+
+@dataclass(frozen=True)
+class Observable:
+    """`of` gives B from a framework's module, its operations and x; `gradient` from x and W."""
+
+    of: Callable[[Any, Any, Any], Any]
+    gradient: Callable[[Any, Any], Any]
+    hermitian: bool = False
+    real: bool = False
+    second: bool = True  # has second derivatives
+
+
+def rank_of(x):
+    """2 where the third value differs, and else all of them."""
+    return 2 if x.shape[-1] == 3 else 4
+
+
+def _slope(s):
+    return 1 - np.tanh(s) ** 2
+
+
+def _svdvals(x, W):
+    S, pullback = vjp(svdinv.numpy.svdvals, x)
+    return pullback(W[..., None] * _slope(S))[0]
+
+
+def _skew(k):
+    K = np.arange(k * k).reshape(k, k) / k**2
+    return K - K.T
+
+
+SKEW = {k: _skew(k) for k in (3, 4)}
+
+
+def _residual(m, o, x):
+    U, S, Vh = m.svd(o.stop(x))
+    K = o.skew(U.shape[-1], like=U)
+    return x * o.scalars(m.gauge_residual(U, S, Vh, o.cotangent(o.matmul(U, K)), 0 * Vh), like=x)
+
+
+def _residual_gradient(x, W):
+    U, S, Vh = svdinv.numpy.svd(x)
+    ct_U = U @ SKEW[x.shape[-1]]
+    return W * svdinv.numpy.gauge_residual(U, S, Vh, ct_U, 0 * Vh)[..., None, None]
+
+
+def _operator(name, *arguments, output=None, **kwargs):
+    """The observable of one call, and its gradient by the explicit derivative of the same."""
+
+    def of(m, o, x):
+        given = [a(o, x) if callable(a) else a for a in arguments]
+        out = getattr(m, name)(x, *given, **kwargs)
+        return out if output is None else out[output]
+
+    def gradient(x, W):
+        given = [a(NumPy, x) if callable(a) else a for a in arguments]
+        out, pullback = vjp(getattr(svdinv.numpy, name), x, *given, **kwargs)
+        return pullback(W if output is None else _only(W, output, len(out)))[0]
+
+    return of, gradient
+
+
+def _only(W, index, count):
+    return tuple(W if i == index else None for i in range(count))
+
+
+class NumPy:
+    """The operations observables are written in; each framework has the same."""
+
+    tanh = np.tanh
+
+    @staticmethod
+    def inverse_root(w):
+        return (w + 3.0) ** -0.5
+
+
+def _tanh(o, x):
+    return o.tanh
+
+
+def _inverse_root(o, x):
+    return o.inverse_root
+
+
+OBSERVABLES = {
+    "svd": Observable(
+        lambda m, o, x: o.recompose(*m.svd(x)), lambda x, W: W
+    ),  # exact under the rule inv
+    "svd fit": Observable(
+        lambda m, o, x: _tanh_of_factors(o, *m.svd(x, rule="fit")),
+        _operator("singular_value_map", _tanh)[1],
+        second=False,
+    ),
+    "svdvals": Observable(lambda m, o, x: o.total(o.tanh(m.svdvals(x))), _svdvals),
+    "svt": Observable(*_operator("svt", TAU)),
+    "svt relative": Observable(*_operator("svt", TAU, relative=True)),
+    "singular_value_map": Observable(*_operator("singular_value_map", _tanh)),
+    "low_rank": Observable(*_operator("low_rank", lambda o, x: rank_of(x))),
+    "nuclear_norm": Observable(*_operator("nuclear_norm")),
+    "polar unitary": Observable(*_operator("polar", output=0)),
+    "polar positive": Observable(*_operator("polar", output=1)),
+    "procrustes": Observable(*_operator("procrustes")),
+    "procrustes special": Observable(*_operator("procrustes", special=True), real=True),
+    "eigh": Observable(
+        lambda m, o, x: _tanh_of_eigenvectors(o, *m.eigh(x)),
+        _operator("eigenvalue_map", _tanh)[1],
+        hermitian=True,
+    ),
+    "eigenvalue_map": Observable(*_operator("eigenvalue_map", _inverse_root), hermitian=True),
+    "gauge_residual": Observable(_residual, _residual_gradient, second=False),
+}
+
+
+def _tanh_of_factors(o, U, S, Vh):
+    return o.recompose(U, o.tanh(S), Vh)
+
+
+def _tanh_of_eigenvectors(o, w, Q):
+    return o.recompose(Q, o.tanh(w), o.adjoint(Q))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A matrix (or batch) with ties, the weights of the loss, and the exact gradient."""
+
+    name: str
+    x: Any
+    W: Any
+    gradient: Any
+    direction: Any
+
+
+def _inputs(observable):
+    rng = np.random.default_rng(0)
+    unitary = haar(rng, (), 4, 4, not observable.real)
+    if observable.real:  # its nearest rotation is unique
+        unitary[:, 0] *= np.linalg.det(unitary)
+    if observable.hermitian:
+        v = unitary[:, :1]
+        reflection = np.eye(4) - 2 * v @ adjoint(v)
+        distinct = (unitary * np.array([2.0, 1.1, 0.7, -0.5])) @ adjoint(unitary)
+        return {"identity": np.eye(4), "twice a unitary": 2 * reflection, "distinct": distinct}
+    U, V = haar(rng, (2,), 5, 3, False), haar(rng, (2,), 3, 3, False)
+    tall = (U * np.array([2.0, 2.0, 0.7])) @ adjoint(V)
+    distinct = unitary @ np.diag([2.0, 1.1, 0.7, 0.5]) @ adjoint(haar(rng, (), 4, 4, False))
+    if observable.real:
+        distinct *= np.sign(np.linalg.det(distinct))
+    inputs = {"identity": np.eye(4), "twice a unitary": 2 * unitary, "distinct": distinct}
+    return inputs if observable.real else {**inputs, "tall batch": tall}
+
+
+def _weights(observable, x, name):
+    """Normal, of the observable's shape; for eigh without what a tie leaves to the rule."""
+    rng = np.random.default_rng(1)
+    value = np.asarray(observable.of(svdinv.numpy, NumPyOperations, x))
+    W = normal(rng, value.shape, np.iscomplexobj(value))
+    if name == "eigh":
+        w, Q = np.linalg.eigh(x)
+        W = adjoint(Q) @ (W + adjoint(W)) @ Q
+        tied = np.abs(w[:, None] - w) < 1e-9
+        W = Q @ np.where(tied, np.diag(np.where(w > 0, 1.5, -0.5)), W) @ adjoint(Q)
+    return W
+
+
+class NumPyOperations(NumPy):
+    """The rest of the operations, for the value in NumPy."""
+
+    matmul, cotangent = np.matmul, staticmethod(lambda ct: ct)
+    adjoint = staticmethod(adjoint)
+
+    @staticmethod
+    def stop(x):
+        return x
+
+    @staticmethod
+    def skew(k, like):
+        return SKEW[k].astype(like.dtype)
+
+    @staticmethod
+    def scalars(s, like):
+        return s[..., None, None]
+
+    @staticmethod
+    def total(s):
+        return s.sum(axis=-1)
+
+    @staticmethod
+    def recompose(U, f, Vh):
+        return (U * f[..., None, :]) @ Vh
+
+
+def problems(name):
+    """The problems of an observable, by the name of the matrix."""
+    observable = OBSERVABLES[name]
+    for matrix, x in _inputs(observable).items():
+        W = _weights(observable, x, name)
+        direction = normal(np.random.default_rng(2), x.shape, np.iscomplexobj(x))
+        if observable.hermitian:
+            direction = (direction + adjoint(direction)) / 2
+        gradient = observable.gradient(x, W)
+        yield Problem(matrix, x, W, gradient, direction)

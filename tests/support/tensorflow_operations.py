@@ -1,0 +1,120 @@
+"""Observables and losses in TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import svdinv.tensorflow
+import tensorflow as tf
+from svdinv import _tensorflow_namespace
+
+from svdinv_core import apply_at_midpoint, decompose_at_midpoint
+
+from .observables import OBSERVABLES, SKEW
+
+name = "tensorflow"
+
+
+def _real(x, like):
+    """A real array in the dtype of another."""
+    return tf.complex(x, tf.zeros_like(x)) if like.dtype.is_complex else x
+
+
+class Operations:
+    tanh, matmul, stop = tf.tanh, tf.matmul, tf.stop_gradient
+    adjoint = tf.linalg.adjoint
+    cotangent = staticmethod(lambda ct: ct)
+
+    @staticmethod
+    def inverse_root(w):
+        return (w + 3.0) ** -0.5
+
+    @staticmethod
+    def skew(k, like):
+        return _real(tf.constant(SKEW[k]), like)
+
+    @staticmethod
+    def scalars(s, like):
+        return _real(s, like)[..., None, None]
+
+    @staticmethod
+    def total(s):
+        return tf.reduce_sum(s, -1)
+
+    @staticmethod
+    def recompose(U, f, Vh):
+        return tf.matmul(U * _real(f, U)[..., None, :], Vh)
+
+
+class Loss:
+    """``Re <W, B(x)>``."""
+
+    def __init__(self, observable, W):
+        self.observable, self.weights = observable, tf.constant(W)
+
+    def observe(self, x):
+        return OBSERVABLES[self.observable].of(svdinv.tensorflow, Operations, x)
+
+    def __call__(self, x):
+        return tf.reduce_sum(tf.math.real(tf.math.conj(self.weights) * self.observe(x)))
+
+
+loss = Loss
+array = tf.constant
+
+
+def numpy(x):
+    return x.numpy()
+
+
+def cotangent(g):
+    return g
+
+
+def gradient(loss, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = loss(x)
+    return tape.gradient(value, x)
+
+
+def hessian_product(loss, x, d):
+    """Reverse over reverse; an unconnected gradient is zero."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        g = gradient(loss, x)
+    return tape.gradient(g, x, output_gradients=d, unconnected_gradients="zero")
+
+
+def _at_midpoint(operator, x, raw, params):
+    fixed = tuple(map(tf.stop_gradient, params))
+    x0 = tf.stop_gradient(x)
+    changes = tuple(p - q for p, q in zip(params, fixed, strict=True))
+    factors = operator.decomposition.factors(*raw)
+    return apply_at_midpoint(_tensorflow_namespace, operator, x0, factors, fixed, x - x0, changes)
+
+
+def _decomposed_at_midpoint(decomposition, x, raw):
+    factors = decomposition.factors(*raw)
+    dx = x - tf.stop_gradient(x)
+    return decompose_at_midpoint(_tensorflow_namespace, decomposition, factors, dx)
+
+
+@contextlib.contextmanager
+def registrations(apply, decompose):
+    """Something else in the place of the two custom derivatives."""
+    before = svdinv.tensorflow._apply, svdinv.tensorflow._decompose
+    svdinv.tensorflow._apply, svdinv.tensorflow._decompose = apply, decompose
+    try:
+        yield
+    finally:
+        svdinv.tensorflow._apply, svdinv.tensorflow._decompose = before
+
+
+def second(loss, problem):
+    """Hessian times direction of the registration-free form."""
+    with registrations(_at_midpoint, _decomposed_at_midpoint):
+        return numpy(hessian_product(loss, array(problem.x), array(problem.direction)))

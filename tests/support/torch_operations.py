@@ -1,0 +1,98 @@
+"""Observables and losses in PyTorch."""
+
+from __future__ import annotations
+
+import contextlib
+
+import svdinv.torch
+import torch
+
+from .observables import OBSERVABLES, SKEW
+
+name = "torch"
+_SKEW = {k: torch.tensor(K) for k, K in SKEW.items()}
+
+
+class Operations:
+    tanh, matmul, cotangent = torch.tanh, torch.matmul, staticmethod(lambda ct: ct)
+
+    @staticmethod
+    def inverse_root(w):
+        return (w + 3.0) ** -0.5
+
+    @staticmethod
+    def adjoint(x):
+        return x.mH
+
+    @staticmethod
+    def stop(x):
+        return x.detach()
+
+    @staticmethod
+    def skew(k, like):
+        return _SKEW[k].to(like.dtype)
+
+    @staticmethod
+    def scalars(s, like):
+        return s[..., None, None]
+
+    @staticmethod
+    def total(s):
+        return s.sum(-1)
+
+    @staticmethod
+    def recompose(U, f, Vh):
+        return (U * f.unsqueeze(-2)) @ Vh
+
+
+class Loss(torch.nn.Module):
+    """``Re <W, B(x)>``; of a module, so that it can be saved."""
+
+    def __init__(self, observable, W):
+        super().__init__()
+        self.observable = observable
+        self.register_buffer("weights", torch.tensor(W))
+
+    def observe(self, x):
+        return OBSERVABLES[self.observable].of(svdinv.torch, Operations, x)
+
+    def forward(self, x):
+        return (self.weights.conj() * self.observe(x)).real.sum()
+
+
+loss = Loss
+array = torch.tensor
+
+
+def numpy(x):
+    return x.detach().resolve_conj().numpy()
+
+
+def cotangent(g):
+    return g
+
+
+@contextlib.contextmanager
+def midpoint():
+    """Every derivative without registration."""
+    with pytest_patch(svdinv.torch, "_dropped", lambda: True):
+        yield
+
+
+@contextlib.contextmanager
+def pytest_patch(owner, attribute, value):
+    before = getattr(owner, attribute)
+    setattr(owner, attribute, value)
+    try:
+        yield
+    finally:
+        setattr(owner, attribute, before)
+
+
+def second(loss, problem):
+    """Hessian times direction of the registration-free form, backward over backward."""
+    x, d = array(problem.x).requires_grad_(), array(problem.direction)
+    with midpoint():
+        (g,) = torch.autograd.grad(loss(x), x, create_graph=True)
+        (gg,) = torch.autograd.grad(g, x, d, materialize_grads=True)
+    return numpy(gg)

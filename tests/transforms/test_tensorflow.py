@@ -1,0 +1,156 @@
+"""Every function under every transform of TensorFlow, by value at exact ties."""
+
+from __future__ import annotations
+
+import tempfile
+
+import numpy as np
+import pytest
+import svdinv.tensorflow
+from support import tensorflow_operations
+from support.tensorflow_operations import gradient, hessian_product, tf
+from support.transforms import Transform, cells, check, relative
+
+
+def tangent(loss, x, d):
+    with tf.autodiff.ForwardAccumulator(x, d) as accumulator:
+        value = loss(x)
+    return accumulator.jvp(value, unconnected_gradients="zero")
+
+
+def forward_over_reverse(loss, x, d):
+    with tf.autodiff.ForwardAccumulator(x, d) as accumulator:
+        g = gradient(loss, x)
+    return accumulator.jvp(g, unconnected_gradients="zero")
+
+
+def traced(f, *specs, **kwargs):
+    return tf.function(f, input_signature=list(specs) or None, **kwargs)
+
+
+def spec(x, lead=()):
+    return tf.TensorSpec([*lead, *x.shape], x.dtype)
+
+
+def unknown_batch(loss, x, d):
+    """Of three matrices; one loss for each, because the weights are of one matrix."""
+    f = traced(lambda X: gradient(loss, X), spec(x, [None]))
+    return f(tf.stack([x, x, x]))[2]
+
+
+def persistent(loss, x, d):
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        value = loss(x)
+    tape.gradient(value, x)
+    return tape.gradient(value, x)
+
+
+def jacobian(loss, x, d):
+    """Of the loss of each of two matrices, by the matrices; its diagonal blocks are gradients."""
+    X = tf.stack([x, x])
+    with tf.GradientTape() as tape:
+        tape.watch(X)
+        values = tf.stack([loss(X[0]), loss(X[1])])
+    return tape.jacobian(values, X)[1, 1]
+
+
+def mapped(loss, x, d):
+    return tf.vectorized_map(lambda y: gradient(loss, y), tf.stack([x, x]))[1]
+
+
+def saved(loss, x, d):
+    class Program(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec(x.shape, x.dtype)])
+        def gradient(self, y):
+            return gradient(loss, y)
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(Program(), folder)
+        return tf.saved_model.load(folder).gradient(x)
+
+
+def saved_forward(loss, x, d):
+    """Only the value is saved: its gradient has to be in what is loaded."""
+
+    class Program(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec(x.shape, x.dtype)])
+        def value(self, y):
+            return loss(y)
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
+        tf.saved_model.save(Program(), folder, options=options)
+        return gradient(tf.saved_model.load(folder).value, x)
+
+
+TRANSFORMS = (
+    Transform("GradientTape", "gradient", lambda loss, x, d: gradient(loss, x)),
+    Transform("GradientTape, persistent", "gradient", persistent),
+    Transform("jacobian", "gradient", jacobian),
+    Transform("ForwardAccumulator", "tangent", tangent),
+    Transform("function", "gradient", lambda loss, x, d: traced(lambda y: gradient(loss, y))(x)),
+    Transform("function, unknown batch", "gradient", unknown_batch),
+    Transform(
+        "function(ForwardAccumulator)",
+        "tangent",
+        lambda loss, x, d: traced(lambda y, v: tangent(loss, y, v))(x, d),
+    ),
+    Transform(
+        "ForwardAccumulator of a function",
+        "tangent",
+        lambda loss, x, d: tangent(traced(loss), x, d),
+    ),
+    Transform("gradient of a function", "gradient", lambda loss, x, d: gradient(traced(loss), x)),
+    Transform(
+        "XLA",
+        "gradient",
+        lambda loss, x, d: traced(lambda y: gradient(loss, y), jit_compile=True)(x),
+    ),
+    Transform("vectorized_map", "gradient", mapped),
+    Transform("SavedModel of the gradient", "gradient", saved),
+    Transform("SavedModel, then gradient", "gradient", saved_forward),
+    Transform("nested GradientTape", "second", hessian_product),
+    Transform("ForwardAccumulator over GradientTape", "second", forward_over_reverse),
+    Transform(
+        "function(nested GradientTape)",
+        "second",
+        lambda loss, x, d: traced(lambda y, v: hessian_product(loss, y, v))(x, d),
+    ),
+)
+
+
+@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS))
+def test_cell(transform, observable):
+    check(tensorflow_operations, transform, observable)
+
+
+class Thresholded(tf.keras.layers.Layer):
+    """``svt`` of a trained matrix plus the input, with a trained threshold."""
+
+    def build(self, shape):
+        self.matrix = self.add_weight(shape=shape[1:], initializer="zeros", name="matrix")
+        self.tau = self.add_weight(shape=(), initializer=lambda *a, **k: 0.25, name="tau")
+
+    def call(self, x):
+        return svdinv.tensorflow.svt(x + self.matrix, self.tau)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_a_keras_layer_trains_and_its_step_is_the_exact_one(eagerly):
+    """One step of gradient descent from exact ties, against the explicit derivative."""
+    tf.keras.utils.set_random_seed(0)
+    x = np.stack([np.eye(4), 2 * np.eye(4)]).astype("float32")
+    target = np.random.default_rng(0).standard_normal(x.shape).astype("float32")
+    model = tf.keras.Sequential([tf.keras.Input((4, 4)), Thresholded()])
+    model.compile(tf.keras.optimizers.SGD(0.5), "mse", run_eagerly=eagerly, jit_compile=False)
+    model.fit(x, target, epochs=1, batch_size=2, verbose=0)
+    B, pullback = svdinv.numpy.vjp(svdinv.numpy.svt, x, np.float32(0.25))
+    ct_x, ct_tau = pullback(2 * (B - target) / B.size)
+    layer = model.layers[0]
+    assert relative(layer.matrix.numpy(), -0.5 * ct_x.sum(axis=0)) < 1e-5
+    assert relative(layer.tau.numpy(), 0.25 - 0.5 * np.sum(ct_tau)) < 1e-5
+    before = model.evaluate(x, target, verbose=0)
+    model.fit(x, target, epochs=20, batch_size=2, verbose=0)
+    assert model.evaluate(x, target, verbose=0) < before
+    assert all(np.isfinite(w).all() for w in model.get_weights())

@@ -1,0 +1,323 @@
+"""Every function under every transform of PyTorch, by value at exact ties."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import svdinv.numpy
+import svdinv.torch
+import torch
+from support import torch_operations
+from support.observables import OBSERVABLES, problems
+from support.transforms import Transform, cells, check, relative
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.utils import checkpoint
+
+func = torch.func
+
+
+@pytest.fixture(autouse=True, scope="module")
+def settings():
+    """No answer from a cache of another version of the derivatives."""
+    from torch._functorch import config
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with config.patch(enable_autograd_cache=False):
+        yield
+    torch.set_num_threads(threads)
+
+
+def gradient(loss, x, create_graph=False):
+    leaf = x.detach().requires_grad_()
+    (g,) = torch.autograd.grad(loss(leaf), leaf, create_graph=create_graph)
+    return leaf, g
+
+
+def realified(loss, x):
+    """A loss of real arrays, and the way back, for what takes real arrays only."""
+    if not x.is_complex():
+        return loss, x, lambda g: g
+    return lambda r: loss(torch.view_as_complex(r)), torch.view_as_real(x), torch.view_as_complex
+
+
+def forward(loss, x, d):
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(loss(forward_ad.make_dual(x, d))).tangent
+
+
+def func_jvp(loss, x, d):
+    return func.jvp(loss, (x,), (d,))[1]
+
+
+def func_vjp(loss, x, d=None):
+    y, pullback = func.vjp(loss, x)
+    return pullback(torch.ones_like(y))[0]
+
+
+def jacobian(of):
+    def run(loss, x, d):
+        loss, x, back = realified(loss, x)
+        return back(of(loss)(x))
+
+    return run
+
+
+def hessian_product(of):
+    """The Hessian a transform gives, applied to a direction."""
+
+    def run(loss, x, d):
+        loss, x, back = realified(loss, x)
+        direction = torch.view_as_real(d) if d.is_complex() else d
+        product = torch.tensordot(of(loss)(x), direction, dims=x.ndim)
+        return back(product.contiguous())
+
+    return run
+
+
+def backward_of_backward(loss, x, d):
+    leaf, g = gradient(loss, x, create_graph=True)
+    if not g.requires_grad:
+        return torch.zeros_like(x)
+    (second,) = torch.autograd.grad(g, leaf, d, materialize_grads=True)
+    return second
+
+
+def compiled(f, **kwargs):
+    torch._dynamo.reset()
+    return torch.compile(f, fullgraph=True, backend=kwargs.pop("backend", "aot_eager"), **kwargs)
+
+
+def compiled_backward(loss, x, d):
+    return gradient(compiled(loss), x)[1]
+
+
+def exported(loss, x, d):
+    program = torch.export.export(loss, (x.detach().requires_grad_(),))
+    return gradient(program.module(), x)[1]
+
+
+def exported_saved_loaded(loss, x, d):
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(loss, (x.detach().requires_grad_(),)), file)
+    file.seek(0)
+    return gradient(torch.export.load(file).module(), x)[1]
+
+
+def saved_loaded(loss, x, d):
+    file = io.BytesIO()
+    torch.save(loss, file)
+    file.seek(0)
+    return gradient(torch.load(file, weights_only=False), x)[1]
+
+
+def checkpointed(reentrant):
+    def run(loss, x, d):
+        return gradient(lambda y: checkpoint.checkpoint(loss, y, use_reentrant=reentrant), x)[1]
+
+    return run
+
+
+def reentrant_checkpoint(loss, x, d):
+    leaf = x.detach().requires_grad_()
+    checkpoint.checkpoint(loss, leaf, use_reentrant=True).backward()
+    return leaf.grad
+
+
+def autocast(loss, x, d):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return gradient(loss, x)[1]
+
+
+def no_grad(value, x, d):
+    with torch.no_grad():
+        out = value(x.detach().requires_grad_())
+    assert not out.requires_grad
+    return out
+
+
+def not_contiguous(loss, x, d):
+    strided = torch.empty(*x.shape[:-2], x.shape[-1] * 2, x.shape[-2], dtype=x.dtype)
+    view = strided.mT[..., ::2]
+    view.copy_(x)
+    assert not view.is_contiguous()
+    return gradient(loss, view)[1]
+
+
+def conjugated(loss, x, d):
+    if not x.is_complex():
+        return gradient(loss, x)[1]
+    lazy = x.conj().resolve_conj().conj()
+    assert lazy.is_conj()
+    return gradient(loss, lazy)[1]
+
+
+def twice(f):
+    """Of a batch of the matrix twice, the second result."""
+    return lambda loss, x, d: f(loss, torch.stack([x, x]))[1]
+
+
+TRANSFORMS = (
+    Transform("backward", "gradient", lambda loss, x, d: gradient(loss, x)[1]),
+    Transform("no_grad", "value", no_grad),
+    Transform("forward_ad", "tangent", forward),
+    Transform("func.grad", "gradient", lambda loss, x, d: func.grad(loss)(x)),
+    Transform("func.vjp", "gradient", func_vjp),
+    Transform("func.jvp", "tangent", func_jvp),
+    Transform("vmap", "value", lambda value, x, d: func.vmap(value)(torch.stack([x, x]))[1]),
+    Transform("vmap(grad)", "gradient", twice(lambda loss, X: func.vmap(func.grad(loss))(X))),
+    Transform(
+        "grad(vmap)",
+        "gradient",
+        twice(lambda loss, X: func.grad(lambda Y: func.vmap(loss)(Y).sum())(X)),
+    ),
+    Transform(
+        "vmap(jvp)",
+        "tangent",
+        lambda loss, x, d: func.vmap(lambda y: func_jvp(loss, y, d))(torch.stack([x, x]))[1],
+    ),
+    Transform("jacrev", "gradient", jacobian(func.jacrev)),
+    Transform("jacfwd", "gradient", jacobian(func.jacfwd)),
+    Transform("backward of backward", "second", backward_of_backward),
+    Transform("jvp(grad)", "second", lambda loss, x, d: func.jvp(func.grad(loss), (x,), (d,))[1]),
+    Transform(
+        "grad(jvp)", "second", lambda loss, x, d: func.grad(lambda y: func_jvp(loss, y, d))(x)
+    ),
+    Transform("hessian", "second", hessian_product(func.hessian)),
+    Transform("jacrev(jacrev)", "second", hessian_product(lambda f: func.jacrev(func.jacrev(f)))),
+    Transform("jacrev(jacfwd)", "second", hessian_product(lambda f: func.jacrev(func.jacfwd(f)))),
+    Transform("jacfwd(jacfwd)", "second", hessian_product(lambda f: func.jacfwd(func.jacfwd(f)))),
+    Transform("compile, backward", "gradient", compiled_backward),
+    Transform("compile(grad)", "gradient", lambda loss, x, d: compiled(func.grad(loss))(x)),
+    Transform(
+        "compile(vjp)", "gradient", lambda loss, x, d: compiled(lambda y: func_vjp(loss, y))(x)
+    ),
+    Transform(
+        "compile(jvp)", "tangent", lambda loss, x, d: compiled(lambda y: func_jvp(loss, y, d))(x)
+    ),
+    Transform(
+        "compile(vmap(grad))",
+        "gradient",
+        twice(lambda loss, X: compiled(func.vmap(func.grad(loss)))(X)),
+    ),
+    Transform("export, backward", "gradient", exported),
+    Transform("export, save, load, backward", "gradient", exported_saved_loaded),
+    Transform("torch.save, torch.load", "gradient", saved_loaded),
+    Transform("autocast", "gradient", autocast),
+    Transform("checkpoint", "gradient", checkpointed(reentrant=False)),
+    Transform("checkpoint, reentrant", "gradient", reentrant_checkpoint),
+    Transform("not contiguous", "gradient", not_contiguous),
+    Transform("conjugated view", "gradient", conjugated),
+)
+
+
+@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS))
+def test_cell(transform, observable):
+    check(torch_operations, transform, observable)
+
+
+@pytest.mark.parametrize("kind", ["meta", "fake", "fake cuda"])
+@pytest.mark.parametrize("observable", OBSERVABLES)
+def test_tensors_without_values(observable, kind):
+    """Shapes and dtypes, forward and backward; whatever looked at a value would fail."""
+    for problem in problems(observable):
+        out = torch_operations.Loss(observable, problem.W).observe(torch.tensor(problem.x))
+        loss = torch_operations.Loss(observable, problem.W)
+        device = {"meta": "meta", "fake": "cpu", "fake cuda": "cuda"}[kind]
+        if kind == "meta":
+            context = contextlib.nullcontext()
+        else:
+            context = FakeTensorMode(allow_non_fake_inputs=True)
+        if observable == "gauge_residual" and kind != "meta":
+            continue  # its weights are a tensor of the test's own, on another device
+        with context:
+            x = torch.empty(problem.x.shape, dtype=out.dtype, device=device, requires_grad=True)
+            value = loss.observe(x)
+            (g,) = torch.autograd.grad(value.abs().sum(), x)
+        assert (value.shape, value.dtype, value.device.type) == (out.shape, out.dtype, device)
+        assert (g.shape, g.dtype, g.device.type) == (x.shape, x.dtype, device)
+
+
+def test_the_inductor_backend():
+    """Once, with the compiler that users have: the cells above stop before it."""
+    for problem in problems("svt"):
+        if problem.name == "twice a unitary":
+            loss = torch_operations.Loss("svt", problem.W)
+            x = torch.tensor(problem.x)
+            g = gradient(compiled(loss, backend="inductor"), x)[1]
+            assert relative(torch_operations.numpy(g), problem.gradient) < 1e-12
+
+
+DISTRIBUTED = """
+import sys
+import numpy as np, torch, torch.distributed as dist
+import svdinv.torch
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.matrix = torch.nn.Parameter(torch.zeros(4, 4, dtype=torch.float64))
+        self.tau = torch.nn.Parameter(torch.tensor(0.25, dtype=torch.float64))
+    def forward(self, x):
+        return svdinv.torch.svt(x + self.matrix, self.tau)
+
+rank, store = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+model = torch.nn.parallel.DistributedDataParallel(Model())
+x = (rank + 1) * torch.eye(4, dtype=torch.float64)[None]
+weights = torch.arange(16, dtype=torch.float64).reshape(4, 4)
+(model(x) * weights).sum().backward()
+print(model.module.matrix.grad.tolist(), model.module.tau.grad.item(), sep=";")
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_average_the_exact_gradients(tmp_path):
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", DISTRIBUTED, str(rank), str(tmp_path / "store")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    weights = np.arange(16.0).reshape(4, 4)
+    expected = [
+        svdinv.numpy.vjp(svdinv.numpy.svt, (rank + 1) * np.eye(4), 0.25)[1](weights)
+        for rank in range(2)
+    ]
+    for run in runs:
+        out, _ = run.communicate(timeout=120)
+        assert run.returncode == 0
+        matrix, tau = (np.array(ast.literal_eval(part)) for part in out.split(";"))
+        assert relative(matrix, (expected[0][0] + expected[1][0]) / 2) < 1e-13
+        assert relative(tau, (expected[0][1] + expected[1][1]) / 2) < 1e-13
+
+
+def test_gauge_modes_say_so_under_transforms():
+    def loss(x):
+        return svdinv.torch.svd(x, gauge="raise").U.sum()
+
+    for run in (func.grad(loss), torch.compile(loss, backend="eager")):
+        with pytest.raises(ValueError, match="gauge: 'raise' looks at values"):
+            run(torch.eye(3))
+
+
+def test_a_rule_of_the_callers_own_is_refused_by_compiled_programs():
+    from svdinv._torch_library import describe, restore
+
+    from svdinv_core import SVD, Inv, Rule
+
+    class Own(Rule):
+        name = "own"
+
+    assert restore(describe(SVD(Inv(degeneracy_rtol=1e-3)))) == SVD(Inv(degeneracy_rtol=1e-3))
+    with pytest.raises(ValueError, match="'Own' is not a class of svdinv_core"):
+        restore(describe(SVD(Own())))
