@@ -7,7 +7,9 @@ from .namespace import Array, Namespace
 __all__ = [
     "adjoint",
     "diagonal_matrix",
+    "first",
     "is_complex",
+    "last",
     "order_sign",
     "real_diagonal",
     "reciprocal",
@@ -38,6 +40,19 @@ def scale(xp: Namespace, weights: Array, x: Array) -> Array:
     if is_complex(xp, x):
         weights = xp.astype(weights, x.dtype)
     return weights * x
+
+
+def first(x: Array) -> Array:
+    """The first entry of the last axis, kept as an axis; none of an empty one.
+
+    The standard leaves a slice past the end of an axis undefined.
+    """
+    return x[..., : min(1, x.shape[-1])]
+
+
+def last(x: Array) -> Array:
+    """The last entry of the last axis, kept as an axis; none of an empty one."""
+    return x[..., -1:] if x.shape[-1] else x
 
 
 def scale_columns(xp: Namespace, x: Array, weights: Array) -> Array:

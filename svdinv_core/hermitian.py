@@ -24,7 +24,9 @@ from typing import ClassVar, NamedTuple
 from .arrays import (
     adjoint,
     diagonal_matrix,
+    first,
     is_complex,
+    last,
     order_sign,
     real_diagonal,
     scale,
@@ -82,13 +84,12 @@ class Eigh:
             zeros = xp.zeros_like(A)
             w = xp.sum(zeros, axis=-1)
             return EighFactors(xp.real(w) if is_complex(xp, w) else w, zeros)
-        values_finite = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
-        finite = xp.expand_dims(values_finite, axis=-1)
+        finite = xp.all(xp.isfinite(A), axis=(-2, -1), keepdims=True)
         safe = xp.where(finite, hermitian_part(xp, A), xp.zeros_like(A))
         w, Q = xp.linalg.eigh(safe)
         nan = float("nan")  # no array of it: debuggers would take it for a result
         return EighFactors(
-            xp.where(values_finite, w, nan),
+            xp.where(finite[..., 0], w, nan),
             xp.where(finite, Q, nan),
         )
 
@@ -125,7 +126,7 @@ class Eigh:
 def eigenvalue_coefficients(xp: Namespace, factors: EighFactors, f: Array, slope: Array) -> Array:
     """``Gamma`` for the values ``f(w)`` and slopes ``f'(w)`` of any function."""
     sizes = xp.abs(factors.eigenvalues)
-    largest = xp.maximum(sizes[..., :1], sizes[..., -1:])
+    largest = xp.maximum(first(sizes), last(sizes))
     return divided_differences(xp, factors.eigenvalues, f, slope, xp.expand_dims(largest, axis=-1))
 
 

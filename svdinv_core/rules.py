@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import ClassVar, NamedTuple
 
-from .arrays import order_sign, real_diagonal, reciprocal, scale
+from .arrays import first, last, order_sign, real_diagonal, reciprocal, scale
 from .namespace import Array, Namespace
 
 __all__ = [
@@ -103,13 +103,13 @@ class Pairs:
     @classmethod
     def of(cls, xp: Namespace, S: Array, m: int, n: int, rule: Rule) -> Pairs:
         """Pairs of the singular values `S` of an m-by-n matrix, by `rule`'s tolerances."""
-        return cls._of(xp, S, S[..., :1], max(m, n), rule, order_sign(xp, S))
+        return cls._of(xp, S, first(S), max(m, n), rule, order_sign(xp, S))
 
     @classmethod
     def of_eigenvalues(cls, xp: Namespace, eigenvalues: Array, rule: Rule) -> Pairs:
         """Pairs of the eigenvalues of a Hermitian matrix, by `rule`'s tolerances."""
         ends = xp.abs(eigenvalues)
-        largest = xp.maximum(ends[..., :1], ends[..., -1:])
+        largest = xp.maximum(first(ends), last(ends))
         size = eigenvalues.shape[-1]
         return cls._of(xp, eigenvalues, largest, size, rule, -order_sign(xp, eigenvalues))
 

@@ -25,6 +25,7 @@ from typing import ClassVar, NamedTuple
 from .arrays import (
     adjoint,
     diagonal_matrix,
+    first,
     order_sign,
     real_diagonal,
     reciprocal,
@@ -192,7 +193,7 @@ class SoftThreshold(SpectralOperator):
     def _kept(self, xp: Namespace, S: Array, tau: Array) -> tuple[Array, Array]:
         """``f(S)``, and the kept values as a mask (NaN counts as kept, and stays NaN)."""
         t = self._column(xp, tau)
-        t = t * S[..., :1] if self.relative else t
+        t = t * first(S) if self.relative else t
         dropped = t >= S
         return xp.where(dropped, xp.zeros_like(S), S - t), ~dropped
 
@@ -203,7 +204,7 @@ class SoftThreshold(SpectralOperator):
 
     def _largest_weights(self, xp: Namespace, S: Array) -> Array:
         """Derivative of the largest value in the values: 1/r on its r repetitions."""
-        largest = S[..., :1]
+        largest = first(S)
         rtol = default_degeneracy_rtol(float(xp.finfo(S.dtype).eps))
         top = xp.where(largest - S > rtol * largest, xp.zeros_like(S), xp.ones_like(S))
         return top / xp.sum(top, axis=-1, keepdims=True)
@@ -236,7 +237,7 @@ class SoftThreshold(SpectralOperator):
         S, (tau,), (dtau,) = factors.S, params, dparams
         dt: Array = None if dtau is None else xp.expand_dims(dtau, axis=-1)
         if self.relative:
-            dt = None if dt is None else dt * S[..., :1]
+            dt = None if dt is None else dt * first(S)
             if dS is not None:
                 mean = xp.sum(self._largest_weights(xp, S) * dS, axis=-1, keepdims=True)
                 through_largest = self._column(xp, tau) * mean
@@ -485,7 +486,7 @@ def loewner_coefficients(xp: Namespace, factors: SVDFactors, f: Array, slope: Ar
     both_zero = xp.where(pairs.both_zero, 0.5 * (s_i + s_j), (f_i + f_j) * pairs.inverse_total)
     return Loewner(
         values=f,
-        plus=divided_differences(xp, S, f, slope, xp.expand_dims(S[..., :1], axis=-1)),
+        plus=divided_differences(xp, S, f, slope, xp.expand_dims(first(S), axis=-1)),
         minus=both_zero,
         ratio=xp.where(pairs.inverse_values == 0, slope, f * pairs.inverse_values),
     )

@@ -135,7 +135,9 @@ def _report(xp: Any, call: _Call, cts: tuple[Any, ...]) -> None:
         for ct, factor in ((cts[0], call.factors.U), (cts[2], call.factors.Vh))
     )
     residual = gauge_residual(xp, call.factors, ct_U, ct_Vh)
-    report(call.gauge, xp.reshape(residual, (-1,)).tolist(), float(xp.finfo(residual.dtype).eps))
+    flat = xp.reshape(residual, (-1,))
+    residuals = [float(flat[i]) for i in range(flat.shape[0])]
+    report(call.gauge, residuals, float(xp.finfo(residual.dtype).eps))
 
 
 class Explicit:
