@@ -84,12 +84,13 @@ class Eigh:
             zeros = xp.zeros_like(A)
             w = xp.sum(zeros, axis=-1)
             return EighFactors(xp.real(w) if is_complex(xp, w) else w, zeros)
-        finite = xp.all(xp.isfinite(A), axis=(-2, -1), keepdims=True)
+        values_finite = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
+        finite = xp.expand_dims(values_finite, axis=-1)
         safe = xp.where(finite, hermitian_part(xp, A), xp.zeros_like(A))
         w, Q = xp.linalg.eigh(safe)
         nan = float("nan")  # no array of it: debuggers would take it for a result
         return EighFactors(
-            xp.where(finite[..., 0], w, nan),
+            xp.where(values_finite, w, nan),
             xp.where(finite, Q, nan),
         )
 

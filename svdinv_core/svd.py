@@ -107,12 +107,13 @@ class SVD:
         k = min(m, n)
         if 0 in (*batch, k):
             return _empty_factors(xp, A, k)
-        finite = xp.all(xp.isfinite(A), axis=(-2, -1), keepdims=True)
+        values_finite = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
+        finite = xp.expand_dims(values_finite, axis=-1)
         U, S, Vh = xp.linalg.svd(xp.where(finite, A, xp.zeros_like(A)), full_matrices=False)
         nan = float("nan")  # no array of it: debuggers would take it for a result
         return SVDFactors(
             xp.where(finite, U, nan),
-            xp.where(finite[..., 0], S, nan),
+            xp.where(values_finite, S, nan),
             xp.where(finite, Vh, nan),
         )
 

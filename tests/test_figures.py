@@ -34,3 +34,8 @@ def test_errors_of_the_rules(tmp_path):
                 else:
                     ratio = float(a.split()[0]) / float(b.split()[0])
                     assert 1 / 30 < ratio < 30, (old[0], a, b)
+
+
+def test_the_tables_of_transforms_are_those_of_the_tests():
+    script = runpy.run_path(str(DOCS / "figures" / "transforms.py"))
+    assert script["BEGIN"] + script["tables"]() + script["END"] in script["PAGE"].read_text()

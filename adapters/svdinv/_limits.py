@@ -18,7 +18,7 @@ class Limit:
         By which the code that meets the limit finds its sentence.
     framework : str
     transforms : tuple of str
-        As the table of transforms names them; a name may end in "*".
+        As the table of transforms names them.
     functions : tuple of str
         Names of functions (or "svd fit" for one rule of them); empty for all.
     field : {"any", "complex"}
@@ -54,10 +54,7 @@ class Limit:
             framework == self.framework
             and (is_complex or self.field == "any")
             and (not self.functions or function in self.functions)
-            and any(
-                transform == t or (t.endswith("*") and transform.startswith(t[:-1]))
-                for t in self.transforms
-            )
+            and transform in self.transforms
         )
 
 
@@ -99,7 +96,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "torch, compiled func of fit",
         "torch",
-        ("compile(*",),
+        ("compile(grad)", "compile(vjp)", "compile(jvp)", "compile(vmap(grad))"),
         _FIT,
         functions=("svd fit",),
         upstream="pytorch/pytorch#193279",

@@ -56,8 +56,8 @@ sign = tf.math.sign
 zeros_like = tf.zeros_like
 
 
-def all(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
-    return tf.reduce_all(x, axis=axis, keepdims=keepdims)
+def all(x: Any, /, *, axis: Any) -> Any:
+    return tf.reduce_all(x, axis=axis)
 
 
 def astype(x: Any, dtype: Any, /) -> Any:

@@ -55,8 +55,8 @@ where = torch.where
 zeros_like = torch.zeros_like
 
 
-def all(x: torch.Tensor, /, *, axis: tuple[int, ...], keepdims: bool = False) -> torch.Tensor:
-    return torch.all(x, dim=axis, keepdim=keepdims)
+def all(x: torch.Tensor, /, *, axis: tuple[int, ...]) -> torch.Tensor:
+    return torch.all(x, dim=axis)
 
 
 def astype(x: torch.Tensor, dtype: torch.dtype, /) -> torch.Tensor:

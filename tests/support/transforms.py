@@ -114,3 +114,15 @@ def value(name: str, problem: Any) -> Any:
     from .observables import NumPyOperations
 
     return OBSERVABLES[name].of(svdinv.numpy, NumPyOperations, problem.x)
+
+
+def native(xp: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What is left of an operator and of a decomposition when the rule is removed."""
+
+    def apply(operator: Any, x: Any, raw: Any, params: Any) -> Any:
+        return operator.apply(xp, x, operator.decomposition.compute(xp, x), params)
+
+    def decompose(decomposition: Any, x: Any, raw: Any) -> Any:
+        return decomposition.compute(xp, x)
+
+    return apply, decompose

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+import svdinv.jax
+import svdinv.numpy
 from jax import export
 from support import jax_operations
-from support.transforms import Transform, cells, check
+from support.observables import OBSERVABLES, problems
+from support.transforms import Transform, cells, check, native, relative
 
 
 def realified(loss, x):
@@ -134,3 +143,75 @@ TRANSFORMS = (
 @pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS))
 def test_cell(transform, observable):
     check(jax_operations, transform, observable)
+
+
+@pytest.mark.parametrize("relative_threshold", [False, True])
+def test_vmap_over_the_threshold(relative_threshold):
+    """One matrix with an exact tie, several thresholds; and the gradient in each."""
+    x = 2 * np.eye(4)
+    W = np.random.default_rng(0).standard_normal((4, 4))
+    taus = np.array([0.1, 0.4, 0.7])
+
+    def loss(x, tau):
+        return jnp.sum(W * svdinv.jax.svt(x, tau, relative=relative_threshold))
+
+    both = jax.vmap(jax.grad(loss, argnums=(0, 1)), in_axes=(None, 0))
+    for run in (both, jax.jit(both)):
+        ct_x, ct_tau = run(x, taus)
+        for i, tau in enumerate(taus):
+            _, pullback = svdinv.numpy.vjp(
+                svdinv.numpy.svt, x, np.array(tau), relative=relative_threshold
+            )
+            for got, expected in zip((ct_x[i], ct_tau[i]), pullback(W), strict=True):
+                assert relative(got, expected) < 1e-12
+
+
+def test_without_double_precision():
+    with jax.enable_x64(False):
+        for name in OBSERVABLES:
+            for problem in problems(name):
+                is_complex = np.iscomplexobj(problem.x)
+                if problem.name == "distinct":
+                    continue
+                W, x = (
+                    a.astype(np.complex64 if np.iscomplexobj(a) else np.float32)
+                    for a in (problem.W, problem.x)
+                )
+                g = jax.jit(jax.grad(jax_operations.Loss(name, W)))(x)
+                assert g.dtype == (np.complex64 if is_complex else np.float32)
+                assert relative(np.conj(g), problem.gradient) < 2e-5, (name, problem.name)
+
+
+@pytest.fixture(scope="module")
+def sharded():
+    """Every function on eight host devices, in a process of its own."""
+    run = subprocess.run(
+        [sys.executable, "-m", "support.jax_sharded"],
+        cwd=os.path.dirname(os.path.dirname(__file__)),
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("mesh", ["auto", "explicit", "shard_map"])
+@pytest.mark.parametrize("observable", OBSERVABLES)
+def test_batch_sharded_over_eight_devices(sharded, observable, mesh):
+    result = sharded[f"{observable}, {mesh}"]
+    assert result["value"] < 1e-12
+    assert result["gradient"] < 1e-12
+    assert result["devices"] == 8
+    assert not result["gathers"]
+
+
+@pytest.mark.parametrize("observable", ["svt", "svd"])
+@pytest.mark.parametrize("name", ["grad", "jit(jvp)", "hessian"])
+def test_a_cell_goes_red_without_its_rule(name, observable):
+    (transform,) = (t for t in TRANSFORMS if t.name == name)
+    with (
+        jax_operations.registrations(*native(jnp)),
+        pytest.raises(AssertionError, match="identity: inf"),
+    ):
+        check(jax_operations, transform, observable)

@@ -9,7 +9,8 @@ import pytest
 import svdinv.tensorflow
 from support import tensorflow_operations
 from support.tensorflow_operations import gradient, hessian_product, tf
-from support.transforms import Transform, cells, check, relative
+from support.transforms import Transform, cells, check, native, relative
+from svdinv import _tensorflow_namespace
 
 
 def tangent(loss, x, d):
@@ -154,3 +155,24 @@ def test_a_keras_layer_trains_and_its_step_is_the_exact_one(eagerly):
     model.fit(x, target, epochs=20, batch_size=2, verbose=0)
     assert model.evaluate(x, target, verbose=0) < before
     assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+@pytest.mark.parametrize("observable", ["svt", "svd"])
+@pytest.mark.parametrize("name", ["GradientTape", "function", "nested GradientTape"])
+def test_a_cell_goes_red_without_its_rule(name, observable):
+    """TensorFlow's own gradient is finite at a tie, and wrong."""
+    (transform,) = (t for t in TRANSFORMS if t.name == name)
+    with (
+        tensorflow_operations.registrations(*native(_tensorflow_namespace)),
+        pytest.raises(AssertionError, match=r"identity: \d"),
+    ):
+        check(tensorflow_operations, transform, observable)
+
+
+@pytest.mark.parametrize("observable", ["svt", "svd"])
+def test_forward_mode_in_a_function_goes_red_with_the_custom_gradient(monkeypatch, observable):
+    """TensorFlow passes it over without a word."""
+    (transform,) = (t for t in TRANSFORMS if t.name == "function(ForwardAccumulator)")
+    monkeypatch.setattr(svdinv.tensorflow, "_passed_over", lambda *tensors: False)
+    with pytest.raises(AssertionError, match=r"identity: \d"):
+        check(tensorflow_operations, transform, observable)

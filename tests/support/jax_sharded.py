@@ -1,0 +1,65 @@
+"""Prints, as JSON, what every function does to a batch sharded over eight host devices."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from .jax_operations import Loss
+from .observables import OBSERVABLES, problems
+from .transforms import relative, value
+
+
+def batch(name):
+    """Eight copies of a matrix with an exact tie, with its weights and gradient."""
+    (problem,) = (p for p in problems(name) if p.name == "twice a unitary")
+    eight = (np.stack([a] * 8) for a in (problem.x, problem.W, problem.gradient))
+    return *eight, np.stack([value(name, problem)] * 8)
+
+
+def check(name, kind):
+    x, W, gradient, expected = batch(name)
+    explicit = AxisType.Explicit if kind == "explicit" else AxisType.Auto
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(explicit,))
+    spec = PartitionSpec("batch")
+    with jax.set_mesh(mesh):
+        X, weights = (jax.device_put(a, NamedSharding(mesh, spec)) for a in (x, W))
+
+        def observe(y):
+            return Loss(name, W).observe(y)
+
+        def grad(y, w):
+            return jax.grad(lambda z: _paired(w, Loss(name, W).observe(z)))(y)
+
+        if kind == "shard_map":
+            observe = jax.shard_map(observe, mesh=mesh, in_specs=spec, out_specs=spec)
+            grad = jax.shard_map(grad, mesh=mesh, in_specs=(spec, spec), out_specs=spec)
+        compiled = jax.jit(observe).lower(X).compile(), jax.jit(grad).lower(X, weights).compile()
+        got, g = compiled[0](X), compiled[1](X, weights)
+    return {
+        "value": relative(got, expected),
+        "gradient": relative(np.conj(g), gradient),
+        "devices": len(g.sharding.device_set),
+        "gathers": [
+            line for c in compiled for line in c.as_text().split("\n") if "all-gather" in line
+        ],
+    }
+
+
+def _paired(w, y):
+    return jax.numpy.real(jax.numpy.conj(w) * y).sum()
+
+
+if __name__ == "__main__":
+    print(
+        json.dumps(
+            {
+                f"{name}, {kind}": check(name, kind)
+                for name in OBSERVABLES
+                for kind in ("auto", "explicit", "shard_map")
+            }
+        )
+    )

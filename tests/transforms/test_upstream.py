@@ -1,0 +1,148 @@
+"""The faults of frameworks that are worked around, each in a process of its own.
+
+A test fails when its fault is gone: then the workaround it names can go too.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SINE = """
+import torch
+
+class Sine(torch.autograd.Function):
+    # the derivative is 7 wherever it is kept
+    generate_vmap_rule = True
+    @staticmethod
+    def forward(x):
+        return x.sin()
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+    @staticmethod
+    def backward(ctx, g):
+        return 7 * g
+"""
+SQUARE = """
+import torch
+
+class Square(torch.autograd.Function):
+    generate_vmap_rule = True
+    @staticmethod
+    def forward(x):
+        return x * x
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_forward(*inputs)
+    @staticmethod
+    def jvp(ctx, dx):
+        (x,) = ctx.saved_tensors
+        return 2 * x * dx
+"""
+
+# what is wrong, where it is worked around: program, and what it prints while the fault is there
+FAULTS = {
+    "pytorch#193279: compiled func.grad drops a backward (torch._dropped)": (
+        SINE
+        + """
+f = torch.compile(torch.func.grad(lambda x: Sine.apply(x).sum()), backend="eager")
+print(f(torch.zeros(1)).item())
+""",
+        "1.0",
+    ),
+    "pytorch#192985: compiled func.jvp drops a jvp (torch._dropped)": (
+        SQUARE.replace("2 * x * dx", "7 * dx")
+        + """
+f = torch.compile(lambda x: torch.func.jvp(Square.apply, (x,), (x,))[1], backend="eager")
+print(f(torch.ones(1)).item())
+""",
+        "2.0",
+    ),
+    "pytorch#197867: jacfwd of jacfwd through an autograd function (torch._forward_of_forward)": (
+        SQUARE
+        + """
+jacfwd = torch.func.jacfwd
+print(jacfwd(jacfwd(lambda x: Square.apply(x).sum()))(torch.ones(1)).item())
+""",
+        "0.0",
+    ),
+    "functorch#993: torch.func.grad refuses the hooks of a checkpoint (torch._eager_slope)": (
+        """
+import torch
+from torch.utils.checkpoint import checkpoint
+try:
+    checkpoint(torch.func.grad(torch.sum), torch.ones(1, requires_grad=True), use_reentrant=False)
+except RuntimeError as error:
+    print("saved tensor hooks" in str(error))
+""",
+        "True",
+    ),
+    "torch.export holds tensors without values for torch.func.grad (torch._exported_slope)": (
+        """
+import torch
+class Model(torch.nn.Module):
+    def forward(self, x):
+        s = 2 * x
+        return torch.func.grad(lambda t: t.tanh().sum())(s)
+x = torch.ones(2, requires_grad=True)
+out = torch.export.export(Model(), (x,)).module()(x)
+print(type(out).__name__)
+""",
+        "FakeTensor",
+    ),
+    "TensorFlow: forward mode in a function passes custom gradients over (_passed_over)": (
+        """
+import tensorflow as tf
+@tf.custom_gradient
+def sine(x):
+    return tf.sin(tf.stop_gradient(x)), lambda g: 7 * g
+@tf.function
+def tangent(x):
+    with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator:
+        y = sine(x)
+    return accumulator.jvp(y, unconnected_gradients="zero")
+print(tangent(tf.zeros(1)).numpy().item())
+""",
+        "0.0",
+    ),
+    "TensorFlow: forward mode differentiates what is inside a custom gradient (_apply)": (
+        """
+import tensorflow as tf
+@tf.custom_gradient
+def sine(x):
+    return tf.sin(x), lambda g: 7 * g
+x = tf.zeros(1)
+with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator:
+    y = sine(x)
+print(accumulator.jvp(y).numpy().item())
+""",
+        "1.0",
+    ),
+    "TensorFlow: no complex singular values in XLA (limit 'complex SVD in XLA')": (
+        """
+import tensorflow as tf
+svd = tf.function(tf.linalg.svd, jit_compile=True)
+try:
+    svd(tf.eye(2, dtype=tf.complex128))
+except tf.errors.InvalidArgumentError as error:
+    print("No registered 'Svd' OpKernel" in str(error))
+""",
+        "True",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_fault_is_still_there(fault):
+    program, printed = FAULTS[fault]
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.strip() == printed, run.stderr[-2000:]
