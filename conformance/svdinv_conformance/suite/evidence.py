@@ -1,12 +1,13 @@
 """What a machine without a GPU can show about one.
 
 Three things: JAX compiles every function and its gradient for CUDA; arrays on a second (fake) device
-of array-api-strict stay there, with the right numbers; PyTorch's fake CUDA tensors go through
-forward and backward and come out on CUDA.
+of array-api-strict stay there, with the right numbers; PyTorch's tensors without values (fake CUDA
+tensors where the build knows CUDA) go through forward and backward and keep their device.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import warnings
@@ -80,17 +81,22 @@ def jax_lowers_for_cuda() -> tuple[str, str]:
     return _count(lower)
 
 
-def torch_fake_cuda() -> tuple[str, str]:
-    """Forward and backward on fake CUDA tensors."""
+def torch_without_values() -> tuple[str, str]:
+    """Forward and backward on fake CUDA tensors, or in a build for CPUs on the meta device.
+
+    A build without CUDA aborts when autograd sees a fake CUDA tensor. Both kinds have a device and
+    no values: an array that is made on the CPU by mistake, or a look at a value, raises.
+    """
     torch = importlib.import_module("torch")
     fake = importlib.import_module("torch._subclasses.fake_tensor").FakeTensorMode
     implementation = TorchImplementation(importlib.import_module("svdinv.torch"), "svdinv.torch")
+    device = "meta" if torch.version.cuda is None else "cuda"
 
     def pass_through(case: Case) -> str | None:
-        with fake(allow_non_fake_inputs=True):
+        with contextlib.nullcontext() if device == "meta" else fake():
             inputs, cts = (
                 tuple(
-                    torch.empty(x.shape, dtype=getattr(torch, x.dtype.name), device="cuda")
+                    torch.empty(x.shape, dtype=getattr(torch, x.dtype.name), device=device)
                     for x in arrays.values()
                 )
                 for arrays in (case.inputs, case.cotangent)
@@ -100,9 +106,11 @@ def torch_fake_cuda() -> tuple[str, str]:
                 *implementation.vjp(case.observable, inputs, cts),
             )
         places = {x.device.type for x in out}
-        return None if places == {"cuda"} else f"results on {places}"
+        return None if places == {device} else f"results on {places}"
 
-    return _count(pass_through)
+    status, detail = _count(pass_through)
+    kind = "the meta device, PyTorch being built for CPUs" if device == "meta" else "fake CUDA"
+    return status, f"{detail}, on {kind}"
 
 
 def second_device() -> tuple[str, str]:
@@ -117,7 +125,10 @@ def second_device() -> tuple[str, str]:
 
 _CLAIMS: dict[str, tuple[str, Callable[[], tuple[str, str]]]] = {
     "JAX lowers every gradient for CUDA": ("jax", jax_lowers_for_cuda),
-    "PyTorch's fake CUDA tensors stay on CUDA, forward and backward": ("torch", torch_fake_cuda),
+    "PyTorch's tensors without values keep their device, forward and backward": (
+        "torch",
+        torch_without_values,
+    ),
     "arrays on a second device of array-api-strict stay there, with the right numbers": (
         "array_api_strict",
         second_device,

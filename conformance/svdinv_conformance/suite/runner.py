@@ -24,7 +24,7 @@ from .checks import CHECKS, CheckFailed, checks_for
 from .implementation import Implementation, NotApplicable, UnavailableError
 from .xfails import Xfails
 
-__all__ = ["STATUSES", "Outcome", "Report", "Test", "environment", "plan", "run"]
+__all__ = ["STATUSES", "Outcome", "Report", "Test", "environment", "not_run", "plan", "run"]
 
 STATUSES = ("pass", "fail", "xfail", "not applicable", "not run")
 """What can come of a test."""
