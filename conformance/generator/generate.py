@@ -91,13 +91,15 @@ def questions() -> Iterator[tuple[str, str, Observable, str]]:
     """Every case but its field: shape, spectrum, observable, and a word for a variant."""
     for shape, name in [*MOST, *EMPTY]:
         c = scale_of(name)
-        tau: Any = [0.75, 0.5, 0.625] if shape == "batch" else 0.625 * c
+        tau: Any = [0.9375, 0.625, 0.375] if shape == "batch" else 0.625 * c
         if (shape, name) == ("empty", "2x0x3"):
             tau = [0.625, 0.625]
         yield shape, name, Observable("soft", tau=tau), ""
         yield shape, name, Observable("smooth", {"function": "tanh", "scale": c}), ""
         if name not in NEAR or name in ("pair-1e-12", "pair-1e-02"):
-            rank = 1 if shape == "wide" else {"distinct": 2, "two-zeros": 2, "triple": 4}.get(name, 3)
+            rank = (
+                1 if shape == "wide" else {"distinct": 2, "two-zeros": 2, "triple": 4}.get(name, 3)
+            )
             yield shape, name, Observable("low_rank", {"rank": rank}), ""
             yield shape, name, Observable("hard", tau=tau), ""
     for shape, name in [("square", "tied"), ("tall", "tied"), ("square", "pair-1e-02")]:
@@ -108,7 +110,9 @@ def questions() -> Iterator[tuple[str, str, Observable, str]]:
         yield shape, "tied", Observable("hard", tau=1.0), "cut-on-tie"
         yield shape, "tied", Observable("low_rank", {"rank": 2}), "cut-on-tie"
         yield shape, "tied", Observable("projector", {"cut": 1.0}), "cut-on-tie"
-    for shape, name in where(("square", ["distinct", "pair-1e-08", "tied", "triple"]), ("tall", FEW)):
+    for shape, name in where(
+        ("square", ["distinct", "pair-1e-08", "tied", "triple"]), ("tall", FEW)
+    ):
         yield shape, name, Observable("smooth", {"function": "wiener", "scale": 1.0}), "wiener"
     for shape, name in where(
         ("square", ["distinct", "pair-1e-12", "pair-1e-08", "pair-1e-02", "tied", "triple",
@@ -129,13 +133,20 @@ def questions() -> Iterator[tuple[str, str, Observable, str]]:
         yield shape, name, Observable("nuclear"), ""
         yield shape, name, Observable("reconstruction"), ""
     for name in [*REGULAR, "rank-deficient", "zero"]:
-        yield "square", name, Observable("hermitian", {"function": "inverse_root", "scale": 1.0}), ""
+        yield (
+            "square",
+            name,
+            Observable("hermitian", {"function": "inverse_root", "scale": 1.0}),
+            "",
+        )
     for name in ("distinct", "pair-1e-08", "tied"):
         yield "square", name, Observable("hermitian", {"function": "exp", "scale": 1.0}), "exp"
     for name in ("scaled-1e+30", "scaled-1e-150"):
         function = {"function": "inverse_root", "scale": scale_of(name)}
         yield "square", name, Observable("hermitian", function), ""
-    for shape, name in where(("square", ["distinct", "tied", "triple"]), ("tall", ["distinct", "tied"])):
+    for shape, name in where(
+        ("square", ["distinct", "tied", "triple"]), ("tall", ["distinct", "tied"])
+    ):
         yield shape, name, Observable("gauge"), ""
 
 
@@ -401,8 +412,8 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
         "vjp": gradients([r.vjp(c) for r, c in zip(references, cts, strict=True)]),
     }
     case["comparison"] = compare_by(observable, made, taus, condition, "first_order")
-    size = max((slope(observable, v, t, made.shape) for v, t in zip(made.values, taus, strict=True)),
-               default=1.0)  # fmt: skip
+    pairs = zip(made.values, taus, strict=True)
+    size = max((slope(observable, v, t, made.shape) for v, t in pairs), default=1.0)
     step_norm, ct_norm = norm(step["a"]), max(map(norm, probe["cotangent"].values()))
     case["scale"] = {"value": norm(a), "jvp": size * step_norm, "vjp": size * ct_norm}
     if second_order(shape, name):
@@ -453,11 +464,10 @@ def collect(only: str = "") -> dict[str, list[Any]]:
     for shape, name, observable, variant in questions():
         for is_complex in (False, True):
             label = f"{observable.kind}/{shape}/{name}"
-            if only in label and not (observable.kind == "gauge" and name == "distinct"
-                                      and not is_complex):
-                files[observable.kind].append(
-                    build(shape, name, observable, variant, is_complex)
-                )
+            if only in label and not (
+                observable.kind == "gauge" and name == "distinct" and not is_complex
+            ):
+                files[observable.kind].append(build(shape, name, observable, variant, is_complex))
     return files
 
 

@@ -74,9 +74,7 @@ class Observable:
 
     def _low_rank(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
         rank = self.options["rank"]
-        return (
-            self._spectral(u, [x if i < rank else mp.mpf(0) for i, x in enumerate(s)], vh),
-        )
+        return (self._spectral(u, [x if i < rank else mp.mpf(0) for i, x in enumerate(s)], vh),)
 
     def _projector(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
         cut = mp.mpf(self.options["cut"])

@@ -95,9 +95,7 @@ def condition(
         groups = observable.options["groups"]
         of = {i: n for n, g in enumerate(groups) for i in g}
         between = [
-            abs(s[i] - s[j])
-            for i, j in combinations(range(len(s)), 2)
-            if of.get(i) != of.get(j)
+            abs(s[i] - s[j]) for i, j in combinations(range(len(s)), 2) if of.get(i) != of.get(j)
         ]
         return 1 + max(map(_inverse, between), default=0.0)
     if kind in ("smooth", "hermitian"):

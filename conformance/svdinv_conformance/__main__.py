@@ -18,6 +18,7 @@ from .frameworks import FRAMEWORKS
 from .losses import EXACT, LOSSES, METHODS, NATIVE, RULES
 from .report import print_table, write_json
 from .suite import command as suite_command
+from .suite.evidence import gather
 
 __all__ = ["main"]
 
@@ -295,6 +296,9 @@ def _compare(options: argparse.Namespace) -> int:
             bar.update(task, completed=done, total=total, description=text)
 
         result = compare(plan, progress=tell)
+        if any(row.device == "cuda" and row.framework != "numpy" for row in result.missing):
+            bar.update(task, total=None, description="evidence without a GPU")
+            result.evidence = gather()
         if options.html is not None:
             from .page import write_page
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .compare import Comparison, Group, Row
 from .frameworks import FRAMEWORKS, Framework, UnavailableError
 from .losses import EXACT, NATIVE
+from .matrix import agreement_matrix
 from .plots import difference_image, gap_plot, gradient_image, matrix_image
 from .report import (
     COLUMNS,
@@ -24,9 +25,11 @@ from .report import (
     execution_note,
     format_error,
     group_title,
+    matrix_cells,
     verdict,
 )
 from .style import STYLE
+from .suite.page import evidence_section
 from .sweep import sweep
 
 __all__ = ["render", "write_page"]
@@ -158,6 +161,24 @@ def _loaded(names: list[str]) -> dict[str, Framework]:
     return present
 
 
+def _matrix(result: Comparison) -> str:
+    """The largest difference of each two, and where the worst one is."""
+    matrix = agreement_matrix(result)
+    if len(matrix.names) < 2:
+        return ""
+    head = "".join(f'<th scope="col" class="number">{escape(n)}</th>' for n in ["", *matrix.names])
+    body = "".join(
+        "<tr>" + "".join(f'<td class="number">{escape(text)}</td>' for text in line) + "</tr>"
+        for line in matrix_cells(matrix)
+    )
+    return (
+        "<h2>Largest difference of each two</h2>"
+        f"<p>{escape(matrix.sentence())}</p>"
+        f'<div class="card scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
 def _sweeps(result: Comparison, tell: Callable[[str], None] | None) -> str:
     frameworks = _loaded(list(result.versions))
     if not frameworks:
@@ -204,6 +225,7 @@ def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str
             if any(row.gradient is not None and row.dtype == dtype for row in group.rows):
                 parts.append(_pictures(group, dtype))
         parts.append(_table(group.rows, shown))
+    parts.append(_matrix(result))
     if result.missing:
         parts.append("<h2>Not available here</h2><dl>")
         parts += [
@@ -211,6 +233,7 @@ def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str
             for row in result.missing
         ]
         parts.append("</dl>")
+    parts.append(evidence_section(result.evidence))
     sweeps = _sweeps(result, tell)
     sentences = "".join(f"<p>{escape(s)}</p>" for s in result.sentences())
     grade = "" if result.agrees else " bad"

@@ -112,4 +112,3 @@ def svdinv_device(request: pytest.FixtureRequest) -> str:
     """The device."""
     device: str = _session(request.config)["device"]
     return device
-

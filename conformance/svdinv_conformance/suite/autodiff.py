@@ -1,4 +1,4 @@
-"""Implementations in frameworks that differentiate compositions: PyTorch, JAX, TensorFlow, autograd.
+"""Implementations in frameworks that differentiate: PyTorch, JAX, TensorFlow, autograd.
 
 One class a framework. Each takes any module with an ``svd`` in that framework's arrays: an adapter
 of the library, the framework's own functions (:meth:`native`), or somebody else's.

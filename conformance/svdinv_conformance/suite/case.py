@@ -1,4 +1,4 @@
-"""The cases: matrices, questions about them, and the answers at 50 digits, read from the data files.
+"""The cases: matrices, questions about them, and the answers at 50 digits, read from files.
 
 ``docs/conformance.md`` describes the files, for readers in other languages.
 """
@@ -149,7 +149,7 @@ def _parse(record: Mapping[str, Any], precision: str) -> Case:
         tolerances = {"value": first, "jvp": first, "vjp": first}
     if "second_order" in comparison:
         tolerances["hvp"] = _tolerance(comparison["second_order"], precision)
-    probe = next(iter(record["probes"]), {})
+    probe: Mapping[str, Any] = next(iter(record["probes"]), {})
     reference = probe.get("reference", {})
     options = dict(record["observable"])
 

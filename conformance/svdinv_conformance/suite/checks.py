@@ -1,8 +1,9 @@
 """The checks: plain functions of an implementation and a case.
 
 Each returns how much of its tolerance was used (0 to 1; NaN where the answer had to be finite and
-nothing else), raises :class:`CheckFailed` where more was, and :class:`~.implementation.NotApplicable` where the implementation or the case has nothing to
-say. Errors are relative, in the Frobenius norm, one matrix of a batch at a time.
+nothing else), raises :class:`CheckFailed` where more was, and
+:class:`~.implementation.NotApplicable` where the implementation or the case has nothing to say.
+Errors are relative, in the Frobenius norm, one matrix of a batch at a time.
 """
 
 from __future__ import annotations

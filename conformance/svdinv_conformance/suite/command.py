@@ -86,9 +86,7 @@ def add_parser(commands: Any) -> None:
     )
     sub.add_argument("implementation", nargs="*", metavar="IMPLEMENTATION", help="see below")
     what = sub.add_argument_group("what to run")
-    what.add_argument(
-        "--framework", metavar="NAME", help=f"of a module: {', '.join(KINDS)}"
-    )
+    what.add_argument("--framework", metavar="NAME", help=f"of a module: {', '.join(KINDS)}")
     what.add_argument(
         "--device", type=_split, default=["cpu"], metavar="NAMES",
         help="cpu, cuda, or what the framework calls it, separated by commas (cpu)",
@@ -105,7 +103,7 @@ def add_parser(commands: Any) -> None:
     )
     what.add_argument(
         "--xfails-file", metavar="FILE",
-        help="ids or patterns of tests that are expected to fail; one that matches none is an error",
+        help="ids or patterns of tests expected to fail; one that matches none is an error",
     )  # fmt: skip
     what.add_argument("--list-cases", action="store_true", help="list the case ids and stop")
     out = sub.add_argument_group("where to write")

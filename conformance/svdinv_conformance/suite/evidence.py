@@ -1,7 +1,7 @@
 """What a machine without a GPU can show about one.
 
-Three things: JAX compiles every function and its gradient for CUDA; arrays on a second (fake) device
-of array-api-strict stay there, with the right numbers; PyTorch's tensors without values (fake CUDA
+Three things: JAX lowers every gradient for CUDA; arrays on a second (fake) device of
+array-api-strict stay there, with the right numbers; PyTorch's tensors without values (fake CUDA
 tensors where the build knows CUDA) go through forward and backward and keep their device.
 """
 
@@ -13,7 +13,6 @@ import importlib.util
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-
 
 from ..frameworks import first_line
 from .autodiff import JaxImplementation, TorchImplementation

@@ -262,7 +262,7 @@ class _CoreFunctions:
     def __init__(self, core: Any, xp: Any) -> None:
         self._core, self._xp = core, xp
         slope = core.complex_step_slope
-        for name, make in {
+        makers: dict[str, Callable[..., Any]] = {
             "svd": lambda: core.SVD(),
             "svdvals": lambda: core.SingularValues(),
             "svt": lambda tau: core.SoftThreshold(),
@@ -271,7 +271,8 @@ class _CoreFunctions:
             "polar": lambda: core.Polar(),
             "singular_value_map": lambda fn: core.SingularValueMap(fn, slope(xp, fn)),
             "eigenvalue_map": lambda fn: core.EigenvalueMap(fn, slope(xp, fn)),
-        }.items():
+        }
+        for name, make in makers.items():
             setattr(self, name, _CoreFunction(self, make))
 
     def call(self, make: Callable[..., Any], x: Any, args: Arrays) -> tuple[Any, Any, Arrays, Any]:

@@ -36,6 +36,9 @@ class Implementation(Protocol):
     def name(self) -> str:
         """What reports call it."""
 
+    def __hash__(self) -> int:
+        """By identity, as any object: its answers to a case are kept for the next check."""
+
     def versions(self) -> Mapping[str, str]:
         """Version of each package that takes part."""
 

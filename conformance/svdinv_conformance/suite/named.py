@@ -73,6 +73,10 @@ def _object(spec: str) -> Implementation:
             raise InputError(f"{spec}: {module} has no {attribute}")
         found = getattr(found, part)
     if inspect.isclass(found) or inspect.isfunction(found):
+        try:
+            inspect.signature(found).bind()
+        except TypeError as error:
+            raise InputError(f"{spec}: cannot be called without arguments ({error})") from None
         found = found()
     missing = [name for name in _REQUIRED if not hasattr(found, name)]
     if missing:

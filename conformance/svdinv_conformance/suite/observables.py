@@ -15,10 +15,20 @@ from typing import Any, Protocol
 from .case import Observable
 from .implementation import Arrays, NotApplicable
 
-__all__ = ["FUNCTIONS", "Functions", "Operations", "evaluate"]
+__all__ = ["FUNCTIONS", "Elementwise", "Functions", "Operations", "elementwise", "evaluate"]
 
 
-class Operations(Protocol):
+class Elementwise(Protocol):
+    """The functions that `smooth` and `hermitian` are made of."""
+
+    def tanh(self, s: Any) -> Any:
+        """Elementwise."""
+
+    def exp(self, s: Any) -> Any:
+        """Elementwise."""
+
+
+class Operations(Elementwise, Protocol):
     """A framework's array operations, as far as observables are put together from them."""
 
     def adjoint(self, x: Any) -> Any:
@@ -39,14 +49,8 @@ class Operations(Protocol):
     def total(self, s: Any) -> Any:
         """Sum over the last axis."""
 
-    def tanh(self, s: Any) -> Any:
-        """Elementwise."""
 
-    def exp(self, s: Any) -> Any:
-        """Elementwise."""
-
-
-FUNCTIONS: dict[str, Callable[[Operations, Any], Any]] = {
+FUNCTIONS: dict[str, Callable[[Elementwise, Any], Any]] = {
     "tanh": lambda ops, s: ops.tanh(s),
     "wiener": lambda ops, s: s * s * s / (s * s + 0.25),
     "inverse_root": lambda ops, s: (s + 0.5) ** -0.5,
@@ -79,7 +83,7 @@ class Functions:
         return function
 
 
-def elementwise(ops: Operations, observable: Observable) -> Callable[[Any], Any]:
+def elementwise(ops: Elementwise, observable: Observable) -> Callable[[Any], Any]:
     """``s -> c f(s/c)``."""
     f, c = FUNCTIONS[observable.options["function"]], float(observable.options["scale"])
     return lambda s: f(ops, s / c) * c

@@ -13,7 +13,7 @@ from .report import header
 from .runner import STATUSES, Report, environment
 from .table import cell, observable, rows, situation
 
-__all__ = ["render", "write_page"]
+__all__ = ["evidence_section", "render", "write_page"]
 
 LISTED = 400
 """Failures of one report that are listed."""
@@ -99,6 +99,17 @@ def _summary(reports: Sequence[Report]) -> str:
     return f'<div class="summary{kind}">{"".join(f"<p>{escape(s)}</p>" for s in sentences)}</div>'
 
 
+def evidence_section(evidence: Sequence[Evidence]) -> str:
+    """Show what a machine without a GPU can say of one; nothing if there is nothing."""
+    if not evidence:
+        return ""
+    body = [
+        f"<tr><td>{escape(e.status)}</td><td>{escape(e.claim)}</td><td>{escape(e.detail)}</td></tr>"
+        for e in evidence
+    ]
+    return "<h2>Without a GPU, what speaks for one</h2>" + _table(["", "claim", ""], body)
+
+
 def render(reports: Sequence[Report], evidence: Sequence[Evidence] = ()) -> str:
     """Render reports as a page without any outside reference."""
     machine = ", ".join(f"{name} {value}" for name, value in environment().items())
@@ -108,14 +119,6 @@ def render(reports: Sequence[Report], evidence: Sequence[Evidence] = ()) -> str:
         together = "<h2>Who passes what</h2>" + "".join(
             _who_passes_what(ran, group) for group in ("matrix", "observable")
         )
-    spoken = ""
-    if evidence:
-        body = [
-            f"<tr><td>{escape(e.status)}</td><td>{escape(e.claim)}</td>"
-            f"<td>{escape(e.detail)}</td></tr>"
-            for e in evidence
-        ]
-        spoken = "<h2>Without a GPU, what speaks for one</h2>" + _table(["", "claim", ""], body)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -133,7 +136,7 @@ def render(reports: Sequence[Report], evidence: Sequence[Evidence] = ()) -> str:
 <main>
 {together}
 {"".join(map(_report, reports))}
-{spoken}
+{evidence_section(evidence)}
 <footer>A cell counts tests that pass of those that were asked; a dash means that nothing was. A
 test is one check (value, vjp, jvp, hvp, ...) of one case in one dtype. Errors are relative, held
 to 64 &epsilon; times the condition of the case.</footer>

@@ -19,8 +19,17 @@ from .evidence import Evidence
 from .runner import STATUSES, Report, environment
 from .table import cell, observable, rows, situation
 
-__all__ = ["as_json", "header", "print_comparison", "print_evidence", "print_report",
-           "write_json", "write_junit"]  # fmt: skip
+__all__ = [
+    "as_json",
+    "evidence_as_json",
+    "header",
+    "print_comparison",
+    "print_environment",
+    "print_evidence",
+    "print_report",
+    "write_json",
+    "write_junit",
+]
 
 STYLES = {"pass": "green", "fail": "bold red", "xfail": "yellow"}
 SHOWN = 12
@@ -41,7 +50,9 @@ def print_environment(console: Console) -> None:
 
 def _counts(counts: Counter[str]) -> list[Text]:
     return [
-        Text(str(counts[s]) if counts[s] else ".", style=STYLES.get(s, "dim") if counts[s] else "dim")
+        Text(
+            str(counts[s]) if counts[s] else ".", style=STYLES.get(s, "dim") if counts[s] else "dim"
+        )
         for s in STATUSES
     ]
 
@@ -126,6 +137,11 @@ def _number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else value
 
 
+def evidence_as_json(evidence: Sequence[Evidence]) -> list[dict[str, str]]:
+    """Turn evidence into plain data."""
+    return [{"claim": e.claim, "status": e.status, "detail": e.detail} for e in evidence]
+
+
 def as_json(reports: Sequence[Report], evidence: Sequence[Evidence] = ()) -> dict[str, Any]:
     """Turn reports into plain data."""
     return {
@@ -155,9 +171,7 @@ def as_json(reports: Sequence[Report], evidence: Sequence[Evidence] = ()) -> dic
             }
             for report in reports
         ],
-        "evidence": [
-            {"claim": e.claim, "status": e.status, "detail": e.detail} for e in evidence
-        ],
+        "evidence": evidence_as_json(evidence),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import os
 import platform
@@ -139,10 +140,14 @@ def _expression(text: str) -> Callable[[str], bool]:
         token if token in ("and", "or", "not", "(", ")") else f"({token!r} in id)"
         for token in tokens
     )
+    wrong = InputError(f"-k {text!r}: not an expression of words, and, or, not")
     try:
-        code = compile(source, "-k", "eval")
+        tree = ast.parse(source, "-k", "eval")
     except SyntaxError:
-        raise InputError(f"-k {text!r}: not an expression of words, and, or, not") from None
+        raise wrong from None
+    if any(isinstance(node, ast.Call | ast.Tuple) for node in ast.walk(tree)):  # ``a b``, ``()``
+        raise wrong
+    code = compile(tree, "-k", "eval")
     return lambda test: bool(eval(code, {"__builtins__": {}}, {"id": test}))
 
 
