@@ -26,11 +26,12 @@ def complex_step_slope(xp: Namespace, fn: Callable[[Array], Array]) -> Callable[
 
     def derivative(s: Array) -> Array:
         # Beside each value, at any scale of the matrix; of a zero value, beside the largest.
-        size = xp.abs(xp.astype(s, xp.float64))
+        wide = xp.astype(s, xp.complex128)
+        size = xp.abs(wide)
         if s.shape[-1]:
             size = xp.where(size > 0, size, xp.max(size, axis=(-1,), keepdims=True))
         step = _STEP * xp.where(size > 0, size, xp.ones_like(size))
-        f = fn(xp.astype(s, xp.complex128) + 1j * xp.astype(step, xp.complex128))
+        f = fn(wide + 1j * xp.astype(step, xp.complex128))
         if not hasattr(f, "dtype") or not is_complex(xp, f):
             raise TypeError(
                 "fn: expected a function that takes and returns complex arrays here (its "

@@ -1,4 +1,4 @@
-"""The command line: ``python -m svdinv_conformance compare``."""
+"""The command line: ``python -m svdinv_conformance compare`` and ``run``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from .compare import Plan, compare
 from .frameworks import FRAMEWORKS
 from .losses import EXACT, LOSSES, METHODS, NATIVE, RULES
 from .report import print_table, write_json
+from .suite import command as suite_command
+from .suite.evidence import gather
 
 __all__ = ["main"]
 
@@ -142,6 +144,7 @@ def _build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    suite_command.add_parser(commands)
     inputs = sub.add_argument_group("inputs (repeatable, may be mixed; default: photo-tiled)")
     inputs.add_argument(
         "--case", action=_names(list(BUILT_IN)), metavar="NAME", help="built-in case, or all"
@@ -249,10 +252,13 @@ def _list_cases(console: Console) -> None:
         console.print(f"{name:{width}}  {description}", markup=False, highlight=False)
 
 
-def _compare(options: argparse.Namespace) -> int:
+def _console() -> Console:
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=PIPE_WIDTH)
+    return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    console = _console()
     if options.list_cases:
         _list_cases(console)
         return 0
@@ -290,6 +296,9 @@ def _compare(options: argparse.Namespace) -> int:
             bar.update(task, completed=done, total=total, description=text)
 
         result = compare(plan, progress=tell)
+        if any(row.device == "cuda" and row.framework != "numpy" for row in result.missing):
+            bar.update(task, total=None, description="evidence without a GPU")
+            result.evidence = gather()
         if options.html is not None:
             from .page import write_page
 
@@ -326,6 +335,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _build_parser()
     try:
         options = parser.parse_args(arguments)
+        if options.command == "run":
+            return suite_command.execute(options, _console(), _check_output)
         return _compare(options)
     except InputError as error:
         print(f"{parser.prog} {options.command}: error: {error}", file=sys.stderr)

@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from .cases import Case
 from .frameworks import FRAMEWORKS, Framework, Gradient, Problem, UnavailableError, first_line
 from .losses import EXACT, NATIVE, THRESHOLDED, methods_for, weights
 from .reference import ExactGradient, Factors, decompose, exact_gradient, extended_precision
+
+if TYPE_CHECKING:
+    from .suite.evidence import Evidence
 
 __all__ = ["Comparison", "Group", "Plan", "Progress", "Row", "compare", "threshold"]
 
@@ -187,6 +190,9 @@ class Comparison:
         Version of each framework that is.
     execution
         How each framework ran ("eager", "compiled").
+    evidence
+        On a machine without a GPU that was asked for: what speaks for one
+        (:func:`.suite.evidence.gather`).
     """
 
     plan: Plan
@@ -194,6 +200,7 @@ class Comparison:
     missing: list[Row] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     execution: dict[str, str] = field(default_factory=dict)
+    evidence: list[Evidence] = field(default_factory=list)
 
     @property
     def rows(self) -> list[Row]:

@@ -16,6 +16,8 @@ from rich.text import Text
 
 from .agreement import tie_rtol
 from .compare import Comparison, Group, Row
+from .matrix import AgreementMatrix, agreement_matrix
+from .suite.report import evidence_as_json, print_evidence
 
 __all__ = [
     "as_json",
@@ -24,6 +26,7 @@ __all__ = [
     "describe",
     "format_error",
     "group_title",
+    "matrix_cells",
     "print_table",
     "verdict",
     "write_json",
@@ -227,8 +230,43 @@ def print_table(result: Comparison, console: Console) -> None:
             entries = cells(row)
             table.add_row(*[entries[key] if entries[key] != "any" else "" for key in shown])
         console.print(table)
+    if result.evidence:
+        print_evidence(result.evidence, console)
+        console.print()
+    _print_matrix(agreement_matrix(result), console)
     style = "bold green" if result.agrees and result.rows else "bold red"
     console.print(Text(result.summary(), style=style if result.rows else "bold"))
+
+
+def matrix_cells(matrix: AgreementMatrix) -> list[list[str]]:
+    """Give the text of the matrix, row by row, names first."""
+    lines = []
+    for a in matrix.names:
+        line = [a]
+        for b in matrix.names:
+            cell = matrix.cell(a, b)
+            if cell is None:
+                line.append("")
+            else:
+                line.append("NaN/inf" if math.isnan(cell.difference) else f"{cell.difference:.1e}")
+        lines.append(line)
+    return lines
+
+
+def _print_matrix(matrix: AgreementMatrix, console: Console) -> None:
+    if len(matrix.names) < 2:
+        return
+    table = Table(
+        box=box.SIMPLE_HEAD, title=Text("Largest difference of each two", style="bold"),
+        title_justify="left", title_style="", pad_edge=False, header_style="bold",
+    )  # fmt: skip
+    table.add_column("")
+    for name in matrix.names:
+        table.add_column(name, justify="right")
+    for line in matrix_cells(matrix):
+        table.add_row(*line)
+    console.print(table)
+    console.print(Text(matrix.sentence()))
 
 
 def _styled(row: Row, shown: list[str], before: Row | None) -> list[Text]:
@@ -315,6 +353,16 @@ def as_json(result: Comparison) -> dict[str, Any]:
             }
             for group in result.groups
         ],
+        "agreement_matrix": [
+            {
+                "between": list(pair),
+                "difference": _finite(cell.difference),
+                "tolerance": _finite(cell.tolerance),
+                "where": cell.where,
+            }
+            for pair, cell in agreement_matrix(result).cells.items()
+        ],
+        "evidence": evidence_as_json(result.evidence),
         "missing": [
             {"framework": row.framework, "device": row.device, "reason": row.note}
             for row in result.missing

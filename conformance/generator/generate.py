@@ -1,0 +1,508 @@
+"""Write the conformance cases: ``python conformance/generator`` (``--check`` compares instead).
+
+Every reference is a central difference, in 50-digit arithmetic, of the observable's definition
+(:mod:`observables`): first order with step ``h``, second order with step ``t`` in both variables.
+No formula for a derivative takes part, and nothing from the library is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from math import prod
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import matrices
+import mpmath as mp
+import numpy as np
+from observables import Observable, decompose
+from policy import EPS, FACTOR, LOOSEST, condition, second_condition, slope, undefined
+
+DIGITS = 50
+FIRST, SECOND = mp.mpf(10) ** -20, mp.mpf(10) ** -13
+"""Steps, relative to the matrix: their squares, the error of a central difference, lie below
+double precision, and the digits they cost leave more than twenty."""
+
+SCHEMA = 1
+VERSION = "1"
+FOLDER = Path(__file__).parents[1] / "svdinv_conformance" / "data" / f"v{VERSION}"
+
+DESCRIPTIONS = {
+    "values": "y: means of the singular values over groups of indices",
+    "reconstruction": "y = U diag(S) Vh, the matrix itself, asked of the factors",
+    "soft": "y = U diag(max(S - tau, 0)) Vh",
+    "hard": "y = U diag(S where S > tau, else 0) Vh",
+    "smooth": "y = U diag(c f(S/c)) Vh with f(0) = 0: tanh(s), or wiener s^3/(s^2 + 1/4)",
+    "low_rank": "y = U diag(S_1, ..., S_rank, 0, ...) Vh",
+    "projector": "y = sum of u_i u_i^H over the values above a cut",
+    "polar": "unitary = U Vh; positive = V diag(S) V^H (wide: U diag(S) U^H)",
+    "nuclear": "y = sum of the singular values",
+    "hermitian": "y = Q diag(c f(w/c)) Q^H of the Hermitian part of a: inverse_root "
+    "(w + 1/2)^(-1/2), or exp(w)",
+    "gauge": "u = U and vh = Vh themselves: no derivative, for complex input or at a tie",
+}
+
+
+# --- what there is -------------------------------------------------------------------------------
+
+NEAR = [f"pair-{gap}" for gap in matrices.GAPS]
+SCALED = [f"scaled-{scale}" for scale in matrices.SCALES]
+SQUARE = ["distinct", *NEAR, "tied", "triple", "all-equal", "rank-deficient", "two-zeros", "zero"]
+FEW = ["distinct", "pair-1e-08", "tied", "rank-deficient"]
+
+
+def where(*parts: tuple[str, list[str]]) -> list[tuple[str, str]]:
+    """Pairs of shape and spectrum."""
+    return [(shape, name) for shape, names in parts for name in names]
+
+
+THIN = where(("tall", FEW), ("wide", FEW), ("batch", ["mixed"]))
+EMPTY = where(("empty", list(matrices.EMPTY)))
+MOST = where(("square", [*SQUARE, *SCALED])) + THIN
+REGULAR = [s for s in SQUARE if s not in ("rank-deficient", "two-zeros", "zero")]
+
+
+def grouped(name: str) -> list[list[int]]:
+    """Groups of values that cannot be told apart; zero values belong to none."""
+    values = matrices.spectrum(name)
+    groups: list[list[int]] = []
+    for i, s in enumerate(values):
+        if s == 0:
+            continue
+        if groups and (values[groups[-1][-1]] - s) <= values[0] * mp.mpf("1e-3"):
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def scale_of(name: str) -> float:
+    """Power of two near the size of a spectrum."""
+    exponent = matrices.SCALES.get(name.removeprefix("scaled-"), 0)
+    return float(mp.ldexp(1, exponent))
+
+
+def questions() -> Iterator[tuple[str, str, Observable, str]]:
+    """Every case but its field: shape, spectrum, observable, and a word for a variant."""
+    for shape, name in [*MOST, *EMPTY]:
+        c = scale_of(name)
+        tau: Any = [0.9375, 0.625, 0.375] if shape == "batch" else 0.625 * c
+        if (shape, name) == ("empty", "2x0x3"):
+            tau = [0.625, 0.625]
+        yield shape, name, Observable("soft", tau=tau), ""
+        yield shape, name, Observable("smooth", {"function": "tanh", "scale": c}), ""
+        if name not in NEAR or name in ("pair-1e-12", "pair-1e-02"):
+            rank = (
+                1 if shape == "wide" else {"distinct": 2, "two-zeros": 2, "triple": 4}.get(name, 3)
+            )
+            yield shape, name, Observable("low_rank", {"rank": rank}), ""
+            yield shape, name, Observable("hard", tau=tau), ""
+    for shape, name in [("square", "tied"), ("tall", "tied"), ("square", "pair-1e-02")]:
+        yield shape, name, Observable("soft", tau=1.5), "dropped"
+    yield "square", "pair-1e-02", Observable("soft", tau=1 - 2.0**-7), "across"
+    yield "square", "tied", Observable("soft", tau=1.0), "on-value"
+    for shape in ("square", "tall"):
+        yield shape, "tied", Observable("hard", tau=1.0), "cut-on-tie"
+        yield shape, "tied", Observable("low_rank", {"rank": 2}), "cut-on-tie"
+        yield shape, "tied", Observable("projector", {"cut": 1.0}), "cut-on-tie"
+    for shape, name in where(
+        ("square", ["distinct", "pair-1e-08", "tied", "triple"]), ("tall", FEW)
+    ):
+        yield shape, name, Observable("smooth", {"function": "wiener", "scale": 1.0}), "wiener"
+    for shape, name in where(
+        ("square", ["distinct", "pair-1e-12", "pair-1e-08", "pair-1e-02", "tied", "triple",
+                    "rank-deficient", "scaled-1e+30", "scaled-1e-30"]),
+        ("tall", FEW), ("wide", FEW), ("batch", ["mixed"]),
+    ):  # fmt: skip
+        yield shape, name, Observable("projector", {"cut": 0.625 * scale_of(name)}), ""
+    for shape, name in where(
+        ("square", [*REGULAR, "rank-deficient", "two-zeros", "zero", *SCALED]),
+        ("tall", FEW), ("wide", FEW), ("batch", ["mixed"]),
+    ):  # fmt: skip
+        yield shape, name, Observable("polar"), ""
+        yield shape, name, Observable("nuclear"), ""
+        yield shape, name, Observable("reconstruction"), ""
+        if shape != "batch" and name != "zero":
+            yield shape, name, Observable("values", {"groups": grouped(name)}), ""
+    for shape, name in EMPTY:
+        yield shape, name, Observable("nuclear"), ""
+        yield shape, name, Observable("reconstruction"), ""
+    for name in [*REGULAR, "rank-deficient", "zero"]:
+        yield (
+            "square",
+            name,
+            Observable("hermitian", {"function": "inverse_root", "scale": 1.0}),
+            "",
+        )
+    for name in ("distinct", "pair-1e-08", "tied"):
+        yield "square", name, Observable("hermitian", {"function": "exp", "scale": 1.0}), "exp"
+    for name in ("scaled-1e+30", "scaled-1e-150"):
+        function = {"function": "inverse_root", "scale": scale_of(name)}
+        yield "square", name, Observable("hermitian", function), ""
+    for shape, name in where(
+        ("square", ["distinct", "tied", "triple"]), ("tall", ["distinct", "tied"])
+    ):
+        yield shape, name, Observable("gauge"), ""
+
+
+# --- references ----------------------------------------------------------------------------------
+
+
+class Point:
+    """A matrix and its neighbours, decomposed once for all observables and probes."""
+
+    def __init__(self, a: mp.matrix, hermitian: bool) -> None:
+        self.a, self.hermitian = a, hermitian
+        self.factors = cache(self._factors)
+
+    def _factors(self, steps: tuple[tuple[str, Any, Any], ...]) -> tuple[Any, ...]:
+        moved = self.a.copy()
+        for _, entry, step in steps:
+            moved = moved + step * entry if isinstance(entry, mp.matrix) else moved
+            if isinstance(entry, tuple):
+                i, j, unit = entry
+                moved[i, j] += step * unit
+        return decompose(moved, self.hermitian)
+
+
+class Direction(mp.matrix):
+    """A matrix that can be a key: it is what it is."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def pairing(ct: mp.matrix, y: mp.matrix) -> mp.mpf:
+    """``Re sum(conj(ct) y)``."""
+    return sum(
+        (mp.re(mp.conj(ct[i, j]) * y[i, j]) for i in range(y.rows) for j in range(y.cols)),
+        mp.mpf(0),
+    )
+
+
+class Reference:
+    """Value and derivatives of one observable at one matrix."""
+
+    def __init__(
+        self, point: Point, observable: Observable, tau: Any, size: mp.mpf, is_complex: bool
+    ) -> None:
+        self.point, self.observable, self.tau = point, observable, tau
+        self.is_complex = is_complex
+        self.h, self.t = FIRST * size, SECOND * size
+
+    def _at(self, *steps: tuple[str, Any, Any]) -> tuple[mp.matrix, ...]:
+        moved = self.tau
+        for name, entry, step in steps:
+            if name == "tau" and moved is not None:
+                moved = moved + step * entry
+        return self.observable.value(
+            self.point.factors(tuple(s for s in steps if s[0] == "a")), moved
+        )
+
+    def _loss(self, cts: list[mp.matrix], *steps: tuple[str, Any, Any]) -> mp.mpf:
+        return sum((pairing(c, y) for c, y in zip(cts, self._at(*steps), strict=True)), mp.mpf(0))
+
+    def value(self) -> tuple[mp.matrix, ...]:
+        """The observable itself."""
+        return self._at()
+
+    def jvp(self, da: mp.matrix, dtau: Any) -> list[mp.matrix]:
+        """``(f(x + h d) - f(x - h d))/2h``."""
+        ahead = self._at(("a", da, self.h), ("tau", dtau, self.h))
+        behind = self._at(("a", da, -self.h), ("tau", dtau, -self.h))
+        return [(p - q) / (2 * self.h) for p, q in zip(ahead, behind, strict=True)]
+
+    def _gradient(self, slope_in: Callable[[tuple[str, Any]], mp.mpf]) -> tuple[Any, Any]:
+        """Entry by entry: the derivative along 1, and for complex matrices along i."""
+        a = self.point.a
+        gradient = mp.zeros(a.rows, a.cols)
+        for i in range(a.rows):
+            for j in range(a.cols):
+                entry = slope_in(("a", (i, j, 1)))
+                if self.is_complex:
+                    entry = entry + 1j * slope_in(("a", (i, j, 1j)))
+                gradient[i, j] = entry
+        return gradient, None if self.tau is None else slope_in(("tau", 1))
+
+    def vjp(self, cts: list[mp.matrix]) -> tuple[mp.matrix, Any]:
+        """Gradient of ``Re sum(conj(ct) y)``."""
+
+        def slope_in(coordinate: tuple[str, Any]) -> mp.mpf:
+            name, entry = coordinate
+            ahead, behind = (self._loss(cts, (name, entry, s)) for s in (self.h, -self.h))
+            return (ahead - behind) / (2 * self.h)
+
+        return self._gradient(slope_in)
+
+    def hvp(self, cts: list[mp.matrix], da: mp.matrix, dtau: Any) -> tuple[mp.matrix, Any]:
+        """Derivative of that gradient along the direction."""
+        t = self.t
+
+        def slope_in(coordinate: tuple[str, Any]) -> mp.mpf:
+            name, entry = coordinate
+            total = mp.mpf(0)
+            for s in (t, -t):
+                along = [("a", da, s)] + ([("tau", dtau, s)] if dtau is not None else [])
+                ahead, behind = (self._loss(cts, *along, (name, entry, r)) for r in (t, -t))
+                total += mp.sign(s) * (ahead - behind)
+            return total / (4 * t * t)
+
+        return self._gradient(slope_in)
+
+
+# --- to JSON -------------------------------------------------------------------------------------
+
+
+def numbers(parts: list[mp.matrix], is_complex: bool) -> list[Any]:
+    """Entries in row-major order as doubles; what is zero but for 50-digit rounding is zero."""
+    entries = [x for part in parts for x in part]
+    negligible = max((abs(x) for x in entries), default=mp.mpf(0)) * mp.mpf(10) ** -22
+
+    def real(x: Any) -> float:
+        return 0.0 if abs(x) <= negligible else float(x)
+
+    if is_complex:
+        return [[real(mp.re(x)), real(mp.im(x))] for x in entries]
+    return [real(mp.re(x)) for x in entries]
+
+
+def tensor(parts: list[mp.matrix], shape: tuple[int, ...], is_complex: bool) -> dict[str, Any]:
+    """An array in the form of the public oracle collection; sums over nothing are zero."""
+    dtype = "complex128" if is_complex else "float64"
+    zero: Any = [0.0, 0.0] if is_complex else 0.0
+    data = numbers(parts, is_complex) if parts else [zero] * prod(shape)
+    return {"data": data, "dtype": dtype, "order": "row_major", "shape": list(shape)}
+
+
+def scalars(values: list[Any], batch: tuple[int, ...]) -> dict[str, Any]:
+    """Real numbers, one for each matrix."""
+    return tensor([mp.matrix([[v]]) for v in values], batch, False)
+
+
+def exact_in(array: dict[str, Any], precision: str) -> bool:
+    """Whether a precision holds every number of an array."""
+    data = np.array(array["data"], dtype=np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        return bool(np.array_equal(data.astype(precision).astype(np.float64), data))
+
+
+def norm(array: dict[str, Any]) -> float:
+    """Frobenius norm of the largest matrix of an array."""
+    data = np.array(array["data"], dtype=np.float64).reshape(-1)
+    return float(np.sqrt(np.sum(data**2)))
+
+
+@cache
+def points(shape: str, name: str, is_complex: bool, hermitian: bool) -> tuple[Any, list[Point]]:
+    """An input, and its matrices as points."""
+    made = matrices.make(shape, name, is_complex, hermitian)
+    return made, [Point(a, hermitian) for a in made.matrices]
+
+
+@cache
+def direction(seed: str, m: int, n: int, is_complex: bool, bits: int = 3) -> Direction:
+    """A direction or cotangent, the same object each time."""
+    return Direction(matrices.dyadic(Random(seed), m, n, is_complex, bits))
+
+
+def build(shape: str, name: str, observable: Observable, variant: str, is_complex: bool) -> Any:
+    """One case, as it goes into the file."""
+    kind = observable.kind
+    hermitian = kind == "hermitian"
+    made, places = points(shape, name, is_complex, hermitian)
+    m, n = made.shape
+    count, field = len(places), "complex" if is_complex else "real"
+    has_tau = observable.tau is not None
+    tau_shape = made.batch if isinstance(observable.tau, list) else ()
+    given = [mp.mpf(t) for t in observable.tau] if tau_shape else [observable.tau] * count
+    taus = [mp.mpf(t) if has_tau else None for t in given][:count]
+    a = tensor(made.matrices, (*made.batch, m, n), is_complex)
+    inputs = {"a": a}
+    if has_tau:
+        inputs["tau"] = scalars(given if tau_shape else [mp.mpf(observable.tau)], tau_shape)
+    case_id = "/".join(
+        part for part in (kind, shape, f"{name}-{variant}" if variant else name, field) if part
+    )
+    precisions = [p for p in ("float32", "float64") if all(exact_in(x, p) for x in inputs.values())]
+    case: dict[str, Any] = {
+        "case_id": case_id,
+        "schema_version": SCHEMA,
+        "op": "eigh" if hermitian else "svd",
+        "observable": {"kind": kind, **observable.options},
+        "family": name,
+        "dtype": a["dtype"],
+        "precisions": precisions,
+        "inputs": inputs,
+        "singular_values": [[float(s) for s in values] for values in made.values],
+    }
+    if kind == "gauge":
+        case["expected_behavior"] = "error"
+        case["comparison"] = {"kind": "expect_error", "reason_code": "gauge_ill_defined"}
+        # Many bits: by a coincidence a loss may be stationary in the choice that is made.
+        sizes = {"u": (m, min(m, n)), "vh": (min(m, n), n)}
+        cotangent = {
+            out: tensor([direction(f"cotangent {out}", *size, is_complex, 16)], size, is_complex)
+            for out, size in sizes.items()
+        }
+        case["probes"] = [{"probe_id": "p0", "cotangent": cotangent}]
+        return case
+    reasons = [undefined(observable, v, t) for v, t in zip(made.values, taus, strict=True)]
+    reason = next((r for r in reasons if r), None)
+
+    # One direction and one cotangent for every matrix of this shape, whatever the observable.
+    directions = [direction(f"direction {i}", m, n, is_complex) for i in range(count)]
+    half = mp.mpf(1) / 2
+    tau_directions = [(1 + i) * half if tau_shape else half for i in range(len(given))]
+    shapes = observable.shapes(m, n)
+    flat = [s if len(s) == 2 else (1, s[0] if s else 1) for s in shapes]
+    real_output = kind in ("nuclear", "values")
+    cts = [
+        [
+            direction(f"cotangent {o} {i}", *size, is_complex and not real_output)
+            for o, size in enumerate(flat)
+        ]
+        for i in range(count)
+    ]
+
+    def outputs(parts: list[Any]) -> dict[str, Any]:
+        return {
+            out: tensor([p[o] for p in parts], (*made.batch, *shapes[o]),
+                        is_complex and not real_output)
+            for o, out in enumerate(observable.outputs)
+        }  # fmt: skip
+
+    def gradients(parts: list[tuple[Any, Any]]) -> dict[str, Any]:
+        result = {"a": tensor([p for p, _ in parts], (*made.batch, m, n), is_complex)}
+        if has_tau:
+            slopes = [t for _, t in parts]
+            total = slopes if tau_shape else [sum(slopes, mp.mpf(0))]
+            result["tau"] = scalars(total, tau_shape)
+        return result
+
+    step = {"a": tensor(directions, (*made.batch, m, n), is_complex)}
+    if has_tau:
+        step["tau"] = scalars(tau_directions if tau_shape else [half], tau_shape)
+    tau_directions = tau_directions[:count]
+    probe: dict[str, Any] = {"probe_id": "p0", "direction": step, "cotangent": outputs(cts)}
+    case["probes"] = [probe]
+    if reason is not None:
+        case["expected_behavior"] = "undefined"
+        case["comparison"] = {"kind": "expect_finite", "reason_code": reason}
+        return case
+
+    references = [
+        Reference(place, observable, tau, max(values) or mp.mpf(1), is_complex)
+        for place, tau, values in zip(places, taus, made.values, strict=True)
+    ]
+    case["expected_behavior"] = "success"
+    case["value"] = outputs([r.value() for r in references])
+    probe["reference"] = {
+        "method": "central_difference",
+        "digits": DIGITS,
+        "jvp": outputs(
+            [r.jvp(*d) for r, *d in zip(references, directions, tau_directions, strict=True)]
+        ),
+        "vjp": gradients([r.vjp(c) for r, c in zip(references, cts, strict=True)]),
+    }
+    case["comparison"] = compare_by(observable, made, taus, condition, "first_order")
+    pairs = zip(made.values, taus, strict=True)
+    size = max((slope(observable, v, t, made.shape) for v, t in pairs), default=1.0)
+    step_norm, ct_norm = norm(step["a"]), max(map(norm, probe["cotangent"].values()))
+    case["scale"] = {"value": norm(a), "jvp": size * step_norm, "vjp": size * ct_norm}
+    if second_order(shape, name):
+        probe["reference"]["hvp"] = gradients(
+            [
+                r.hvp(c, *d)
+                for r, c, *d in zip(references, cts, directions, tau_directions, strict=True)
+            ]
+        )
+        if name == "distinct":
+            second = compare_by(observable, made, taus, second_condition, "second_order")
+        else:
+            second = {"second_order": {"kind": "expect_finite", "reason_code": "tie"}}
+        case["comparison"] |= second
+        case["scale"]["hvp"] = size * ct_norm * step_norm
+    return case
+
+
+def second_order(shape: str, name: str) -> bool:
+    """Which cases have a second derivative in the file.
+
+    At a tie it exists and is in the file, but only a finite one is asked for: a derivative rule
+    that is differentiated once more sees one of many bases of the tied vectors.
+    """
+    return shape in ("square", "tall", "wide") and name in ("distinct", "tied", "triple")
+
+
+def compare_by(observable: Observable, made: Any, taus: list[Any], kappa: Any, order: str) -> Any:
+    """Tolerance of a case: ``64 eps condition`` for each precision that can resolve it."""
+    conditions = {}
+    for precision, eps in EPS.items():
+        worst = max(
+            (
+                kappa(observable, v, t, made.shape, eps)
+                for v, t in zip(made.values, taus, strict=True)
+            ),
+            default=1.0,
+        )
+        if FACTOR * eps * worst <= LOOSEST:
+            conditions[precision] = float(f"{worst:.4g}")
+    return {order: {"kind": "norm", "eps_factor": FACTOR, "condition": conditions}}
+
+
+def collect(only: str = "") -> dict[str, list[Any]]:
+    """All cases by observable; ``only`` restricts them to ids that contain it."""
+    mp.mp.dps = DIGITS
+    files: dict[str, list[Any]] = {kind: [] for kind in DESCRIPTIONS}
+    for shape, name, observable, variant in questions():
+        for is_complex in (False, True):
+            label = f"{observable.kind}/{shape}/{name}"
+            if only in label and not (
+                observable.kind == "gauge" and name == "distinct" and not is_complex
+            ):
+                files[observable.kind].append(build(shape, name, observable, variant, is_complex))
+    return files
+
+
+def render(kind: str, cases: list[Any]) -> str:
+    """A file: a header, and one case on each line."""
+    header = {
+        "schema_version": SCHEMA, "collection": "svdinv-conformance", "version": VERSION,
+        "observable": kind, "definition": DESCRIPTIONS[kind],
+    }  # fmt: skip
+    lines = ",\n".join(json.dumps(case, separators=(",", ":"), allow_nan=False) for case in cases)
+    head = json.dumps(header, indent=0, allow_nan=False)[:-2]
+    return f'{head},\n"cases": [\n{lines}\n]}}\n'
+
+
+def main() -> int:
+    """Write the files, or compare with those that are there."""
+    parser = argparse.ArgumentParser(prog="conformance/generator", description=__doc__)
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
+    parser.add_argument("--check", action="store_true", help="compare with the files, write none")
+    options = parser.parse_args()
+    texts = {f"{kind}.json": render(kind, cases) for kind, cases in collect().items()}
+    if options.check:
+        different = [
+            name
+            for name, text in texts.items()
+            if not (options.out / name).is_file() or (options.out / name).read_text() != text
+        ]
+        print("different: " + ", ".join(different) if different else "the same, byte for byte")
+        return 1 if different else 0
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (options.out / name).write_text(text, encoding="utf-8")
+        print(f"{name}: {text.count('case_id')} cases, {len(text) / 1e3:.0f} kB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

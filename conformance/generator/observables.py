@@ -1,0 +1,104 @@
+"""The observables by their definitions: what each makes of a decomposition at 50 digits.
+
+No derivative is in this file, nor anything from the library. `value` gives the outputs of one
+matrix by name; `undefined` says why an observable has no derivative at a spectrum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import mpmath as mp
+
+FUNCTIONS: dict[str, Callable[[mp.mpf], mp.mpf]] = {
+    "tanh": mp.tanh,
+    "wiener": lambda s: s**3 / (s**2 + mp.mpf(1) / 4),
+    "inverse_root": lambda w: 1 / mp.sqrt(w + mp.mpf(1) / 2),
+    "exp": mp.exp,
+}
+"""Elementwise functions, applied as ``c f(s/c)`` with the scale ``c`` of the observable."""
+
+
+def decompose(a: mp.matrix, hermitian: bool) -> tuple[mp.matrix, list[mp.mpf], mp.matrix]:
+    """Thin ``U, S, V^H`` (eigenvectors, eigenvalues, their adjoint) in descending order."""
+    if hermitian:
+        w, q = mp.eighe((a + a.H) / 2)
+        order = sorted(range(len(w)), key=lambda i: -w[i])
+        columns = mp.matrix([[q[i, j] for j in order] for i in range(q.rows)])
+        return columns, [w[j] for j in order], columns.H
+    if a.rows < a.cols:
+        v, s, uh = mp.svd_c(a.H)
+        return uh.H, list(s), v.H
+    u, s, vh = mp.svd_c(a)
+    return u, list(s), vh
+
+
+@dataclass(frozen=True)
+class Observable:
+    """A function of a matrix: its name, and the numbers that fix it."""
+
+    kind: str
+    options: dict[str, Any] = field(default_factory=dict)
+    tau: Any = None
+    """Threshold, a second input: a number, or one for each matrix of a batch."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return ("unitary", "positive") if self.kind == "polar" else ("y",)
+
+    def value(self, factors: tuple[Any, ...], tau: mp.mpf | None) -> tuple[mp.matrix, ...]:
+        """Evaluate the definition."""
+        u, s, vh = factors
+        return getattr(self, f"_{self.kind}")(u, s, vh, tau)
+
+    def _spectral(self, u: mp.matrix, f: list[mp.mpf], vh: mp.matrix) -> mp.matrix:
+        return u * mp.diag(f) * vh
+
+    def _soft(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        return (self._spectral(u, [max(x - tau, mp.mpf(0)) for x in s], vh),)
+
+    def _hard(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        return (self._spectral(u, [x if x > tau else mp.mpf(0) for x in s], vh),)
+
+    def _smooth(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        f, c = FUNCTIONS[self.options["function"]], mp.mpf(self.options["scale"])
+        return (self._spectral(u, [c * f(x / c) for x in s], vh),)
+
+    _hermitian = _smooth
+
+    def _reconstruction(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        return (self._spectral(u, s, vh),)
+
+    def _low_rank(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        rank = self.options["rank"]
+        return (self._spectral(u, [x if i < rank else mp.mpf(0) for i, x in enumerate(s)], vh),)
+
+    def _projector(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        cut = mp.mpf(self.options["cut"])
+        return (u * mp.diag([mp.mpf(1 if x > cut else 0) for x in s]) * u.H,)
+
+    def _polar(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        wide = u.rows < vh.cols
+        positive = u * mp.diag(s) * u.H if wide else vh.H * mp.diag(s) * vh
+        return u * vh, positive
+
+    def _nuclear(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        return (mp.matrix([[sum(s, mp.mpf(0))]]),)
+
+    def _values(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        groups = self.options["groups"]
+        return (mp.matrix([[sum(s[i] for i in g) / len(g) for g in groups]]),)
+
+    def shapes(self, m: int, n: int) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the outputs for one ``(m, n)`` matrix."""
+        k = min(m, n)
+        if self.kind == "polar":
+            return (m, n), (k, k)
+        if self.kind == "nuclear":
+            return ((),)
+        if self.kind == "values":
+            return ((len(self.options["groups"]),),)
+        return ((m, m),) if self.kind == "projector" else ((m, n),)

@@ -1,0 +1,60 @@
+"""The conformance suite: cases with answers at 50 digits, and checks of any implementation.
+
+>>> from svdinv_conformance.suite import load_cases, check_vjp, resolve
+>>> implementation = resolve("svdinv.numpy")
+>>> case = next(c for c in load_cases(["float64"]) if c.id == "soft/square/tied/real")
+>>> bool(check_vjp(implementation, case) < 1)
+True
+"""
+
+from .case import Case, Observable, Tolerance, load_cases
+from .checks import (
+    CHECKS,
+    CheckFailed,
+    check_adjoint,
+    check_finite,
+    check_gauge,
+    check_hvp,
+    check_inputs_unchanged,
+    check_jvp,
+    check_placement,
+    check_spoilt_batch,
+    check_value,
+    check_vjp,
+    checks_for,
+)
+from .implementation import Implementation, NotApplicable, UnavailableError
+from .named import resolve
+from .runner import Outcome, Report, Test, plan, run
+from .xfails import Xfails, read_xfails
+
+__all__ = [
+    "CHECKS",
+    "Case",
+    "CheckFailed",
+    "Implementation",
+    "NotApplicable",
+    "Observable",
+    "Outcome",
+    "Report",
+    "Test",
+    "Tolerance",
+    "UnavailableError",
+    "Xfails",
+    "check_adjoint",
+    "check_finite",
+    "check_gauge",
+    "check_hvp",
+    "check_inputs_unchanged",
+    "check_jvp",
+    "check_placement",
+    "check_spoilt_batch",
+    "check_value",
+    "check_vjp",
+    "checks_for",
+    "load_cases",
+    "plan",
+    "read_xfails",
+    "resolve",
+    "run",
+]

@@ -1,0 +1,211 @@
+"""The cases: matrices, questions about them, and the answers at 50 digits, read from files.
+
+``docs/conformance.md`` describes the files, for readers in other languages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DATA", "DTYPES", "Case", "Observable", "Tolerance", "load_cases"]
+
+Array = NDArray[Any]
+
+DATA = Path(__file__).parents[1] / "data" / "v1"
+"""Folder of the cases that ship with this version."""
+
+DTYPES = ("float32", "float64", "complex64", "complex128")
+
+_SINGLE = {"float64": "float32", "complex128": "complex64"}
+
+
+@dataclass(frozen=True)
+class Observable:
+    """A function of a matrix (and of a threshold): its name and the numbers that fix it.
+
+    Attributes
+    ----------
+    kind
+        ``"values"``, ``"reconstruction"``, ``"soft"``, ``"hard"``, ``"smooth"``, ``"low_rank"``,
+        ``"projector"``, ``"polar"``, ``"nuclear"``, ``"hermitian"`` or ``"gauge"``.
+    options
+        What that kind needs, such as ``{"rank": 2}``.
+    """
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What an error is held to: ``eps_factor * eps * condition``, relative.
+
+    Attributes
+    ----------
+    eps_factor
+        Multiple of rounding that is granted to any implementation.
+    condition
+        By how much the question itself amplifies rounding; None where only a finite answer is
+        asked for (the precision cannot resolve the case, or it is a second derivative at a tie).
+    """
+
+    eps_factor: float
+    condition: float | None
+
+    def relative(self, dtype: str) -> float | None:
+        """The tolerance in a dtype, None where there is none."""
+        if self.condition is None:
+            return None
+        return self.eps_factor * self.condition * float(np.finfo(dtype).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One question in one dtype.
+
+    Attributes
+    ----------
+    id
+        Name, such as ``soft/tall/pair-1e-08/complex``; the same for every dtype.
+    observable
+        What is asked about.
+    dtype
+        Of the matrix.
+    inputs
+        ``a (..., m, n)``, and ``tau`` (a scalar, or one for each matrix) where there is one.
+    expected
+        ``"success"``; ``"undefined"`` where no derivative exists and a finite one is asked for;
+        ``"error"`` for a loss that depends on the choice of singular vectors.
+    reason
+        Why there is no derivative.
+    direction, cotangent
+        Of each input, and of each output.
+    value, jvp, vjp, hvp
+        Reference values, by output, output, input and input; empty where there are none. The
+        second derivative is that of ``vjp`` along the direction.
+    tolerances
+        By quantity: ``"value"``, ``"jvp"``, ``"vjp"``, ``"hvp"``.
+    scale
+        Natural size of each quantity: an error is relative to the reference, or to a tenth of
+        this where that is larger.
+    """
+
+    id: str
+    observable: Observable
+    dtype: str
+    inputs: Mapping[str, Array]
+    expected: str
+    reason: str
+    direction: Mapping[str, Array]
+    cotangent: Mapping[str, Array]
+    value: Mapping[str, Array]
+    jvp: Mapping[str, Array]
+    vjp: Mapping[str, Array]
+    hvp: Mapping[str, Array]
+    tolerances: Mapping[str, Tolerance]
+    scale: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        """Id and dtype."""
+        return f"{self.id}::{self.dtype}"
+
+
+def _array(entry: Mapping[str, Any], dtype: str) -> Array:
+    """A tensor of the files, in single precision if the case is."""
+    data = np.array(entry["data"], dtype=np.float64)
+    if entry["dtype"].startswith("complex"):
+        data = data.reshape(-1, 2) @ np.array([1, 1j])
+    double = dtype in ("float64", "complex128")
+    return data.reshape(entry["shape"]).astype(
+        entry["dtype"] if double else _SINGLE[entry["dtype"]]
+    )
+
+
+def _reference(entry: Mapping[str, Any]) -> Array:
+    """A reference stays in double precision whatever the dtype of the case."""
+    return _array(entry, "float64")
+
+
+def _tolerance(comparison: Mapping[str, Any], precision: str) -> Tolerance:
+    if comparison["kind"] == "expect_finite":
+        return Tolerance(0, None)
+    return Tolerance(comparison["eps_factor"], comparison["condition"].get(precision))
+
+
+def _parse(record: Mapping[str, Any], precision: str) -> Case:
+    dtype = record["dtype"] if precision == "float64" else _SINGLE[record["dtype"]]
+    comparison = record["comparison"]
+    tolerances = {}
+    if "first_order" in comparison:
+        first = _tolerance(comparison["first_order"], precision)
+        tolerances = {"value": first, "jvp": first, "vjp": first}
+    if "second_order" in comparison:
+        tolerances["hvp"] = _tolerance(comparison["second_order"], precision)
+    probe: Mapping[str, Any] = next(iter(record["probes"]), {})
+    reference = probe.get("reference", {})
+    options = dict(record["observable"])
+
+    def arrays(entries: Mapping[str, Any]) -> dict[str, Array]:
+        return {name: _array(entry, dtype) for name, entry in entries.items()}
+
+    def references(entries: Mapping[str, Any]) -> dict[str, Array]:
+        return {name: _reference(entry) for name, entry in entries.items()}
+
+    return Case(
+        id=record["case_id"],
+        observable=Observable(options.pop("kind"), options),
+        dtype=dtype,
+        inputs=arrays(record["inputs"]),
+        expected=record["expected_behavior"],
+        reason=comparison.get("reason_code", ""),
+        direction=arrays(probe.get("direction", {})),
+        cotangent=arrays(probe.get("cotangent", {})),
+        value=references(record.get("value", {})),
+        jvp=references(reference.get("jvp", {})),
+        vjp=references(reference.get("vjp", {})),
+        hvp=references(reference.get("hvp", {})),
+        tolerances=tolerances,
+        scale=record.get("scale", {}),
+    )
+
+
+def load_cases(dtypes: Iterable[str] = DTYPES, folder: Path = DATA) -> list[Case]:
+    """Read the cases, each in every dtype that holds its inputs exactly.
+
+    Parameters
+    ----------
+    dtypes
+        Which of ``float32``, ``float64``, ``complex64``, ``complex128``.
+    folder
+        Where the files are; by default those of the package.
+
+    Returns
+    -------
+    list of Case
+        In the order of the files' names.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder has none.
+    """
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise FileNotFoundError(f"no cases in {folder}")
+    wanted = set(dtypes)
+    cases = []
+    for path in files:
+        for record in json.loads(path.read_text(encoding="utf-8"))["cases"]:
+            for precision in record["precisions"]:
+                dtype = record["dtype"] if precision == "float64" else _SINGLE[record["dtype"]]
+                if dtype in wanted:
+                    cases.append(_parse(record, precision))
+    return cases

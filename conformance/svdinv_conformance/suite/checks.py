@@ -1,0 +1,393 @@
+"""The checks: plain functions of an implementation and a case.
+
+Each returns how much of its tolerance was used (0 to 1; NaN where the answer had to be finite and
+nothing else), raises :class:`CheckFailed` where more was, and
+:class:`~.implementation.NotApplicable` where the implementation or the case has nothing to say.
+Errors are relative, in the Frobenius norm, one matrix of a batch at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .case import Case, Observable
+from .implementation import Arrays, Implementation, NotApplicable
+
+__all__ = [
+    "CHECKS",
+    "CheckFailed",
+    "check_adjoint",
+    "check_finite",
+    "check_gauge",
+    "check_hvp",
+    "check_inputs_unchanged",
+    "check_jvp",
+    "check_placement",
+    "check_spoilt_batch",
+    "check_value",
+    "check_vjp",
+    "checks_for",
+]
+
+Array = NDArray[Any]
+
+FLOOR = 0.1
+"""A reference below this share of its natural size is measured against that share."""
+
+SAYS_SO = re.compile(r"singular vectors|gauge|ill[- ]defined", re.IGNORECASE)
+"""What an error about a gauge-dependent loss mentions."""
+
+
+class CheckFailed(AssertionError):  # noqa: N818 - read as a sentence
+    """An implementation is wrong; the message says how far off and where."""
+
+    def __init__(self, message: str, used: float = np.inf) -> None:
+        super().__init__(message)
+        self.used = used
+
+
+class _Answers:
+    """What one implementation says to one case, each thing asked once."""
+
+    def __init__(self, implementation: Implementation, case: Case, device: str) -> None:
+        self.implementation, self.case = implementation, case
+
+        def own(arrays: Mapping[str, Array]) -> Arrays:
+            return tuple(implementation.array(x, device) for x in arrays.values())
+
+        self.inputs = own(case.inputs)
+        self.tangents = own(case.direction)
+        self.cotangents = own(case.cotangent)
+
+    @cached_property
+    def value(self) -> Arrays:
+        return self.implementation.value(self.case.observable, self.inputs)
+
+    @cached_property
+    def vjp(self) -> Arrays:
+        return self.implementation.vjp(self.case.observable, self.inputs, self.cotangents)
+
+    @cached_property
+    def jvp(self) -> Arrays:
+        return self.implementation.jvp(self.case.observable, self.inputs, self.tangents)
+
+    @cached_property
+    def hvp(self) -> Arrays:
+        return self.implementation.hvp(
+            self.case.observable, self.inputs, self.cotangents, self.tangents
+        )
+
+
+@lru_cache(maxsize=1)
+def _ask(implementation: Implementation, case: Case, device: str) -> _Answers:
+    """Answers to one case at a time are kept, for the checks that follow each other."""
+    return _Answers(implementation, case, device)
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+def _norms(x: Array, matrix_axes: int) -> Array:
+    """Frobenius norms that neither overflow nor underflow, one for each matrix."""
+    wide = np.abs(x.astype(np.clongdouble if np.iscomplexobj(x) else np.longdouble))
+    axes = tuple(range(x.ndim - matrix_axes, x.ndim))
+    largest = np.max(wide, axis=axes, keepdims=True, initial=0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        unit = wide / np.where(largest > 0, largest, 1)
+        return np.asarray(np.sqrt(np.sum(unit * unit, axis=axes)) * np.squeeze(largest, axis=axes))
+
+
+def relative_error(got: Array, reference: Array, scale: float, batch: int) -> float:
+    """Largest relative error over the matrices of a batch; inf if an entry is not finite.
+
+    Parameters
+    ----------
+    got, reference
+        Arrays of one shape; the first ``batch`` axes count matrices.
+    scale
+        Natural size of the quantity; a tenth of it is the smallest divisor.
+    batch
+        Number of leading axes.
+    """
+    if not np.isfinite(got).all():
+        return np.inf
+    axes = reference.ndim - batch
+    wide = np.clongdouble if np.iscomplexobj(reference) else np.longdouble
+    difference = _norms(got.astype(wide) - reference.astype(wide), axes)
+    size = np.maximum(_norms(reference, axes), FLOOR * scale)
+    error = np.where(difference == 0, 0, difference / np.where(size > 0, size, 1))
+    return float(np.max(error, initial=0))
+
+
+def _compare(
+    quantity: str, implementation: Implementation, case: Case, device: str, got: Arrays,
+    references: Mapping[str, Array],
+) -> float:  # fmt: skip
+    """Hold every array of a quantity to the case's tolerance."""
+    batch = max(case.inputs["a"].ndim - 2, 0)
+    allowed = case.tolerances[quantity].relative(case.dtype)
+    worst, compared = 0.0, False
+    for name, answer in zip(references, got, strict=True):
+        if answer is None:
+            continue
+        compared = True
+        array, reference = implementation.numpy(answer), references[name]
+        if array.shape != reference.shape:
+            raise CheckFailed(f"{name}: shape {array.shape}, expected {reference.shape}")
+        if allowed is None:
+            if not np.isfinite(array).all():
+                raise CheckFailed(f"{name}: not finite")
+            continue
+        leading = batch if reference.ndim >= batch else 0
+        error = relative_error(array, reference, case.scale[quantity], leading)
+        if not error <= allowed:
+            wrong = "not finite" if np.isinf(error) else f"error {error:.1e}"
+            raise CheckFailed(
+                f"{quantity} of {name}: {wrong}, allowed {allowed:.1e}", error / allowed
+            )
+        worst = max(worst, error / allowed)
+    if not compared:
+        raise NotApplicable(f"no {quantity}")
+    return worst if allowed is not None else np.nan
+
+
+# --- checks --------------------------------------------------------------------------------------
+
+
+def _only(case: Case, *expected: str) -> None:
+    if case.expected not in expected:
+        raise NotApplicable(f"the case is {case.expected}: {case.reason or 'an ordinary one'}")
+
+
+def check_value(implementation: Implementation, case: Case, device: str = "cpu") -> float:
+    """The observable has the value of its definition."""
+    _only(case, "success")
+    got = _ask(implementation, case, device).value
+    return _compare("value", implementation, case, device, got, case.value)
+
+
+def check_vjp(implementation: Implementation, case: Case, device: str = "cpu") -> float:
+    """Reverse mode gives the reference gradient, in the matrix and in the threshold."""
+    _only(case, "success")
+    got = _ask(implementation, case, device).vjp
+    return _compare("vjp", implementation, case, device, got, case.vjp)
+
+
+def check_jvp(implementation: Implementation, case: Case, device: str = "cpu") -> float:
+    """Forward mode gives the reference tangent."""
+    _only(case, "success")
+    got = _ask(implementation, case, device).jvp
+    return _compare("jvp", implementation, case, device, got, case.jvp)
+
+
+def check_hvp(implementation: Implementation, case: Case, device: str = "cpu") -> float:
+    """The derivative of the gradient along the direction is the reference's."""
+    _only(case, "success")
+    if not case.hvp:
+        raise NotApplicable("no second derivative in the case")
+    got = _ask(implementation, case, device).hvp
+    return _compare("hvp", implementation, case, device, got, case.hvp)
+
+
+def check_adjoint(implementation: Implementation, case: Case, device: str = "cpu") -> float:
+    """Forward and reverse mode are adjoint: ``<ct, J d> = <J^H ct, d>``."""
+    _only(case, "success")
+    answers = _ask(implementation, case, device)
+    forward, reverse = answers.jvp, answers.vjp
+    if any(x is None for x in (*forward, *reverse)):
+        raise NotApplicable("a derivative is missing")
+
+    def pair(weights: Mapping[str, Array], arrays: Arrays) -> tuple[Any, Any]:
+        """``Re <weights, arrays>``, and the size of its terms."""
+        total, size = np.longdouble(0), np.longdouble(0)
+        for w, x in zip(weights.values(), arrays, strict=True):
+            terms = np.real(np.conj(w.astype(np.clongdouble)) * implementation.numpy(x))
+            total, size = total + np.sum(terms), size + np.sum(np.abs(terms))
+        return total, size
+
+    (a, size_a), (b, size_b) = pair(case.cotangent, forward), pair(case.direction, reverse)
+    allowed = case.tolerances["vjp"].relative(case.dtype)
+    if allowed is None:
+        raise NotApplicable(f"{case.dtype} cannot resolve the case")
+    natural = case.scale["vjp"] * float(_norms(case.direction["a"], case.direction["a"].ndim))
+    size = max(size_a, size_b, FLOOR * natural)
+    error = float(abs(a - b) / size) if size else 0.0
+    if not error <= allowed:
+        raise CheckFailed(
+            f"<ct, jvp> = {float(a):.6g} but <vjp, d> = {float(b):.6g}, allowed {allowed:.1e}",
+            error / allowed,
+        )
+    return error / allowed
+
+
+def check_finite(implementation: Implementation, case: Case, device: str = "cpu") -> float:
+    """Where no derivative exists, a finite one comes back (or an error that says so)."""
+    _only(case, "undefined", "error")
+    try:
+        got = (
+            _ask(implementation, case, device).vjp
+            if case.expected == "undefined"
+            else _gauge_vjp(implementation, case, device, "ignore")
+        )
+    except NotApplicable:
+        raise
+    except Exception as error:
+        if SAYS_SO.search(str(error)):
+            return 0.0
+        raise
+    for x in got:
+        if x is not None and not np.isfinite(implementation.numpy(x)).all():
+            raise CheckFailed("the gradient is not finite")
+    return 0.0
+
+
+def _gauge_vjp(implementation: Implementation, case: Case, device: str, mode: str) -> Arrays:
+    """Gradient of a loss of U and Vh themselves."""
+    answers = _ask(implementation, case, device)
+    observable = Observable("gauge", {"mode": mode})
+    return implementation.vjp(observable, answers.inputs, answers.cotangents)
+
+
+def check_gauge(implementation: Implementation, case: Case, device: str = "cpu") -> float:
+    """A loss that depends on the choice of singular vectors is refused, given a way to do so."""
+    _only(case, "error")
+    try:
+        _gauge_vjp(implementation, case, device, "raise")
+    except NotApplicable:
+        raise
+    except Exception as error:
+        if SAYS_SO.search(str(error)):
+            return 0.0
+        raise
+    raise CheckFailed("the loss depends on the choice of singular vectors; nothing said so")
+
+
+def check_inputs_unchanged(
+    implementation: Implementation, case: Case, device: str = "cpu"
+) -> float:
+    """Inputs and cotangents are as they were after all derivatives."""
+    _only(case, "success", "undefined")
+    answers = _ask(implementation, case, device)
+    asked = 0
+    for quantity in ("value", "vjp", "jvp"):
+        try:
+            getattr(answers, quantity)
+        except NotApplicable:
+            continue
+        asked += 1
+    if not asked:
+        raise NotApplicable("nothing to ask")
+    given = (
+        (answers.inputs, case.inputs),
+        (answers.tangents, case.direction),
+        (answers.cotangents, case.cotangent),
+    )
+    for arrays, originals in given:
+        for array, (name, original) in zip(arrays, originals.items(), strict=True):
+            if not np.array_equal(implementation.numpy(array), original):
+                raise CheckFailed(f"{name} was modified in place")
+    return 0.0
+
+
+def check_placement(implementation: Implementation, case: Case, device: str = "cpu") -> float:
+    """Results have the dtype and the device of the input."""
+    _only(case, "success", "undefined")
+    answers = _ask(implementation, case, device)
+    here = implementation.device(answers.inputs[0])
+    wanted = np.dtype(case.dtype)
+    real = wanted.type(0).real.dtype
+    expected = {
+        "value": {name: x.dtype for name, x in case.cotangent.items()},
+        "jvp": {name: x.dtype for name, x in case.cotangent.items()},
+        "vjp": {name: wanted if name == "a" else real for name in case.inputs},
+    }
+    asked = 0
+    for quantity, dtypes in expected.items():
+        try:
+            arrays = getattr(answers, quantity)
+        except NotApplicable:
+            continue
+        for x, (name, dtype) in zip(arrays, dtypes.items(), strict=True):
+            if x is None:
+                continue
+            asked += 1
+            got = implementation.numpy(x).dtype
+            if got != dtype:
+                raise CheckFailed(f"{quantity} of {name} is {got}, expected {dtype}")
+            place = implementation.device(x)
+            if place != here:
+                raise CheckFailed(f"{quantity} of {name} is on {place}, the input on {here}")
+    if not asked:
+        raise NotApplicable("nothing to ask")
+    return 0.0
+
+
+def _is_batch(case: Case) -> bool:
+    a = case.inputs["a"]
+    return a.ndim == 3 and a.size > 0
+
+
+def check_spoilt_batch(implementation: Implementation, case: Case, device: str = "cpu") -> float:
+    """One matrix of a batch with a NaN in it leaves value and gradient of the others right."""
+    _only(case, "success")
+    if not _is_batch(case):
+        raise NotApplicable("not a batch")
+    spoilt = np.array(case.inputs["a"])
+    spoilt[0, 0, 0] = np.nan
+    inputs = tuple(
+        implementation.array(spoilt if name == "a" else x, device)
+        for name, x in case.inputs.items()
+    )
+    answers = _ask(implementation, case, device)
+    worst = 0.0
+    for quantity, references, got in (
+        ("value", case.value, implementation.value(case.observable, inputs)),
+        ("vjp", case.vjp, implementation.vjp(case.observable, inputs, answers.cotangents)),
+    ):
+        for (name, reference), x in zip(references.items(), got, strict=True):
+            if x is None:
+                continue
+            allowed = case.tolerances[quantity].relative(case.dtype)
+            if allowed is None:
+                raise NotApplicable(f"{case.dtype} cannot resolve the case")
+            others = implementation.numpy(x)[1:]
+            error = relative_error(others, reference[1:], case.scale[quantity], 1)
+            if not error <= allowed:
+                wrong = "not finite" if np.isinf(error) else f"error {error:.1e}"
+                raise CheckFailed(
+                    f"{quantity} of {name}, other matrices: {wrong}, allowed {allowed:.1e}",
+                    error / allowed,
+                )
+            worst = max(worst, error / allowed)
+    return worst
+
+
+CHECKS: dict[str, Callable[..., float]] = {
+    "value": check_value,
+    "vjp": check_vjp,
+    "jvp": check_jvp,
+    "hvp": check_hvp,
+    "adjoint": check_adjoint,
+    "finite": check_finite,
+    "gauge": check_gauge,
+    "unchanged": check_inputs_unchanged,
+    "placement": check_placement,
+    "spoilt_batch": check_spoilt_batch,
+}
+"""Every check by the name that a test's id ends with."""
+
+
+def checks_for(case: Case) -> list[str]:
+    """Name the checks that a case has something to say to."""
+    if case.expected == "error":
+        return ["finite", "gauge"]
+    if case.expected == "undefined":
+        return ["finite", "unchanged", "placement"]
+    names = ["value", "vjp", "jvp", "adjoint", "unchanged", "placement"]
+    return names + ["hvp"] * bool(case.hvp) + ["spoilt_batch"] * _is_batch(case)

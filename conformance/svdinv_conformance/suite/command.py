@@ -1,0 +1,189 @@
+"""The command ``python -m svdinv_conformance run``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..cases import InputError
+from .case import DTYPES, load_cases
+from .checks import CHECKS
+from .evidence import Evidence, gather
+from .implementation import UnavailableError
+from .named import ADAPTERS, KINDS, NATIVE, resolve
+from .page import write_page
+from .report import (
+    print_comparison,
+    print_environment,
+    print_evidence,
+    print_report,
+    write_json,
+    write_junit,
+)
+from .runner import Report, not_run, plan, run
+from .table import markdown, write_between
+from .xfails import read_xfails
+
+__all__ = ["add_parser", "execute"]
+
+_DESCRIPTION = """\
+Hold an implementation of differentiable SVD functions against references that were computed at 50
+digits from the definition of each function: ties, near-ties, zeros, bad scales, real and complex.
+"""
+
+_EPILOG = f"""\
+implementations:
+  {", ".join(ADAPTERS)}
+                  the library's modules; adapters stands for all of them
+  {", ".join(NATIVE)}
+                  a framework's own SVD; native stands for all of them
+  package.module  a module that exports svd (x -> U, S, Vh), and if it has them svt, svdvals,
+                  eigh, ...; --framework says whose arrays these take
+  package.module:object
+                  an object with the methods of svdinv_conformance.suite.Implementation
+
+examples:
+  python -m svdinv_conformance run svdinv.torch
+  python -m svdinv_conformance run native.jax -k "soft and tied" --all
+  python -m svdinv_conformance run mypackage.linalg --framework torch --xfails-file known.txt
+  python -m svdinv_conformance run my_copy_of_svdinv_core --framework core
+  python -m svdinv_conformance run adapters --device cpu,cuda --html report.html
+
+a test is one check of one case in one dtype, such as
+  soft/tall/pair-1e-08/complex::complex128::vjp
+  checks: {", ".join(CHECKS)}
+
+exit status:
+  0  nothing failed    1  something failed    2  wrong usage or input, or nothing could be run
+"""
+
+
+def _dtypes(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in DTYPES:
+            known = ", ".join(DTYPES)
+            raise argparse.ArgumentTypeError(f"unknown {name!r}; choose from {known}")
+    return names
+
+
+def _split(text: str) -> list[str]:
+    return [part for part in (p.strip() for p in text.split(",")) if part]
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to a program's commands."""
+    sub = commands.add_parser(
+        "run",
+        help="run the conformance suite on an implementation",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.add_argument("implementation", nargs="*", metavar="IMPLEMENTATION", help="see below")
+    what = sub.add_argument_group("what to run")
+    what.add_argument("--framework", metavar="NAME", help=f"of a module: {', '.join(KINDS)}")
+    what.add_argument(
+        "--device", type=_split, default=["cpu"], metavar="NAMES",
+        help="cpu, cuda, or what the framework calls it, separated by commas (cpu)",
+    )  # fmt: skip
+    what.add_argument(
+        "--dtype", type=_dtypes, default=list(DTYPES), metavar="NAMES",
+        help=f"{', '.join(DTYPES)} (all)",
+    )  # fmt: skip
+    what.add_argument(
+        "--case", action="append", default=[], metavar="ID", help="case id or pattern; repeatable"
+    )
+    what.add_argument(
+        "-k", dest="expression", metavar="EXPR", help="parts of test ids with and, or, not"
+    )
+    what.add_argument(
+        "--xfails-file", metavar="FILE",
+        help="ids or patterns of tests expected to fail; one that matches none is an error",
+    )  # fmt: skip
+    what.add_argument("--list-cases", action="store_true", help="list the case ids and stop")
+    out = sub.add_argument_group("where to write")
+    out.add_argument("--all", dest="everything", action="store_true", help="list every failure")
+    out.add_argument("--json", metavar="FILE", help="the outcomes, for a program")
+    out.add_argument("--html", metavar="FILE", help="one page")
+    out.add_argument("--junit", metavar="FILE", help="JUnit XML, for continuous integration")
+    out.add_argument(
+        "--markdown", metavar="FILE", help="put the table of who passes what between its marks"
+    )
+
+
+def _names(given: Sequence[str]) -> list[str]:
+    if not given:
+        raise InputError("say which IMPLEMENTATION to run (see --help)")
+    groups = {"adapters": ADAPTERS, "native": NATIVE}
+    return list(dict.fromkeys(n for name in given for n in groups.get(name, (name,))))
+
+
+def execute(options: argparse.Namespace, console: Console, check_output: Any) -> int:
+    """Run what was asked for, print and write it, and return the exit status."""
+    cases = load_cases(options.dtype)
+    if options.list_cases:
+        for name in dict.fromkeys(case.id for case in cases):
+            console.print(name, markup=False, highlight=False, soft_wrap=True)
+        return 0
+    names = _names(options.implementation)
+    tests = plan(cases, only=options.case, expression=options.expression)
+    everything = [test.id for test in plan(load_cases())]
+    xfails = read_xfails(options.xfails_file, everything)
+    files = (options.json, options.html, options.junit)
+    for path in files:
+        check_output(path)
+
+    errors = Console(stderr=True)
+    reports: list[Report] = []
+    evidence: list[Evidence] = []
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=errors, transient=True, disable=not errors.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("starting", total=None)
+        for name in names:
+            bar.update(task, total=None, description=f"loading {name}")
+            try:
+                implementation = resolve(name, None if name in NATIVE else options.framework)
+            except UnavailableError as reason:
+                reports += [not_run(Report(name, d), tests, str(reason)) for d in options.device]
+                continue
+            for device in options.device:
+
+                def tell(done: int, total: int, test: str, where: str = f"{name} {device}") -> None:
+                    bar.update(task, completed=done, total=total, description=where)
+
+                reports.append(
+                    run(implementation, tests, device=device, xfails=xfails, progress=tell)
+                )
+        if any(r.device == "cuda" and r.reason for r in reports):
+            bar.update(task, total=None, description="evidence without a GPU")
+            evidence = gather()
+
+    print_environment(console)
+    for report in reports:
+        print_report(report, console, options.everything)
+    ran = [report for report in reports if not report.reason]
+    if len(ran) > 1:
+        print_comparison(ran, console)
+    if evidence:
+        print_evidence(evidence, console)
+    if options.json is not None:
+        write_json(reports, options.json, evidence)
+    if options.html is not None:
+        write_page(reports, options.html, evidence)
+    if options.junit is not None:
+        write_junit(reports, options.junit)
+    if options.markdown is not None:
+        write_between(options.markdown, markdown(ran))
+    for path in (*files, options.markdown):
+        if path is not None:
+            console.print(f"written: {path}", markup=False, style="dim", soft_wrap=True)
+    if any(report.failed for report in reports) or any(e.status == "fails" for e in evidence):
+        return 1
+    return 0 if any(report.ran for report in reports) else 2

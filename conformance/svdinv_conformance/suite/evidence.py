@@ -1,0 +1,153 @@
+"""What a machine without a GPU can show about one.
+
+Three things: JAX lowers every gradient for CUDA; arrays on a second (fake) device of
+array-api-strict stay there, with the right numbers; PyTorch's tensors without values (fake CUDA
+tensors where the build knows CUDA) go through forward and backward and keep their device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..frameworks import first_line
+from .autodiff import JaxImplementation, TorchImplementation
+from .case import Case, load_cases
+from .explicit import ArrayApi
+from .implementation import UnavailableError
+from .runner import plan, run
+
+__all__ = ["Evidence", "gather"]
+
+SPECTRUM = "distinct"
+SHAPES = ("square", "tall", "wide")
+DTYPES = ("float32", "complex64")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One claim, whether it ``"holds"``, ``"fails"`` or was ``"not run"``, and the numbers."""
+
+    claim: str
+    status: str
+    detail: str
+
+
+def _questions() -> list[Case]:
+    """One ordinary case for each observable, shape and field."""
+    return [
+        case
+        for case in load_cases(DTYPES)
+        if case.expected == "success" and case.id.split("/")[1] in SHAPES
+        and case.id.split("/")[2] == SPECTRUM
+    ]  # fmt: skip
+
+
+def _count(run_one: Callable[[Case], str | None]) -> tuple[str, str]:
+    """Status and numbers of one thing done with every question."""
+    cases = _questions()
+    failures = []
+    for case in cases:
+        try:
+            trouble = run_one(case)
+        except Exception as error:
+            trouble = f"{type(error).__name__}: {first_line(error)}"
+        if trouble:
+            failures.append(f"{case.name}: {trouble}")
+    if failures:
+        return "fails", f"{len(failures)} of {len(cases)}, first: {failures[0]}"
+    return "holds", f"{len(cases)} of {len(cases)} questions"
+
+
+def jax_lowers_for_cuda() -> tuple[str, str]:
+    """Export value and gradient for CUDA."""
+    implementation = JaxImplementation(importlib.import_module("svdinv.jax"), "svdinv.jax")
+    export = importlib.import_module("jax.export")
+    jax = importlib.import_module("jax")
+
+    def lower(case: Case) -> str | None:
+        inputs, cts = tuple(case.inputs.values()), tuple(case.cotangent.values())
+        with implementation.settings():
+            gradient = jax.jit(implementation.derivative("vjp", case.observable))
+            exported = export.export(gradient, platforms=["cuda"])(inputs, cts)
+        text = exported.mlir_module()
+        return None if "cusolver" in text else "no call of cuSOLVER in what was lowered"
+
+    return _count(lower)
+
+
+def torch_without_values() -> tuple[str, str]:
+    """Forward and backward on fake CUDA tensors, or in a build for CPUs on the meta device.
+
+    A build without CUDA aborts when autograd sees a fake CUDA tensor. Both kinds have a device and
+    no values: an array that is made on the CPU by mistake, or a look at a value, raises.
+    """
+    torch = importlib.import_module("torch")
+    fake = importlib.import_module("torch._subclasses.fake_tensor").FakeTensorMode
+    implementation = TorchImplementation(importlib.import_module("svdinv.torch"), "svdinv.torch")
+    device = "meta" if torch.version.cuda is None else "cuda"
+
+    def pass_through(case: Case) -> str | None:
+        with contextlib.nullcontext() if device == "meta" else fake():
+            inputs, cts = (
+                tuple(
+                    torch.empty(x.shape, dtype=getattr(torch, x.dtype.name), device=device)
+                    for x in arrays.values()
+                )
+                for arrays in (case.inputs, case.cotangent)
+            )
+            out = (
+                *implementation.value(case.observable, inputs),
+                *implementation.vjp(case.observable, inputs, cts),
+            )
+        places = {x.device.type for x in out}
+        return None if places == {device} else f"results on {places}"
+
+    status, detail = _count(pass_through)
+    kind = "the meta device, PyTorch being built for CPUs" if device == "meta" else "fake CUDA"
+    return status, f"{detail}, on {kind}"
+
+
+def second_device() -> tuple[str, str]:
+    """The whole suite on a second device of array-api-strict."""
+    implementation = ArrayApi(importlib.import_module("svdinv"), "svdinv over array-api-strict")
+    report = run(implementation, plan(load_cases()), device="device1")
+    asked = report.count("pass") + report.count("fail")
+    first = f", first: {report.failed[0].test.id}" if report.failed else ""
+    status = "fails" if report.failed else "holds"
+    return status, f"{report.count('pass')} of {asked} tests pass{first}"
+
+
+_CLAIMS: dict[str, tuple[str, Callable[[], tuple[str, str]]]] = {
+    "JAX lowers every gradient for CUDA": ("jax", jax_lowers_for_cuda),
+    "PyTorch's tensors without values keep their device, forward and backward": (
+        "torch",
+        torch_without_values,
+    ),
+    "arrays on a second device of array-api-strict stay there, with the right numbers": (
+        "array_api_strict",
+        second_device,
+    ),
+}
+
+
+def gather(tell: Callable[[str], None] | None = None) -> list[Evidence]:
+    """Collect the evidence; what needs a package that is absent is not run."""
+    found = []
+    for claim, (package, prove) in _CLAIMS.items():
+        if tell is not None:
+            tell(claim)
+        if importlib.util.find_spec(package) is None:
+            found.append(Evidence(claim, "not run", f"{package} is not installed"))
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found.append(Evidence(claim, *prove()))
+        except UnavailableError as reason:
+            found.append(Evidence(claim, "not run", str(reason)))
+    return found

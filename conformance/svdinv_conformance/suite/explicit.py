@@ -1,0 +1,358 @@
+"""Implementations without automatic differentiation: explicit ``vjp`` and ``jvp`` of functions.
+
+A module of this kind has functions (``svt(x, tau)``, ...) and ``vjp(fn, x, *args)``, which returns
+the value and a pullback, and ``jvp(fn, primals, tangents)``, as `svdinv.numpy` and `svdinv.cupy`
+do. Where an observable is more than one function, what follows it has its chain rule written here
+(:class:`_Step`).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..frameworks import FRAMEWORKS
+from .case import Observable
+from .implementation import Arrays, NotApplicable, UnavailableError
+from .observables import Functions, elementwise
+
+__all__ = ["ArrayApi", "Core", "CuPy", "Explicit"]
+
+
+def _adjoint(xp: Any, x: Any) -> Any:
+    return xp.conj(xp.matrix_transpose(x))
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What is done with a function's outputs: value, tangent, cotangent. By default nothing."""
+
+    value: Callable[..., Arrays] = lambda *y: y
+    tangent: Callable[[Arrays, Arrays], Arrays] = lambda y, dy: dy
+    cotangent: Callable[[Arrays, Arrays], Arrays] = lambda y, ct: ct
+
+
+def _columns(xp: Any, u: Any, s: Any) -> Any:
+    return u * xp.expand_dims(xp.astype(s, u.dtype), axis=-2)
+
+
+def _recompose(xp: Any) -> _Step:
+    """``U diag(S) Vh``."""
+
+    def tangent(y: Arrays, dy: Arrays) -> Arrays:
+        (u, s, vh), (du, ds, dvh) = y, dy
+        left = _columns(xp, du, s) + _columns(xp, u, ds)
+        return (left @ vh + _columns(xp, u, s) @ dvh,)
+
+    def cotangent(y: Arrays, ct: Arrays) -> Arrays:
+        u, s, vh = y
+        wv = ct[0] @ _adjoint(xp, vh)
+        uw = _adjoint(xp, u) @ ct[0]
+        inner = xp.conj(u) * wv
+        real = xp.real(inner) if xp.isdtype(inner.dtype, "complex floating") else inner
+        rows = xp.expand_dims(xp.astype(s, u.dtype), axis=-1)
+        return _columns(xp, wv, s), xp.sum(real, axis=-2), rows * uw
+
+    return _Step(lambda u, s, vh: (_columns(xp, u, s) @ vh,), tangent, cotangent)
+
+
+def _gram(xp: Any) -> _Step:
+    """``W W^H``."""
+
+    def tangent(y: Arrays, dy: Arrays) -> Arrays:
+        half = dy[0] @ _adjoint(xp, y[0])
+        return (half + _adjoint(xp, half),)
+
+    return _Step(
+        lambda w: (w @ _adjoint(xp, w),),
+        tangent,
+        lambda y, ct: ((ct[0] + _adjoint(xp, ct[0])) @ y[0],),
+    )
+
+
+def _linear(apply: Callable[[Any], Any], transpose: Callable[[Any], Any]) -> _Step:
+    return _Step(
+        lambda s: (apply(s),), lambda y, dy: (apply(dy[0]),), lambda y, ct: (transpose(ct[0]),)
+    )
+
+
+def _tuple(y: Any) -> Arrays:
+    return tuple(y) if isinstance(y, tuple) else (y,)
+
+
+class Explicit:
+    """A module with explicit derivatives over NumPy arrays.
+
+    Parameters
+    ----------
+    module
+        The functions, ``vjp`` and ``jvp``.
+    name
+        What reports call it.
+    versions
+        Version of each package that takes part.
+    xp
+        Array namespace; that of `array_api_compat.numpy` by default.
+    """
+
+    def __init__(
+        self, module: Any, name: str, versions: Mapping[str, str] | None = None, xp: Any = None
+    ) -> None:
+        self.name, self._versions = name, {"numpy": np.__version__, **(versions or {})}
+        self.functions = Functions(module)
+        self.xp = xp or importlib.import_module("array_api_compat.numpy")
+
+    def versions(self) -> Mapping[str, str]:
+        """Version of each package that takes part."""
+        return self._versions
+
+    def check_device(self, device: str) -> None:
+        """Raise `UnavailableError` if a device cannot be computed on."""
+        if device != "cpu":
+            raise UnavailableError("numpy computes on the CPU only")
+
+    def array(self, x: NDArray[Any], device: str) -> Any:
+        """From NumPy."""
+        return np.array(x)
+
+    def numpy(self, x: Any) -> NDArray[Any]:
+        """To NumPy."""
+        return np.asarray(x)
+
+    def device(self, x: Any) -> str:
+        """The device an array lies on."""
+        return "cpu"
+
+    # Operations on arrays that a caller's function is made of; complex steps pass through them.
+
+    def above(self, s: Any, cut: Any) -> Any:
+        real = self.xp.real(s) if self.xp.isdtype(s.dtype, "complex floating") else s
+        return self.xp.astype(real > cut, s.dtype)
+
+    def tanh(self, s: Any) -> Any:
+        return self.xp.tanh(s)
+
+    def exp(self, s: Any) -> Any:
+        return self.xp.exp(s)
+
+    def _means(self, observable: Observable, a: Any) -> _Step:
+        groups, k = observable.options["groups"], min(a.shape[-2:])
+        weights = np.zeros((k, len(groups)))
+        for column, group in enumerate(groups):
+            weights[group, column] = 1 / len(group)
+
+        def constant(like: Any) -> Any:
+            return self.xp.asarray(weights, dtype=like.dtype, device=like.device)
+
+        return _linear(
+            lambda s: s @ constant(s), lambda ct: ct @ self.xp.matrix_transpose(constant(ct))
+        )
+
+    def _plan(self, observable: Observable, inputs: Arrays) -> tuple[Any, Arrays, Any, _Step]:
+        """The function to call, its arguments, keywords and what follows."""
+        f, xp, a = self.functions, self.xp, inputs[0]
+        kind, options = observable.kind, observable.options
+        if kind == "soft":
+            return f.svt, inputs, {}, _Step()
+        if kind == "hard":
+            tau = xp.expand_dims(inputs[1], axis=-1)
+            return f.singular_value_map, (a, lambda s: s * self.above(s, tau)), {}, _Step()
+        if kind == "smooth":
+            return f.singular_value_map, (a, elementwise(self, observable)), {}, _Step()
+        if kind == "projector":
+            cut = float(options["cut"])
+            step = lambda s: 0 * s + self.above(s, cut)  # noqa: E731
+            return f.singular_value_map, (a, step), {}, _gram(xp)
+        if kind == "hermitian":
+            h = (a + _adjoint(xp, a)) / 2
+            return f.eigenvalue_map, (h, elementwise(self, observable)), {}, _Step()
+        if kind == "low_rank":
+            return f.low_rank, (a, options["rank"]), {}, _Step()
+        if kind == "polar":
+            return f.polar, (a,), {}, _Step()
+        if kind == "nuclear":
+            return f.nuclear_norm, (a,), {}, _Step()
+        if kind == "values":
+            return f.svdvals, (a,), {}, self._means(observable, a)
+        if kind == "reconstruction":
+            return f.svd, (a,), {}, _recompose(xp)
+        ends = _Step(
+            lambda u, s, vh: (u, vh),
+            lambda y, dy: (dy[0], dy[2]),
+            lambda y, ct: (ct[0], None, ct[1]),
+        )
+        return f.svd, (a,), {"gauge": options.get("mode", "ignore")}, ends
+
+    def _symmetric(self, observable: Observable, x: Any) -> Any:
+        """A function of the Hermitian part sees the Hermitian part of a direction."""
+        return (x + _adjoint(self.xp, x)) / 2 if observable.kind == "hermitian" else x
+
+    def _only_first(self, observable: Observable, inputs: Arrays, ct: Arrays) -> Arrays:
+        """No answer for a threshold that the function takes in its closure."""
+        return ct if observable.kind == "soft" else (ct[0], *(None for _ in inputs[1:]))
+
+    def value(self, observable: Observable, inputs: Arrays) -> Arrays:
+        """The outputs."""
+        fn, args, keywords, step = self._plan(observable, inputs)
+        return step.value(*_tuple(fn(*args, **keywords)))
+
+    def vjp(self, observable: Observable, inputs: Arrays, cotangents: Arrays) -> Arrays:
+        """The module's pullback."""
+        fn, args, keywords, step = self._plan(observable, inputs)
+        out, pullback = self.functions.vjp(fn, *args, **keywords)
+        cts = step.cotangent(_tuple(out), cotangents)
+        ct_a, *rest = pullback(cts if isinstance(out, tuple) else cts[0])
+        return self._only_first(
+            observable, inputs, (self._symmetric(observable, ct_a), *rest[: len(inputs) - 1])
+        )
+
+    def jvp(self, observable: Observable, inputs: Arrays, tangents: Arrays) -> Arrays:
+        """The module's push-forward; a threshold in a closure is held fixed."""
+        fn, args, keywords, step = self._plan(observable, inputs)
+        da, *dtau = tangents
+        moved = (self._symmetric(observable, da), *(dtau if observable.kind == "soft" else ()))
+        out, dout = self.functions.jvp(fn, args, moved, **keywords)
+        return step.tangent(_tuple(out), _tuple(dout))
+
+    def hvp(
+        self, observable: Observable, inputs: Arrays, cotangents: Arrays, tangents: Arrays
+    ) -> Arrays:
+        """There is none."""
+        raise NotApplicable("no automatic differentiation to differentiate again with")
+
+
+class CuPy(Explicit):
+    """The same over CuPy arrays."""
+
+    def __init__(self, module: Any, name: str, versions: Mapping[str, str] | None = None) -> None:
+        self.host = FRAMEWORKS["cupy"]()
+        self.host.load()
+        super().__init__(
+            module,
+            name,
+            {"cupy": self.host.version(), **(versions or {})},
+            importlib.import_module("array_api_compat.cupy"),
+        )
+
+    def check_device(self, device: str) -> None:
+        self.host.check_device(device)
+
+    def array(self, x: NDArray[Any], device: str) -> Any:
+        return self.host.module.asarray(x)
+
+    def numpy(self, x: Any) -> NDArray[Any]:
+        return self.host.to_numpy(x)
+
+    def device(self, x: Any) -> str:
+        return "cuda"
+
+
+class _CoreFunctions:
+    """`svdinv_core`, or a copy of it under another name, as a module with explicit derivatives.
+
+    A function here is a pair: what makes the core's operation from the further arguments, and how
+    many of these are differentiated.
+    """
+
+    def __init__(self, core: Any, xp: Any) -> None:
+        self._core, self._xp = core, xp
+        slope = core.complex_step_slope
+        makers: dict[str, Callable[..., Any]] = {
+            "svd": lambda: core.SVD(),
+            "svdvals": lambda: core.SingularValues(),
+            "svt": lambda tau: core.SoftThreshold(),
+            "low_rank": lambda rank: core.LowRank(rank),
+            "nuclear_norm": lambda: core.NuclearNorm(),
+            "polar": lambda: core.Polar(),
+            "singular_value_map": lambda fn: core.SingularValueMap(fn, slope(xp, fn)),
+            "eigenvalue_map": lambda fn: core.EigenvalueMap(fn, slope(xp, fn)),
+        }
+        for name, make in makers.items():
+            setattr(self, name, _CoreFunction(self, make))
+
+    def call(self, make: Callable[..., Any], x: Any, args: Arrays) -> tuple[Any, Any, Arrays, Any]:
+        """Operation, factors, parameters and value."""
+        operation, xp = make(*args), self._xp
+        params = args if isinstance(operation, self._core.SoftThreshold) else ()
+        decomposition = getattr(operation, "decomposition", operation)
+        factors = decomposition.compute(xp, x)
+        if decomposition is operation:
+            return operation, factors, (), tuple(factors)
+        return operation, factors, params, operation.apply(xp, x, factors, params)
+
+    def vjp(self, fn: _CoreFunction, x: Any, *args: Any, **_: Any) -> tuple[Any, Any]:
+        """Value and pullback."""
+        operation, factors, params, out = self.call(fn.make, x, args)
+
+        def pullback(ct: Any) -> Arrays:
+            if not hasattr(operation, "decomposition"):
+                return (operation.vjp(self._xp, factors, ct),)
+            ct_x, ct_params = operation.vjp(self._xp, x, factors, params, ct)
+            return ct_x, *ct_params
+
+        return out, pullback
+
+    def jvp(self, fn: _CoreFunction, primals: Arrays, tangents: Arrays, **_: Any) -> Any:
+        """Value and tangent."""
+        x, *args = primals
+        operation, factors, params, out = self.call(fn.make, x, tuple(args))
+        dx, *dparams = tangents
+        if not hasattr(operation, "decomposition"):
+            return out, tuple(operation.jvp(self._xp, factors, dx))
+        return out, operation.jvp(self._xp, x, factors, params, dx, tuple(dparams))
+
+
+@dataclass(frozen=True)
+class _CoreFunction:
+    functions: _CoreFunctions
+    make: Callable[..., Any]
+
+    def __call__(self, x: Any, *args: Any, **_: Any) -> Any:
+        return self.functions.call(self.make, x, args)[-1]
+
+
+class Core(Explicit):
+    """A copy of `svdinv_core`, over NumPy."""
+
+    def __init__(self, module: Any, name: str, versions: Mapping[str, str] | None = None) -> None:
+        xp = importlib.import_module("array_api_compat.numpy")
+        super().__init__(_CoreFunctions(module, xp), name, versions, xp)
+
+    def _plan(self, observable: Observable, inputs: Arrays) -> Any:
+        if observable.kind == "gauge" and observable.options.get("mode", "ignore") != "ignore":
+            raise NotApplicable("the core says it with gauge_residual, not with an error")
+        return super()._plan(observable, inputs)
+
+
+class ArrayApi(Explicit):
+    """A module with explicit derivatives over array-api-strict, whose fake devices are kept apart.
+
+    `svdinv` itself is one: it takes the arrays of any namespace of the standard.
+    """
+
+    DEVICES: Mapping[str, str] = {"cpu": "CPU_DEVICE", "device1": "device1"}
+
+    def __init__(self, module: Any, name: str, versions: Mapping[str, str] | None = None) -> None:
+        try:
+            xp = importlib.import_module("array_api_strict")
+        except ImportError:
+            raise UnavailableError("array_api_strict is not installed") from None
+        super().__init__(module, name, {"array-api-strict": xp.__version__, **(versions or {})}, xp)
+
+    def check_device(self, device: str) -> None:
+        if device not in self.DEVICES:
+            raise UnavailableError("array-api-strict has the devices cpu and device1")
+
+    def array(self, x: NDArray[Any], device: str) -> Any:
+        return self.xp.asarray(x, device=self.xp.Device(self.DEVICES[device]))
+
+    def numpy(self, x: Any) -> NDArray[Any]:
+        return np.asarray(x.to_device(self.xp.Device("CPU_DEVICE")))
+
+    def device(self, x: Any) -> str:
+        return next(name for name, own in self.DEVICES.items() if x.device == self.xp.Device(own))

@@ -1,0 +1,69 @@
+"""What the checks ask of an implementation.
+
+An implementation evaluates an :class:`~.case.Observable` and differentiates it. Arrays are its own;
+:meth:`Implementation.array` and :meth:`Implementation.numpy` convert. Complex cotangents follow
+``dL = Re sum(conj(ct) * dx)``, as in PyTorch and TensorFlow; JAX's are the conjugates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from ..frameworks import UnavailableError
+from .case import Observable
+
+__all__ = ["Arrays", "Implementation", "NotApplicable", "UnavailableError"]
+
+Arrays = tuple[Any, ...]
+"""Arrays of an implementation; None for one it has no answer for."""
+
+
+class NotApplicable(Exception):  # noqa: N818 - an answer, not an error
+    """An implementation has no such function, derivative or dtype; the message is the reason."""
+
+
+class Implementation(Protocol):
+    """A way to compute observables and their derivatives.
+
+    Every method that computes may raise :class:`NotApplicable`. ``inputs`` are ``(a,)`` or
+    ``(a, tau)``, ``a`` of shape ``(..., m, n)``.
+    """
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    def __hash__(self) -> int:
+        """By identity, as any object: its answers to a case are kept for the next check."""
+
+    def versions(self) -> Mapping[str, str]:
+        """Version of each package that takes part."""
+
+    def check_device(self, device: str) -> None:
+        """Raise :class:`UnavailableError` if ``"cpu"``, ``"cuda"``, ... cannot be computed on."""
+
+    def array(self, x: NDArray[Any], device: str) -> Any:
+        """An array of its own, with the dtype of ``x``."""
+
+    def numpy(self, x: Any) -> NDArray[Any]:
+        """Back to NumPy."""
+
+    def device(self, x: Any) -> str:
+        """The device an array lies on."""
+
+    def value(self, observable: Observable, inputs: Arrays) -> Arrays:
+        """The outputs."""
+
+    def vjp(self, observable: Observable, inputs: Arrays, cotangents: Arrays) -> Arrays:
+        """Cotangents of the inputs, from those of the outputs."""
+
+    def jvp(self, observable: Observable, inputs: Arrays, tangents: Arrays) -> Arrays:
+        """Tangents of the outputs, from those of the inputs."""
+
+    def hvp(
+        self, observable: Observable, inputs: Arrays, cotangents: Arrays, tangents: Arrays
+    ) -> Arrays:
+        """Derivative of :meth:`vjp` along the tangents."""

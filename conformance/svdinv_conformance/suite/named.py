@@ -1,0 +1,122 @@
+"""From what a user types to an implementation."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ..cases import InputError
+from ..frameworks import FRAMEWORKS, first_line
+from .autodiff import AUTODIFF
+from .explicit import ArrayApi, Core, CuPy, Explicit
+from .implementation import Implementation, UnavailableError
+
+__all__ = ["ADAPTERS", "KINDS", "NATIVE", "resolve"]
+
+ADAPTERS = tuple(f"svdinv.{name}" for name in FRAMEWORKS)
+"""The library's own modules."""
+
+NATIVE = tuple(f"native.{name}" for name in AUTODIFF)
+"""The frameworks' own functions."""
+
+KINDS: dict[str, Callable[..., Implementation]] = {
+    **AUTODIFF,
+    "numpy": Explicit,
+    "cupy": CuPy,
+    "core": Core,
+    "array-api": ArrayApi,
+}
+"""Ways to differentiate a module's functions: a framework's own, explicit ``vjp`` and ``jvp`` over
+NumPy or CuPy, or a copy of `svdinv_core` over NumPy or array-api-strict."""
+
+_REQUIRED = ("name", "versions", "check_device", "array", "numpy", "device", "value", "vjp", "jvp",
+             "hvp")  # fmt: skip
+
+
+def _import(name: str) -> Any:
+    """Import a module, also one that lies in the current folder."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise InputError(f"{name}: no such module, and no implementation of that name; known: "
+                             f"{', '.join([*ADAPTERS, *NATIVE])}") from None  # fmt: skip
+        raise UnavailableError(f"{name} cannot be imported: {first_line(error)}") from error
+    except ImportError as error:
+        raise UnavailableError(f"{name} cannot be imported: {first_line(error)}") from error
+
+
+def _version(module: Any) -> dict[str, str]:
+    """Version of a module's package, where it has one."""
+    package = module.__name__.partition(".")[0]
+    try:
+        return {package: version(package)}
+    except PackageNotFoundError:
+        found = getattr(importlib.import_module(package), "__version__", None)
+        return {package: str(found)} if found else {}
+
+
+def _object(spec: str) -> Implementation:
+    """``module:attribute``: an implementation, or something that makes one when it is called."""
+    module, _, attribute = spec.partition(":")
+    found: Any = _import(module)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"{spec}: {module} has no {attribute}")
+        found = getattr(found, part)
+    if inspect.isclass(found) or inspect.isfunction(found):
+        try:
+            inspect.signature(found).bind()
+        except TypeError as error:
+            raise InputError(f"{spec}: cannot be called without arguments ({error})") from None
+        found = found()
+    missing = [name for name in _REQUIRED if not hasattr(found, name)]
+    if missing:
+        raise InputError(f"{spec}: not an implementation, it has no {', '.join(missing)}")
+    implementation: Implementation = found
+    return implementation
+
+
+def resolve(spec: str, kind: str | None = None) -> Implementation:
+    """Make the implementation that a name stands for.
+
+    Parameters
+    ----------
+    spec
+        ``svdinv.torch`` and its like; ``native.torch`` and its like, for a framework's own SVD;
+        ``package.module``, with ``kind``; or ``package.module:attribute`` for an object with the
+        methods of :class:`~.implementation.Implementation`.
+    kind
+        What differentiates a module's functions: one of :data:`KINDS`.
+
+    Raises
+    ------
+    InputError
+        If there is no such thing, or ``kind`` is missing or unknown.
+    UnavailableError
+        If it cannot be imported here.
+    """
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"unknown framework {kind!r}; choose from {', '.join(KINDS)}")
+    if ":" in spec:
+        return _object(spec)
+    if spec in NATIVE:
+        return AUTODIFF[spec.partition(".")[2]]()
+    if spec in ADAPTERS:
+        kind = spec.partition(".")[2]
+        FRAMEWORKS[kind]().load()  # quietly, and with a reason if it is not there
+    module = _import(spec)
+    if kind is None:
+        raise InputError(f"{spec}: say whose arrays it takes with --framework "
+                         f"({', '.join(KINDS)})")  # fmt: skip
+    if kind not in ("core", "array-api") and not callable(getattr(module, "svd", None)):
+        raise InputError(f"{spec}: exports no svd")
+    return KINDS[kind](module, spec, _version(module))

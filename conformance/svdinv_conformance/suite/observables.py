@@ -1,0 +1,222 @@
+"""The observables, composed from the functions that an implementation has.
+
+A module is asked for its own function first (``svt`` for the soft threshold) and otherwise for
+``svd``, from whose factors the observable is put together in the framework's operations. So a
+framework's native SVD, and a module that exports ``svd`` and ``svt`` only, answer everything that
+their functions can express.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .case import Observable
+from .implementation import Arrays, NotApplicable
+
+__all__ = ["FUNCTIONS", "Elementwise", "Functions", "Operations", "elementwise", "evaluate"]
+
+
+class Elementwise(Protocol):
+    """The functions that `smooth` and `hermitian` are made of."""
+
+    def tanh(self, s: Any) -> Any:
+        """Elementwise."""
+
+    def exp(self, s: Any) -> Any:
+        """Elementwise."""
+
+
+class Operations(Elementwise, Protocol):
+    """A framework's array operations, as far as observables are put together from them."""
+
+    def adjoint(self, x: Any) -> Any:
+        """Conjugate transpose of each matrix."""
+
+    def as_type_of(self, s: Any, like: Any) -> Any:
+        """Real numbers in the (perhaps complex) dtype of ``like``."""
+
+    def above(self, s: Any, cut: Any) -> Any:
+        """1 where ``s > cut``, else 0, in the dtype of ``s``."""
+
+    def first(self, s: Any, count: int) -> Any:
+        """1 in the first ``count`` places of the last axis, else 0."""
+
+    def mean_over(self, s: Any, groups: list[list[int]]) -> Any:
+        """Means over groups of indices of the last axis."""
+
+    def total(self, s: Any) -> Any:
+        """Sum over the last axis."""
+
+
+FUNCTIONS: dict[str, Callable[[Elementwise, Any], Any]] = {
+    "tanh": lambda ops, s: ops.tanh(s),
+    "wiener": lambda ops, s: s * s * s / (s * s + 0.25),
+    "inverse_root": lambda ops, s: (s + 0.5) ** -0.5,
+    "exp": lambda ops, s: ops.exp(s),
+}
+"""The elementwise functions ``f`` of `smooth` and `hermitian`, used as ``c f(s/c)``."""
+
+
+class Functions:
+    """A module's functions by name; one that is missing is a reason, not an error.
+
+    Parameters
+    ----------
+    module
+        Exports ``svd`` (``x -> U, S, Vh``, thin), and if it has them ``svt(x, tau)``,
+        ``svdvals(x)``, ``nuclear_norm(x)``, ``singular_value_map(x, fn)``, ``low_rank(x, rank)``,
+        ``polar(x)``, ``eigh(x)``, ``eigenvalue_map(x, fn)``.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def __contains__(self, name: str) -> bool:
+        return callable(getattr(self.module, name, None))
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self.module, name, None)
+        if not callable(function):
+            raise NotApplicable(f"no {name}")
+        return function
+
+
+def elementwise(ops: Elementwise, observable: Observable) -> Callable[[Any], Any]:
+    """``s -> c f(s/c)``."""
+    f, c = FUNCTIONS[observable.options["function"]], float(observable.options["scale"])
+    return lambda s: f(ops, s / c) * c
+
+
+def evaluate(
+    functions: Functions, ops: Operations, observable: Observable, inputs: Arrays
+) -> Arrays:
+    """Compute an observable in a framework that differentiates compositions.
+
+    Parameters
+    ----------
+    functions
+        What there is.
+    ops
+        The framework's operations.
+    observable, inputs
+        The question, and ``(a,)`` or ``(a, tau)``.
+
+    Returns
+    -------
+    tuple of arrays
+        The outputs; complex ones in the dtype of ``a``.
+
+    Raises
+    ------
+    NotApplicable
+        If a function that is needed is missing.
+    """
+    compute: Callable[..., Arrays] = _BY_KIND[observable.kind]
+    return compute(functions, ops, observable, *inputs)
+
+
+def _scaled(ops: Operations, u: Any, s: Any) -> Any:
+    return u * ops.as_type_of(s, u)[..., None, :]
+
+
+def _spectral(f: Functions, ops: Operations, a: Any, fn: Callable[[Any], Any]) -> Any:
+    """``U diag(fn(S)) Vh``, by the module's own function for that or from the factors."""
+    if "singular_value_map" in f:
+        return f.singular_value_map(a, fn)
+    u, s, vh = f.svd(a)
+    return _scaled(ops, u, fn(s)) @ vh
+
+
+def _values(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    s = f.svdvals(a) if "svdvals" in f else f.svd(a)[1]
+    return (ops.mean_over(s, observable.options["groups"]),)
+
+
+def _reconstruction(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    u, s, vh = f.svd(a)
+    return (_scaled(ops, u, s) @ vh,)
+
+
+def _soft(f: Functions, ops: Operations, observable: Observable, a: Any, tau: Any) -> Arrays:
+    if "svt" in f:
+        return (f.svt(a, tau),)
+    u, s, vh = f.svd(a)
+    beyond = s - tau[..., None]
+    return (_scaled(ops, u, beyond * ops.above(beyond, 0.0)) @ vh,)
+
+
+def _hard(f: Functions, ops: Operations, observable: Observable, a: Any, tau: Any) -> Arrays:
+    return (_spectral(f, ops, a, lambda s: s * ops.above(s, tau[..., None])),)
+
+
+def _smooth(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    return (_spectral(f, ops, a, elementwise(ops, observable)),)
+
+
+def _low_rank(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    rank = observable.options["rank"]
+    if "low_rank" in f:
+        return (f.low_rank(a, rank),)
+    u, s, vh = f.svd(a)
+    return (_scaled(ops, u, s * ops.first(s, rank)) @ vh,)
+
+
+def _projector(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    cut = float(observable.options["cut"])
+    if "singular_value_map" in f:
+        w = f.singular_value_map(a, lambda s: 0 * s + ops.above(s, cut))
+    else:
+        u, s, _ = f.svd(a)
+        w = _scaled(ops, u, ops.above(s, cut))
+    return (w @ ops.adjoint(w),)
+
+
+def _polar(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    if "polar" in f:
+        return tuple(f.polar(a))
+    u, s, vh = f.svd(a)
+    side = u if a.shape[-2] < a.shape[-1] else ops.adjoint(vh)
+    return u @ vh, _scaled(ops, side, s) @ ops.adjoint(side)
+
+
+def _nuclear(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    if "nuclear_norm" in f:
+        return (f.nuclear_norm(a),)
+    return (ops.total(f.svdvals(a) if "svdvals" in f else f.svd(a)[1]),)
+
+
+def _hermitian(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    fn = elementwise(ops, observable)
+    a = (a + ops.adjoint(a)) / 2
+    if "eigenvalue_map" in f:
+        return (f.eigenvalue_map(a, fn),)
+    w, q = f.eigh(a)
+    return (_scaled(ops, q, fn(w)) @ ops.adjoint(q),)
+
+
+def _gauge(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    mode = observable.options.get("mode", "ignore")
+    if mode == "ignore":
+        u, _, vh = f.svd(a)
+    elif "gauge" in inspect.signature(f.svd).parameters:
+        u, _, vh = f.svd(a, gauge=mode)
+    else:
+        raise NotApplicable("svd has no option gauge")
+    return u, vh
+
+
+_BY_KIND: dict[str, Callable[..., Arrays]] = {
+    "values": _values,
+    "reconstruction": _reconstruction,
+    "soft": _soft,
+    "hard": _hard,
+    "smooth": _smooth,
+    "low_rank": _low_rank,
+    "projector": _projector,
+    "polar": _polar,
+    "nuclear": _nuclear,
+    "hermitian": _hermitian,
+    "gauge": _gauge,
+}

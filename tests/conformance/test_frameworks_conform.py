@@ -1,0 +1,47 @@
+"""Every case, every dtype, in every framework: nothing fails, and nothing is expected to."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+from svdinv_conformance.suite import load_cases, plan, resolve, run
+
+LEAST = {"svdinv.numpy": 5300, "svdinv.torch": 5700, "svdinv.jax": 5700, "svdinv.tensorflow": 5700}
+"""Tests that have to pass: what a second derivative or an unresolved case takes away is not more."""
+
+
+def report_of(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what frameworks say while they are imported
+        return run(resolve(name), plan(load_cases()))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "svdinv.numpy",
+        "svdinv.torch",
+        pytest.param("svdinv.jax", marks=pytest.mark.slow),
+        pytest.param("svdinv.tensorflow", marks=pytest.mark.slow),
+    ],
+)
+def test_it_passes_every_case(name):
+    report = report_of(name)
+    assert [(o.test.id, o.note) for o in report.failed] == []
+    assert report.count("xfail") == report.count("not run") == 0
+    assert report.count("pass") >= LEAST[name]
+
+
+WRONG = {"tied", "triple", "all equal", "zero", "batch", "tied, scaled 1e+30"}
+RIGHT = {"distinct", "gap 1e-02", "rank-deficient", "empty", "no derivative"}
+
+
+def test_native_pytorch_fails_where_values_are_close():
+    """Exactly there: where they are well apart nothing does."""
+    from svdinv_conformance.suite.table import situation
+
+    report = report_of("native.torch")
+    failed = {situation(o.test.case) for o in report.failed}
+    assert failed >= WRONG
+    assert not failed & RIGHT

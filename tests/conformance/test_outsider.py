@@ -1,0 +1,47 @@
+"""A package with three functions, which knows nothing of svdinv, from its own folder."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "outsider"
+SUITE = "svdinv_conformance"
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=600
+    )
+
+
+def test_it_imports_nothing_of_ours():
+    assert "svdinv" not in re.sub(r'"""(.|\n)*?"""', "", (FOLDER / "smallsvd.py").read_text())
+
+
+def test_the_command_runs_it():
+    arguments = ["-m", SUITE, "run", "smallsvd", "--framework", "torch"]
+    done = call(*arguments, "--xfails-file", "known-failures.txt")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "smallsvd on cpu (torch" in done.stdout
+    soft = next(line.split() for line in done.stdout.splitlines() if line.startswith(" soft"))
+    assert int(soft[1]) > 700  # passes
+    assert soft[2] == "."  # fails
+    without = call(*arguments, "-k", "reconstruction and tied and float64")
+    assert without.returncode == 1
+    assert "reconstruction/square/tied/real::float64::vjp" in without.stdout
+
+
+def test_pytest_runs_it():
+    arguments = ["-m", "pytest", "-q", "-p", f"{SUITE}.plugin", "--pyargs", SUITE]
+    arguments += ["--svdinv-impl", "smallsvd", "--svdinv-framework", "torch"]
+    some = ["-k", "soft or nuclear or (reconstruction and tied)"]
+    done = call(*arguments, *some, "--svdinv-xfails-file", "known-failures.txt")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "xfailed" in done.stdout
+    assert re.search(r"\d{3,} passed", done.stdout)
+    without = call(*arguments, "-k", "reconstruction and tied and float64")
+    assert without.returncode == 1
+    assert "FAILED" in without.stdout
