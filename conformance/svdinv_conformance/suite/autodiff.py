@@ -224,7 +224,7 @@ class JaxImplementation(Autodiff):
     def load(self) -> None:
         super().load()
         self.xp = self.host.module.numpy
-        self._compiled: dict[tuple[str, str], Function] = {}
+        self._compiled: dict[tuple[str, ...], Function] = {}
 
     def native(self) -> Any:
         linalg = self.xp.linalg
@@ -272,11 +272,15 @@ class JaxImplementation(Autodiff):
         return functions[quantity]
 
     def _run(self, quantity: str, observable: Observable, *arguments: Arrays) -> Arrays:
-        key = (quantity, repr(observable))
+        place = self.device(arguments[0][0])
+        key = (quantity, repr(observable), place)
         if key not in self._compiled:
             function = self.derivative(quantity, observable)
-            eager = observable.options.get("mode") == "raise"
-            self._compiled[key] = function if eager else self.host.module.jit(function)
+            if observable.options.get("mode") != "raise":
+                # small matrices: on a CPU compiling is all that takes time
+                options = {"xla_backend_optimization_level": 0} if place == "cpu" else None
+                function = self.host.module.jit(function, compiler_options=options)
+            self._compiled[key] = function
         with self.settings():
             return self._compiled[key](*arguments)
 
