@@ -225,6 +225,7 @@ class JaxImplementation(Autodiff):
         super().load()
         self.xp = self.host.module.numpy
         self._compiled: dict[tuple[str, ...], Function] = {}
+        self._kind = ""
 
     def native(self) -> Any:
         linalg = self.xp.linalg
@@ -274,6 +275,9 @@ class JaxImplementation(Autodiff):
     def _run(self, quantity: str, observable: Observable, *arguments: Arrays) -> Arrays:
         place = self.device(arguments[0][0])
         key = (quantity, repr(observable), place)
+        if observable.kind != self._kind:  # what was compiled takes memory
+            self._compiled.clear()
+            self._kind = observable.kind
         if key not in self._compiled:
             function = self.derivative(quantity, observable)
             if observable.options.get("mode") != "raise":
