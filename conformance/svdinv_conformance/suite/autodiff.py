@@ -321,10 +321,12 @@ class TensorFlowImplementation(Autodiff):
             s, u, v = tf.linalg.svd(x)
             return u, s, tf.linalg.adjoint(v)
 
+        def eigh(x: Any) -> Any:
+            w, q = tf.linalg.eigh(x)
+            return tf.math.real(w), q  # complex eigenvalues of a complex matrix
+
         return SimpleNamespace(
-            svd=svd,
-            svdvals=lambda x: tf.linalg.svd(x, compute_uv=False),
-            eigh=tf.linalg.eigh,
+            svd=svd, svdvals=lambda x: tf.linalg.svd(x, compute_uv=False), eigh=eigh
         )
 
     def array(self, x: NDArray[Any], device: str) -> Any:
