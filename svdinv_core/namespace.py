@@ -38,6 +38,7 @@ class Namespace(Protocol):
 
     linalg: Any
     complex128: Any
+    float64: Any
 
     def abs(self, x: Array, /) -> Array: ...
     def all(self, x: Array, /, *, axis: Any) -> Array: ...

@@ -116,7 +116,7 @@ LIMITS: tuple[Limit, ...] = (
         "jax, forward mode of fit",
         "jax",
         ("jvp", "linearize", "jit(jvp)", "vmap(jvp)", "jacfwd"),
-        "can't apply forward-mode differentiation (jvp) to a custom_vjp function",
+        "can't apply forward-mode autodiff (jvp) to a custom_vjp function",
         functions=("svd fit",),
         error=TypeError,
         advice=_FIT,

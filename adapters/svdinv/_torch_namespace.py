@@ -20,6 +20,7 @@ __all__ = [
     "cumulative_sum",
     "expand_dims",
     "finfo",
+    "float64",
     "imag",
     "isdtype",
     "isfinite",
