@@ -11,7 +11,7 @@ TORCH_SOURCE = $(shell $(PYTHON) -c "from urllib.request import urlopen; \
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test check fast slow format clean
+.PHONY: demo test check fast slow format cases conformance-gpu conformance-table clean
 
 demo: $(VENV)/ready
 	mkdir -p demo
@@ -35,6 +35,18 @@ slow: $(VENV)/ready
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# One report to attach: every module on this machine's GPU.
+conformance-gpu: $(VENV)/ready
+	$(BIN)/python -m svdinv_conformance run adapters --device cuda --html conformance-gpu.html
+
+# The table of who passes what in docs/conformance.md; natives fail, which is what it shows.
+conformance-table: $(VENV)/ready
+	$(BIN)/python -m svdinv_conformance run native svdinv.numpy svdinv.torch svdinv.jax \
+	  svdinv.tensorflow --markdown docs/conformance.md; test $$? -le 1
+
+cases: $(VENV)/ready
+	$(BIN)/python conformance/generator
 
 $(VENV)/ready: pyproject.toml tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -66,6 +66,12 @@ def _session(config: pytest.Config) -> dict[str, Any]:
     return found
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Find out before anything is collected whether what was asked for makes sense."""
+    if config.getoption("--svdinv-impl") is not None:
+        _session(config)
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Who is asked, with versions; the machine."""
     if config.getoption("--svdinv-impl") is None:

@@ -27,6 +27,7 @@ th { position: sticky; top: 0; background: #f1f5f9; color: #334155; font-weight:
 td { border-top: 1px solid #f1f5f9; }
 tr.first td { border-top: 1px solid #cbd5e1; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+th.wrap { white-space: normal; overflow-wrap: anywhere; min-width: 5em; padding-left: 4px; }
 td.method { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-weight: 600; }
 td.verdict { color: var(--soft); width: 40%; }
 td.all { background: #ecfdf5; } td.some { background: #fef2f2; color: var(--bad); }

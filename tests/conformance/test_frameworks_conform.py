@@ -8,7 +8,7 @@ import pytest
 from svdinv_conformance.suite import load_cases, plan, resolve, run
 
 LEAST = {"svdinv.numpy": 5300, "svdinv.torch": 5700, "svdinv.jax": 5700, "svdinv.tensorflow": 5700}
-"""Tests that have to pass: what a second derivative or an unresolved case takes away, not more."""
+"""Tests that have to pass: not applicable is a second derivative, or a case not resolved."""
 
 
 def report_of(name):

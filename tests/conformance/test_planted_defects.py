@@ -155,7 +155,9 @@ DEFECTS = [
     Planted(WideAsTall, "soft/wide/distinct/real::float64::vjp", "vjp of a: error"),
     Planted(AbsoluteTolerance, "nuclear/square/scaled-1e-30/real::float64::vjp", "vjp of a: error"),
     Planted(SingleInside, "smooth/square/distinct/real::float64::vjp", "vjp of a: error"),
-    Planted(NotAdjoint, "soft/square/tied/real::float64::adjoint", "<ct, jvp> ="),
+    Planted(
+        NotAdjoint, "soft/square/tied/real::float64::adjoint", "<ct, jvp> and <vjp, d> differ by"
+    ),
     Planted(SpoiltBatch, "soft/batch/mixed/real::float64::spoilt_batch", "not finite"),
     Planted(InPlace, "soft/square/distinct/real::float64::unchanged", "a was modified in place"),
     Planted(

@@ -224,7 +224,8 @@ class JaxImplementation(Autodiff):
     def load(self) -> None:
         super().load()
         self.xp = self.host.module.numpy
-        self._compiled: dict[tuple[str, str], Function] = {}
+        self._compiled: dict[tuple[str, ...], Function] = {}
+        self._kind = ""
 
     def native(self) -> Any:
         linalg = self.xp.linalg
@@ -272,11 +273,18 @@ class JaxImplementation(Autodiff):
         return functions[quantity]
 
     def _run(self, quantity: str, observable: Observable, *arguments: Arrays) -> Arrays:
-        key = (quantity, repr(observable))
+        place = self.device(arguments[0][0])
+        key = (quantity, repr(observable), place)
+        if observable.kind != self._kind:  # what was compiled takes memory
+            self._compiled.clear()
+            self._kind = observable.kind
         if key not in self._compiled:
             function = self.derivative(quantity, observable)
-            eager = observable.options.get("mode") == "raise"
-            self._compiled[key] = function if eager else self.host.module.jit(function)
+            if observable.options.get("mode") != "raise":
+                # small matrices: on a CPU compiling is all that takes time
+                options = {"xla_backend_optimization_level": 0} if place == "cpu" else None
+                function = self.host.module.jit(function, compiler_options=options)
+            self._compiled[key] = function
         with self.settings():
             return self._compiled[key](*arguments)
 
@@ -313,10 +321,12 @@ class TensorFlowImplementation(Autodiff):
             s, u, v = tf.linalg.svd(x)
             return u, s, tf.linalg.adjoint(v)
 
+        def eigh(x: Any) -> Any:
+            w, q = tf.linalg.eigh(x)
+            return tf.math.real(w), q  # complex eigenvalues of a complex matrix
+
         return SimpleNamespace(
-            svd=svd,
-            svdvals=lambda x: tf.linalg.svd(x, compute_uv=False),
-            eigh=tf.linalg.eigh,
+            svd=svd, svdvals=lambda x: tf.linalg.svd(x, compute_uv=False), eigh=eigh
         )
 
     def array(self, x: NDArray[Any], device: str) -> Any:

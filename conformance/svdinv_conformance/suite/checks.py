@@ -220,7 +220,7 @@ def check_adjoint(implementation: Implementation, case: Case, device: str = "cpu
     error = float(abs(a - b) / size) if size else 0.0
     if not error <= allowed:
         raise CheckFailed(
-            f"<ct, jvp> = {float(a):.6g} but <vjp, d> = {float(b):.6g}, allowed {allowed:.1e}",
+            f"<ct, jvp> and <vjp, d> differ by {error:.1e}, allowed {allowed:.1e}",
             error / allowed,
         )
     return error / allowed

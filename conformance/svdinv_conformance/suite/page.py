@@ -11,7 +11,7 @@ from ..style import STYLE
 from .evidence import Evidence
 from .report import header
 from .runner import STATUSES, Report, environment
-from .table import cell, observable, rows, situation
+from .table import cell, observable, rows, situation, title
 
 __all__ = ["evidence_section", "render", "write_page"]
 
@@ -19,8 +19,12 @@ LISTED = 400
 """Failures of one report that are listed."""
 
 
-def _table(head: Sequence[str], body: Sequence[str]) -> str:
-    cells = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
+def _table(head: Sequence[str], body: Sequence[str], numbers: bool = False) -> str:
+    first, *others = head
+    cells = f'<th scope="col">{escape(first)}</th>' + "".join(
+        f'<th scope="col" class="{"number wrap" if numbers else ""}">{escape(h)}</th>'
+        for h in others
+    )
     return (
         f'<div class="card scroll"><table><thead><tr>{cells}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
@@ -38,7 +42,7 @@ def _who_passes_what(reports: Sequence[Report], group: str) -> str:
         f"<tr><td>{escape(name)}</td>{''.join(map(_cell, counts))}</tr>"
         for name, counts in rows(reports, group).items()
     ]
-    return _table([group, *(f"{r.name}, {r.device}" for r in reports)], body)
+    return _table([group, *map(title, reports)], body, numbers=True)
 
 
 def _grid(report: Report) -> str:
@@ -55,7 +59,7 @@ def _grid(report: Report) -> str:
         + "</tr>"
         for row in down
     ]
-    return _table(["", *across], body)
+    return _table(["", *across], body, numbers=True)
 
 
 def _failures(report: Report) -> str:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from .evidence import Evidence
 from .runner import STATUSES, Report, environment
-from .table import cell, observable, rows, situation
+from .table import cell, observable, rows, situation, title
 
 __all__ = [
     "as_json",
@@ -107,9 +107,9 @@ def print_comparison(reports: Sequence[Report], console: Console) -> None:
     """Print who passes what, one column for each report."""
     for group in ("matrix", "observable"):
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        table.add_column(group)
+        table.add_column(group, no_wrap=True)
         for report in reports:
-            table.add_column(report.name, justify="right")
+            table.add_column(title(report).replace(".", ".\n"), justify="right", no_wrap=True)
         for name, counts in rows(reports, group).items():
             texts = []
             for c in counts:

@@ -11,7 +11,17 @@ from ..cases import InputError
 from .case import Case
 from .runner import STATUSES, Report
 
-__all__ = ["BEGIN", "END", "GROUPS", "cell", "markdown", "observable", "situation", "write_between"]
+__all__ = [
+    "BEGIN",
+    "END",
+    "GROUPS",
+    "cell",
+    "markdown",
+    "observable",
+    "situation",
+    "title",
+    "write_between",
+]
 
 BEGIN = "<!-- who passes what: begin, written by svdinv_conformance run --markdown -->"
 END = "<!-- who passes what: end -->"
@@ -100,7 +110,7 @@ def markdown(reports: Sequence[Report]) -> str:
         "",
     ]
     for group in GROUPS:
-        head = [group, *(_title(report) for report in reports)]
+        head = [group, *map(title, reports)]
         lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
         for name, counts in rows(reports, group).items():
             lines.append("| " + " | ".join([name, *map(cell, counts)]) + " |")
@@ -109,7 +119,8 @@ def markdown(reports: Sequence[Report]) -> str:
     return "\n".join(lines)
 
 
-def _title(report: Report) -> str:
+def title(report: Report) -> str:
+    """Name of a report, with its device if that is not the CPU."""
     return report.name if report.device == "cpu" else f"{report.name} ({report.device})"
 
 
