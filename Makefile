@@ -11,7 +11,7 @@ TORCH_SOURCE = $(shell $(PYTHON) -c "from urllib.request import urlopen; \
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test check fast slow format cases conformance-gpu conformance-table clean
+.PHONY: demo test check fast slow format cases conformance-gpu conformance-table performance clean
 
 demo: $(VENV)/ready
 	mkdir -p demo
@@ -44,6 +44,12 @@ conformance-gpu: $(VENV)/ready
 conformance-table: $(VENV)/ready
 	$(BIN)/python -m svdinv_conformance run native svdinv.numpy svdinv.torch svdinv.jax \
 	  svdinv.tensorflow --markdown docs/conformance.md; test $$? -le 1
+
+# The tables and the picture of docs/performance.md, of this machine: let nothing else run.
+performance: $(VENV)/ready
+	$(BIN)/python -m svdinv_conformance bench --markdown docs/performance.md \
+	  --plot docs/images/cost.png
+	$(BIN)/python -m svdinv_conformance bench --threshold 0.5 --markdown docs/performance.md
 
 cases: $(VENV)/ready
 	$(BIN)/python conformance/generator

@@ -31,6 +31,7 @@ from .rules import (
     get_rule,
     rule_names,
 )
+from .scaled import ScaledFactors, ScaledOperator, ScaledSVD, SoftThreshold
 from .spectral import (
     LowRank,
     NuclearNorm,
@@ -38,7 +39,6 @@ from .spectral import (
     Recompose,
     SingularValueMap,
     SingularValues,
-    SoftThreshold,
     SpectralOperator,
     Unitary,
     loewner_coefficients,
@@ -67,6 +67,9 @@ __all__ = [
     "RecomposeHermitian",
     "Rule",
     "SVDFactors",
+    "ScaledFactors",
+    "ScaledOperator",
+    "ScaledSVD",
     "SingularValueMap",
     "SingularValues",
     "SoftThreshold",

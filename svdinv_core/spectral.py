@@ -32,11 +32,10 @@ from .arrays import (
     scale,
     scale_columns,
     scale_rows,
-    sum_to_shape,
 )
 from .namespace import Array, Namespace
 from .operator import Operator
-from .rules import Pairs, Pinv, default_degeneracy_rtol
+from .rules import Pairs, Pinv
 from .svd import SVD, SVDFactors, directional_core
 
 __all__ = [
@@ -46,7 +45,6 @@ __all__ = [
     "Recompose",
     "SingularValueMap",
     "SingularValues",
-    "SoftThreshold",
     "SpectralOperator",
     "Unitary",
     "loewner_coefficients",
@@ -170,97 +168,6 @@ def _recompose(
         inner = core - scale_rows(xp, loewner.ratio, P)
         return xp.matmul(U, xp.matmul(inner, Vh) + scale_rows(xp, loewner.ratio, Uh_G))
     return xp.matmul(xp.matmul(U, core), Vh)
-
-
-@dataclass(frozen=True)
-class SoftThreshold(SpectralOperator):
-    """Singular value thresholding, ``f(S) = max(S - tau, 0)``; one parameter, tau.
-
-    Every coefficient lies in [0, 1], so that the derivative cannot grow: ``plus`` is 1
-    between two kept values, 0 between two dropped ones, and ``f_i/(S_i - S_j)`` across the
-    threshold, written by these cases and never as a difference quotient.
-
-    Parameters
-    ----------
-    relative : bool
-        The threshold is ``tau * S[..., 0]``. Where the largest value is repeated its
-        derivative is the mean over the repetition: the element of least norm among the
-        subgradients, and the one that does not depend on the choice of singular vectors.
-    """
-
-    relative: bool = False
-
-    def _kept(self, xp: Namespace, S: Array, tau: Array) -> tuple[Array, Array]:
-        """``f(S)``, and the kept values as a mask (NaN counts as kept, and stays NaN)."""
-        t = self._column(xp, tau)
-        t = t * first(S) if self.relative else t
-        dropped = t >= S
-        return xp.where(dropped, xp.zeros_like(S), S - t), ~dropped
-
-    @staticmethod
-    def _column(xp: Namespace, t: Array) -> Array:
-        """A per-matrix parameter against ``(..., k)``; a Python number stays one."""
-        return t if isinstance(t, (int, float)) else xp.expand_dims(t, axis=-1)
-
-    def _largest_weights(self, xp: Namespace, S: Array) -> Array:
-        """Derivative of the largest value in the values: 1/r on its r repetitions."""
-        largest = first(S)
-        rtol = default_degeneracy_rtol(float(xp.finfo(S.dtype).eps))
-        top = xp.where(largest - S > rtol * largest, xp.zeros_like(S), xp.ones_like(S))
-        return top / xp.sum(top, axis=-1, keepdims=True)
-
-    def values(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
-        return self._kept(xp, factors.S, params[0])[0]
-
-    def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
-        S = factors.S
-        f, kept = self._kept(xp, S, params[0])
-        (S_i, S_j), (f_i, f_j), (kept_i, kept_j) = (_columns(xp, v) for v in (S, f, kept))
-        f_sum, total = f_i + f_j, S_i + S_j
-        ones = xp.ones_like(f_sum)
-        across = xp.where(kept_i != kept_j, xp.abs(S_i - S_j), ones)
-        return Loewner(
-            values=f,
-            plus=xp.where(kept_i & kept_j, ones, f_sum / across),
-            minus=f_sum / xp.where((kept_i | kept_j) & (total != 0), total, ones),
-            ratio=f / xp.where(kept & (S != 0), S, xp.ones_like(S)),
-        )
-
-    def push(
-        self,
-        xp: Namespace,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dparams: tuple[Array | None, ...],
-        dS: Array | None,
-    ) -> Array | None:
-        S, (tau,), (dtau,) = factors.S, params, dparams
-        dt: Array = None if dtau is None else xp.expand_dims(dtau, axis=-1)
-        if self.relative:
-            dt = None if dt is None else dt * first(S)
-            if dS is not None:
-                mean = xp.sum(self._largest_weights(xp, S) * dS, axis=-1, keepdims=True)
-                through_largest = self._column(xp, tau) * mean
-                dt = through_largest if dt is None else dt + through_largest
-        if dt is None:
-            return None
-        _, kept = self._kept(xp, S, tau)
-        return xp.where(kept, -dt + xp.zeros_like(S), xp.zeros_like(S))
-
-    def pull(
-        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], ct_f: Array
-    ) -> tuple[tuple[Array | None, ...], Array | None]:
-        S, (tau,) = factors.S, params
-        fixed = isinstance(tau, (int, float))
-        if fixed and not self.relative:
-            return (None,), None
-        _, kept = self._kept(xp, S, tau)
-        ct_t = -xp.sum(xp.where(kept, ct_f, xp.zeros_like(ct_f)), axis=-1)
-        ct_S: Array = None
-        if self.relative:
-            ct_S = xp.expand_dims(ct_t * tau, axis=-1) * self._largest_weights(xp, S)
-            ct_t = ct_t * S[..., 0]
-        return (None if fixed else sum_to_shape(xp, ct_t, tuple(tau.shape)),), ct_S
 
 
 @dataclass(frozen=True)

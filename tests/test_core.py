@@ -24,6 +24,7 @@ from svdinv_core import (
     Polar,
     Recompose,
     RecomposeHermitian,
+    ScaledSVD,
     SingularValues,
     SoftThreshold,
     Unitary,
@@ -61,9 +62,9 @@ def test_core_runs_from_a_copy_under_another_name(tmp_path):
 import sys
 sys.modules["svdinv"] = sys.modules["svdinv_core"] = None  # importing either fails
 import numpy as np
-from somebody.vendored_svd import SVD, SoftThreshold
+from somebody.vendored_svd import ScaledSVD, SoftThreshold
 x = np.diag([3.0, 3.0, 1.0])
-factors = SVD().compute(np, x)
+factors = ScaledSVD().compute(np, x)
 ct_x, _ = SoftThreshold().vjp(np, x, factors, (2.0,), np.ones((3, 3)))
 print(ct_x.round(3).tolist())
 """
@@ -94,6 +95,13 @@ def test_core_under_array_api_strict_stays_on_the_device(device, is_complex):
             tangents = decomposition.jvp(xp, factors, to(W)) if decomposition.linear else factors
             ct = decomposition.vjp(xp, factors, tuple(tangents))
             assert all(y.device == device for y in (*factors, *tangents, ct))
+        for scaled in (ScaledSVD(), ScaledSVD("gram"), ScaledSVD("gram", True, True)):
+            factors = scaled.compute(xp, A)
+            tangents = scaled.jvp(xp, factors, to(W))
+            ct = scaled.vjp(xp, factors, tuple(tangents))
+            assert all(y.device == device for y in (*factors, *tangents, ct))
+            smallest = SoftThreshold().smallest(xp, factors.S, (t,))
+            assert scaled.resolves(xp, factors, smallest).device == device
         for operator, params in (
             (SoftThreshold(), (t,)),
             (SoftThreshold(relative=True), (t,)),
@@ -103,6 +111,7 @@ def test_core_under_array_api_strict_stays_on_the_device(device, is_complex):
             (LowRank(2), ()),
             (Unitary(), ()),
         ):
+            factors = operator.decomposition.compute(xp, A)
             out = operator.apply(xp, A, factors, params)
             dparams = tuple(p if hasattr(p, "device") else None for p in params)
             dout = operator.jvp(xp, A, factors, params, to(W), dparams)
@@ -176,8 +185,9 @@ def test_no_square_temporary_on_the_long_side(shape):
     xp = Recording(plain)
     rng = np.random.default_rng(0)
     A = rng.standard_normal(shape)
-    factors = SVD().compute(xp, A)
-    SVD().vjp(xp, factors, SVD().jvp(xp, factors, A))
+    for decomposition in (SVD(), ScaledSVD(), ScaledSVD("gram", normalized=True)):
+        factors = decomposition.compute(xp, A)
+        decomposition.vjp(xp, factors, decomposition.jvp(xp, factors, A))
     for operator, params in (
         (SoftThreshold(relative=True), (0.5,)),
         (SingularValues(), ()),
@@ -185,6 +195,7 @@ def test_no_square_temporary_on_the_long_side(shape):
         (Unitary(), ()),
         (Polar(), ()),
     ):
+        factors = operator.decomposition.compute(xp, A)
         out = operator.apply(xp, A, factors, params)
         operator.jvp(xp, A, factors, params, A, (None,) * len(params))
         operator.vjp(xp, A, factors, params, out)
@@ -204,6 +215,7 @@ def test_the_namespace_protocol_names_all_that_is_used():
     for name in vars(Namespace):
         if not name.startswith("_") and name != "linalg":
             setattr(Listed, name, staticmethod(getattr(plain, name)))
+    Listed.complex128, Listed.float64 = plain.complex128, plain.float64
     for name in vars(LinalgNamespace):
         if not name.startswith("_"):
             setattr(Listed.linalg, name, staticmethod(getattr(plain.linalg, name)))
@@ -215,8 +227,12 @@ def test_the_namespace_protocol_names_all_that_is_used():
             decomposition.jvp(Listed, factors, A)
         decomposition.vjp(Listed, factors, factors)
     tau = np.ones(2)
-    SoftThreshold(relative=True).vjp(Listed, A, factors, (tau,), A)
-    SoftThreshold(relative=True).jvp(Listed, A, factors, (tau,), A, (tau,))
+    gram = ScaledSVD("gram", double=True, normalized=True)
+    for scaled in (ScaledSVD().compute(Listed, A), gram.compute(Listed, A)):
+        assert gram.resolves(Listed, scaled, SoftThreshold().smallest(Listed, scaled.S, (tau,)))
+        SoftThreshold(relative=True).vjp(Listed, A, scaled, (tau,), A)
+        SoftThreshold(relative=True).jvp(Listed, A, scaled, (tau,), A, (tau,))
+    gram.vjp(Listed, scaled, gram.jvp(Listed, scaled, A))
     Polar().vjp(Listed, A, factors, (), Polar().apply(Listed, A, factors, ()))
     square = A[..., :4, :].real
     Unitary(special=True).vjp(Listed, square, SVD().compute(Listed, square), (), square)

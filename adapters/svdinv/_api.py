@@ -26,6 +26,9 @@ from svdinv_core import (
     Recompose,
     RecomposeHermitian,
     Rule,
+    ScaledFactors,
+    ScaledOperator,
+    ScaledSVD,
     SingularValueMap,
     SingularValues,
     SoftThreshold,
@@ -39,6 +42,7 @@ from svdinv_core import (
 
 from ._checks import (
     Shape,
+    check_driver,
     check_function_values,
     check_matrix,
     check_parameter,
@@ -102,6 +106,12 @@ class Backend(Protocol):
 
     def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> tuple[Any, ...]:
         """Factors of x with its gradient stopped; `accurate` for an exact operator."""
+
+    def trials(self, x: Any) -> tuple[ScaledSVD, ...]:
+        """What ``driver="auto"`` tries before the singular value decomposition."""
+
+    def choose(self, enough: Any, found: Any, otherwise: Callable[[], Any]) -> Any:
+        """`found` where the truth value says so, `otherwise` where not."""
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: tuple[Any, ...]) -> Any:
         """These factors as functions of x, differentiable by the decomposition's rule."""
@@ -317,7 +327,7 @@ class Functions(Generic[ArrayT]):
         backend, array, dtype, _ = self._prepare(x)
         return self._finish(backend, _operate(backend, SingularValues(), array), dtype)
 
-    def svt(self, x: ArrayT, tau: Any, *, relative: bool = False) -> ArrayT:
+    def svt(self, x: ArrayT, tau: Any, *, relative: bool = False, driver: str = "auto") -> ArrayT:
         """Singular value thresholding, ``U diag(max(S - tau, 0)) Vh``.
 
         Parameters
@@ -328,6 +338,12 @@ class Functions(Generic[ArrayT]):
             Threshold, not negative, in the units of the singular values; differentiable.
         relative : bool, default False
             The threshold is ``tau * S[..., 0]``, differentiated through as well.
+        driver : {"auto", "svd", "gram"}, default "auto"
+            "svd" decomposes `x`. "gram" takes the eigendecomposition of ``x^H x`` (wide:
+            ``x x^H``), several times faster, with an error of about
+            ``eps (S[..., 0]/tau)^2``. "auto" takes that where it is good enough (relative
+            error 1e-5 in single, 1e-12 in double precision), and "svd" where it is not;
+            docs/performance.md says how each framework decides.
 
         Returns
         -------
@@ -340,7 +356,8 @@ class Functions(Generic[ArrayT]):
         TypeError
             If `x` is not a floating-point array, or `tau` is not real.
         ValueError
-            If `x` has fewer than two dimensions, or `tau` does not broadcast.
+            If `x` has fewer than two dimensions, `tau` does not broadcast, or for an unknown
+            `driver`.
 
         Notes
         -----
@@ -363,10 +380,12 @@ class Functions(Generic[ArrayT]):
         array([[1., 0.],
                [0., 0.]])
         """
+        check_driver(driver)
         backend, array, dtype, shape = self._prepare(x)
         threshold = self._parameter("tau", tau, backend, array, shape)
-        out = _operate(backend, SoftThreshold(relative=bool(relative)), array, (threshold,))
-        return self._finish(backend, out, dtype)
+        operator = SoftThreshold(relative=bool(relative))
+        raw = _scaled_factors(backend, operator, array, (threshold,), driver)
+        return self._finish(backend, backend.apply(operator, array, raw, (threshold,)), dtype)
 
     def singular_value_map(self, x: ArrayT, fn: Callable[[ArrayT], ArrayT]) -> ArrayT:
         """``U diag(fn(S)) Vh`` for any smooth elementwise function.
@@ -716,3 +735,28 @@ def _operate(backend: Backend, operator: Operator, x: Any, params: tuple[Any, ..
     """Value of an operator at x, decomposed once."""
     raw = backend.factors(operator.decomposition, x, accurate=True)
     return backend.apply(operator, x, raw, params)
+
+
+def _scaled_factors(
+    backend: Backend, operator: ScaledOperator, x: Any, params: tuple[Any, ...], driver: str
+) -> Any:
+    """Factors of x for an operator, by the driver that was asked for."""
+
+    def first_good_enough(trials: tuple[ScaledSVD, ...]) -> Any:
+        if not trials:
+            return ScaledFactors(*backend.factors(operator.decomposition, x, accurate=True))
+        trial, *others = trials
+        found = ScaledFactors(*backend.factors(trial, x, accurate=False))
+        smallest = operator.smallest(backend.xp, found.S, params)
+
+        def but_for_spoilt() -> Any:
+            spoilt = ~backend.xp.all(backend.xp.isfinite(x), axis=(-2, -1))
+            enough = trial.resolves(backend.xp, found, smallest, spoilt)
+            return backend.choose(enough, found, lambda: first_good_enough(tuple(others)))
+
+        enough = trial.resolves(backend.xp, found, smallest)
+        return backend.choose(enough, found, but_for_spoilt)
+
+    if driver == "gram":
+        return backend.factors(ScaledSVD("gram", normalized=True), x, accurate=False)
+    return first_good_enough(backend.trials(x) if driver == "auto" else ())

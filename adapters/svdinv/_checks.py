@@ -6,6 +6,7 @@ import operator
 from typing import Any
 
 __all__ = [
+    "check_driver",
     "check_function_values",
     "check_matrix",
     "check_parameter",
@@ -95,6 +96,12 @@ def check_thin(full_matrices: bool) -> None:
             "full_matrices: got True, but only the thin factors are given (the columns beyond "
             "them are arbitrary, and so is their derivative); use full_matrices=False"
         )
+
+
+def check_driver(driver: str) -> None:
+    """Refuse an unknown driver."""
+    if driver not in ("auto", "svd", "gram"):
+        raise ValueError(f"driver: expected 'auto', 'svd' or 'gram', got {driver!r}")
 
 
 def check_square(shape: Shape) -> None:

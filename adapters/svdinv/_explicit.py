@@ -16,6 +16,7 @@ from typing import Any
 from svdinv_core import (
     Decomposition,
     Operator,
+    ScaledSVD,
     SVDFactors,
     complex_step_slope,
     gauge_residual,
@@ -51,10 +52,12 @@ class ExplicitBackend:
         array_name: str,
         asarray: Callable[[Any], Any],
         quiet: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        trials: tuple[ScaledSVD, ...] = (),
     ) -> None:
         self.xp = xp
         self.array_name = array_name
         self.asarray = asarray
+        self._trials = trials
         self.quiet = quiet  # silences the floating-point warnings of inf and NaN by design
 
     def shape(self, x: Any) -> Shape | None:
@@ -69,6 +72,13 @@ class ExplicitBackend:
     def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
         with self.quiet():
             return decomposition.compute(self.xp, x)
+
+    def trials(self, x: Any) -> tuple[ScaledSVD, ...]:
+        """None where a look at values waits for a device, or for a lazy array."""
+        return self._trials
+
+    def choose(self, enough: Any, found: Any, otherwise: Callable[[], Any]) -> Any:
+        return found if enough else otherwise()
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
         return raw
@@ -93,7 +103,9 @@ class _Recorder(ExplicitBackend):
     call: _Call
 
     def __init__(self, backend: ExplicitBackend) -> None:
-        super().__init__(backend.xp, backend.array_name, backend.asarray, backend.quiet)
+        super().__init__(
+            backend.xp, backend.array_name, backend.asarray, backend.quiet, backend._trials
+        )
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         array = super().parameter(value, like, dtype)

@@ -23,6 +23,7 @@ __all__ = [
     "cumulative_sum",
     "expand_dims",
     "finfo",
+    "flip",
     "float64",
     "imag",
     "isdtype",
@@ -88,6 +89,10 @@ def finfo(dtype: Any, /) -> Any:
     return np.finfo(dtype.real_dtype.as_numpy_dtype)
 
 
+def flip(x: Any, /, *, axis: int) -> Any:
+    return tf.reverse(x, [axis])
+
+
 def isdtype(dtype: Any, kind: str) -> bool:
     kinds = {"complex floating": dtype.is_complex, "real floating": dtype.is_floating}
     return bool(kinds[kind])
@@ -108,7 +113,7 @@ def sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def where(condition: Any, x1: Any, x2: Any, /) -> Any:
-    return tf.where(condition, x1, x2 if tf.is_tensor(x2) else tf.cast(x2, x1.dtype))
+    return tf.where(condition, x1, x2 if tf.is_tensor(x2) else tf.constant(x2, x1.dtype))
 
 
 class linalg:

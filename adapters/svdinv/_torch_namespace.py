@@ -7,9 +7,12 @@ matrices.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
+
+from ._torch_batches import in_pieces
 
 __all__ = [
     "abs",
@@ -20,6 +23,7 @@ __all__ = [
     "cumulative_sum",
     "expand_dims",
     "finfo",
+    "flip",
     "float64",
     "imag",
     "isdtype",
@@ -72,6 +76,10 @@ def expand_dims(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
     return x.unsqueeze(axis)
 
 
+def flip(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
+    return torch.flip(x, (axis,))
+
+
 def isdtype(dtype: torch.dtype, kind: str) -> bool:
     kinds = {"complex floating": dtype.is_complex, "real floating": dtype.is_floating_point}
     return kinds[kind]
@@ -94,11 +102,11 @@ class linalg:
 
     @staticmethod
     def svd(x: torch.Tensor, /, *, full_matrices: bool = True) -> Any:
-        return torch.linalg.svd(x, full_matrices=full_matrices)
+        return in_pieces(partial(torch.linalg.svd, full_matrices=full_matrices), x)
 
     @staticmethod
     def eigh(x: torch.Tensor, /) -> Any:
-        return torch.linalg.eigh(x)
+        return in_pieces(torch.linalg.eigh, x)
 
     @staticmethod
     def det(x: torch.Tensor, /) -> torch.Tensor:

@@ -18,7 +18,7 @@ try:
 except ImportError as error:
     raise ImportError("svdinv.jax needs JAX: pip install svdinv[jax]") from error
 
-from svdinv_core import Decomposition, Operator, SVDFactors
+from svdinv_core import Decomposition, Operator, ScaledSVD, SVDFactors
 from svdinv_core import gauge_residual as _residual
 
 from . import rules
@@ -145,6 +145,14 @@ class _JaxBackend:
         with jax.default_matmul_precision("float32"):
             raw = decomposition.compute(jnp, jax.lax.stop_gradient(x))
             return decomposition.factors(*raw)
+
+    def trials(self, x: Any) -> tuple[ScaledSVD, ...]:
+        return (ScaledSVD("gram"),)
+
+    def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
+        if isinstance(enough, jax.core.Tracer) or enough.device.platform != "cpu":
+            return jax.lax.cond(enough, lambda: found, otherwise)
+        return found if enough else otherwise()
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
         registered = _decompose if decomposition.linear else _reverse_only

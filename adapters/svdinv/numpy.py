@@ -14,6 +14,8 @@ try:
 except ImportError as error:  # pragma: no cover - exercised in an environment without it
     raise ImportError("svdinv.numpy needs NumPy: pip install svdinv[numpy]") from error
 
+from svdinv_core import ScaledSVD
+
 from . import rules
 from ._api import EighResult, Functions, PolarResult, SVDResult
 from ._explicit import Explicit, ExplicitBackend
@@ -47,7 +49,11 @@ def _asarray(x: Any) -> Any:
 
 
 _backend = ExplicitBackend(
-    _xp, "numpy.ndarray", _asarray, partial(np.errstate, divide="ignore", invalid="ignore")
+    _xp,
+    "numpy.ndarray",
+    _asarray,
+    partial(np.errstate, divide="ignore", invalid="ignore", over="ignore", under="ignore"),
+    (ScaledSVD("gram"),),
 )
 _functions = Functions[np.ndarray[Any, Any]](lambda x: _backend)
 _explicit = Explicit(lambda x: _backend)

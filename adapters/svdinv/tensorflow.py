@@ -25,6 +25,7 @@ from svdinv_core import (
     SVD,
     Decomposition,
     Operator,
+    ScaledSVD,
     SVDFactors,
     apply_at_midpoint,
     decompose_at_midpoint,
@@ -150,9 +151,23 @@ class _TensorFlowBackend:
         )
 
     def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
-        if x.dtype.is_complex and isinstance(decomposition, SVD) and _xp.compiled_by_xla():
+        by_svd = isinstance(decomposition, SVD) or decomposition == ScaledSVD()
+        if by_svd and self._has_no_svd(x):
             raise limit("tensorflow, complex SVD in XLA")
         return decomposition.compute(_xp, tf.stop_gradient(x))
+
+    @staticmethod
+    def _has_no_svd(x: Any) -> bool:
+        return bool(x.dtype.is_complex) and _xp.compiled_by_xla()
+
+    def trials(self, x: Any) -> tuple[ScaledSVD, ...]:
+        """None where there would be nothing to fall back to."""
+        return () if self._has_no_svd(x) else (ScaledSVD("gram"),)
+
+    def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
+        if tf.executing_eagerly():
+            return found if enough else otherwise()
+        return tf.cond(enough, lambda: found, otherwise)
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
         if _passed_over(x):

@@ -23,6 +23,7 @@ except ImportError as error:
 from svdinv_core import (
     Decomposition,
     Operator,
+    ScaledSVD,
     SVDFactors,
     apply_at_midpoint,
     complex_step_slope,
@@ -37,6 +38,7 @@ from ._api import EighResult, Function, Functions, PolarResult, SVDResult
 from ._checks import Shape
 from ._gauge import not_eager
 from ._limits import limit
+from ._torch_batches import is_plain
 from ._torch_function import full_precision
 
 __all__ = [
@@ -135,6 +137,16 @@ class _TorchBackend:
                 raw = decomposition.compute(_xp, x.to(_DOUBLE[x.dtype]))
                 return tuple(factor.to(_SINGLE[factor.dtype]) for factor in raw)
             return tuple(decomposition.compute(_xp, x))
+
+    def trials(self, x: Any) -> tuple[ScaledSVD, ...]:
+        """Only where a look at values costs nothing."""
+        if not is_plain(x):
+            return ()
+        gram = ScaledSVD("gram")
+        return (gram, ScaledSVD("gram", double=True)) if x.dtype in _DOUBLE else (gram,)
+
+    def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
+        return found if enough else otherwise()
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> tuple[Any, ...]:
         if _dropped():

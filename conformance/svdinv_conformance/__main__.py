@@ -1,4 +1,4 @@
-"""The command line: ``python -m svdinv_conformance compare`` and ``run``."""
+"""The command line: ``python -m svdinv_conformance compare``, ``run`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from .bench import command as bench_command
 from .cases import ARRANGEMENTS, BUILT_IN, Case, InputError, built_in, from_image, from_npy
 from .compare import Plan, compare
 from .frameworks import FRAMEWORKS
@@ -145,6 +146,7 @@ def _build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     suite_command.add_parser(commands)
+    bench_command.add_parser(commands)
     inputs = sub.add_argument_group("inputs (repeatable, may be mixed; default: photo-tiled)")
     inputs.add_argument(
         "--case", action=_names(list(BUILT_IN)), metavar="NAME", help="built-in case, or all"
@@ -337,6 +339,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parser.parse_args(arguments)
         if options.command == "run":
             return suite_command.execute(options, _console(), _check_output)
+        if options.command == "bench":
+            return bench_command.execute(options, _console(), _check_output)
         return _compare(options)
     except InputError as error:
         print(f"{parser.prog} {options.command}: error: {error}", file=sys.stderr)

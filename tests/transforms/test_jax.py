@@ -222,6 +222,6 @@ def test_a_cell_goes_red_without_its_rule(name, observable):
     (transform,) = (t for t in TRANSFORMS if t.name == name)
     with (
         jax_operations.registrations(*native(jnp)),
-        pytest.raises(AssertionError, match="identity: inf"),
+        pytest.raises(AssertionError, match="inf"),
     ):
         check(jax_operations, transform, observable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import re
 import subprocess
 import sys
 
@@ -14,9 +15,11 @@ import svdinv.numpy
 import svdinv.torch
 import torch
 from support import torch_operations
+from support.family import normal
 from support.observables import OBSERVABLES, problems
 from support.transforms import Transform, cells, check, native, relative
 from svdinv import _torch_function, _torch_library, _torch_namespace
+from svdinv._limits import limit
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.utils import checkpoint
@@ -222,6 +225,30 @@ TRANSFORMS = (
 @pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS))
 def test_cell(transform, observable):
     check(torch_operations, transform, observable)
+
+
+@pytest.mark.parametrize("observable", list(OBSERVABLES))
+def test_gradcheck(observable):
+    """Forward, reverse and both of each other, against differences, where the values differ."""
+    entry = OBSERVABLES[observable]
+    rng = np.random.default_rng(0)
+    for dtype in (float,) if entry.real else (float, complex):
+        A = normal(rng, (3, 3), dtype is complex)
+        x = torch.tensor(A @ A.conj().T if entry.hermitian else A, requires_grad=True)
+        observe = torch_operations.Loss(observable, np.zeros(())).observe
+        forward_mode = entry.second  # what has no second derivative has no forward mode either
+        assert torch.autograd.gradcheck(observe, (x,), check_forward_ad=forward_mode)
+        if entry.second:
+            assert torch.autograd.gradgradcheck(observe, (x,), check_fwd_over_rev=True)
+
+
+def test_fn_that_takes_no_complex_values_is_refused_by_export():
+    class Map(torch.nn.Module):
+        def forward(self, x):
+            return svdinv.torch.singular_value_map(x, lambda s: torch.clamp(s, 0.5))
+
+    with pytest.raises(Exception, match=re.escape(str(limit("torch.export of fn")))):
+        torch.export.export(Map(), (torch.eye(3, requires_grad=True),))
 
 
 @pytest.mark.parametrize("kind", ["meta", "fake"])

@@ -124,7 +124,7 @@ def title(report: Report) -> str:
     return report.name if report.device == "cpu" else f"{report.name} ({report.device})"
 
 
-def write_between(path: str | Path, text: str) -> None:
+def write_between(path: str | Path, text: str, start: str = BEGIN, stop: str = END) -> None:
     """Put a text between the two marks of a document.
 
     Raises
@@ -136,8 +136,8 @@ def write_between(path: str | Path, text: str) -> None:
         document = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = document.partition(start)
+    _, end, after = rest.partition(stop)
     if not begin or not end:
-        raise InputError(f"{path}: has no line {BEGIN!r} followed by {END!r}")
-    Path(path).write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+        raise InputError(f"{path}: has no line {start!r} followed by {stop!r}")
+    Path(path).write_text(f"{before}{start}\n\n{text}\n{stop}{after}", encoding="utf-8")

@@ -1,0 +1,83 @@
+"""Batched decompositions of PyTorch on a CPU, in threads of one BLAS thread each.
+
+PyTorch decomposes a batch one matrix after another. What comes before and after has threads of its
+own, and gains nothing from these (tried: Python's lock is in the way).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from ._threads import Workers
+
+__all__ = ["in_pieces", "is_plain"]
+
+Decompose = Callable[[torch.Tensor], Sequence[torch.Tensor]]
+
+WORTH_SPLITTING = 1e5
+"""Entries times shorter side of a batch below which a second thread costs more than it gains."""
+
+_settings = threading.Lock()
+
+
+def _one_thread() -> None:
+    """One BLAS thread here, and the number for threads yet to come as it was.
+
+    PyTorch keeps a number for each thread, and one that threads start with. Setting the former
+    sets the latter too; another thread, which has no use for its own, sets that back.
+    """
+    with _settings:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        restorer = threading.Thread(target=torch.set_num_threads, args=(before,))
+        restorer.start()
+        restorer.join()
+
+
+_workers = Workers("svdinv-torch", _one_thread)
+
+
+def is_plain(x: torch.Tensor) -> bool:
+    """Whether a tensor has values, on a CPU, and nobody watches what is done with it."""
+    if torch.compiler.is_compiling():
+        return False
+    return (
+        type(x) in (torch.Tensor, torch.nn.Parameter)
+        and x.device.type == "cpu"
+        and not torch._C._are_functorch_transforms_active()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._len_torch_function_stack() == 0
+    )
+
+
+def _quietly(fn: Decompose, x: torch.Tensor) -> Sequence[torch.Tensor]:
+    with torch.no_grad():  # which is a matter of the thread
+        return fn(x)
+
+
+def in_pieces(fn: Decompose, x: torch.Tensor) -> Any:
+    """``fn(x)`` of a batch (..., m, n), a tuple of tensors, where nothing is differentiated.
+
+    At once in the caller's thread where the work is small, where the caller allows one thread only,
+    and where something watches (a compiler, a transform, a mode: these are a matter of the thread).
+    """
+    if torch.compiler.is_compiling() or x.ndim == 2:
+        return fn(x)
+    *batch, m, n = x.shape
+    if x.numel() * min(m, n) < WORTH_SPLITTING or not is_plain(x):
+        return fn(x)
+    threads = torch.get_num_threads()
+    flat = x.reshape(-1, m, n)
+    if threads == 1 or flat.shape[0] < threads:
+        return fn(x)
+    pieces = [partial(_quietly, fn, piece) for piece in flat.tensor_split(threads)]
+    results = _workers.run(pieces, threads)
+    return tuple(
+        torch.cat(parts).reshape(*batch, *parts[0].shape[1:])
+        for parts in zip(*results, strict=True)
+    )

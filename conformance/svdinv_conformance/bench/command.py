@@ -1,0 +1,213 @@
+"""The command ``python -m svdinv_conformance bench``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..cases import InputError
+from ..suite.case import DTYPES
+from ..suite.implementation import Implementation, UnavailableError
+from ..suite.named import KINDS, resolve
+from ..suite.report import print_environment
+from ..suite.table import write_between
+from .measure import Measured, Shape, measure
+from .report import markdown, print_table, sweeps, write_json, write_plot
+from .steps import WORKBENCHES
+
+__all__ = ["DEFAULT", "add_parser", "execute", "marks"]
+
+DEFAULT = (
+    "384x32x32:float32",
+    "16x128x128:complex64",
+    "3x512x512:float32",
+    "1x16384x16:complex64",
+    "4x2048x64:float32",
+    "4096x3x3:float32",
+    "8x8:float64",
+)
+
+
+def marks(threshold: float) -> tuple[str, str]:
+    """What a document has before and after the table of a threshold."""
+    what = f"timings at {threshold:g}"
+    return f"<!-- {what}: begin, written by svdinv_conformance bench -->", f"<!-- {what}: end -->"
+
+
+_DESCRIPTION = """\
+Time one step of singular value thresholding, forward and backward, for svdinv, for the framework's
+own composition (svd, threshold, recompose, differentiate) and for its bare svd, in turn and in one
+run. Medians with half the distance of the quartiles; ratios; error of svdinv's gradient against the
+same in double precision; memory that the process grows by at its peak.
+"""
+
+_EPILOG = f"""\
+shapes: lengths of a batch and a dtype, such as 384x32x32:float32; the default is
+  {", ".join(DEFAULT[:4])},
+  {", ".join(DEFAULT[4:])}
+
+examples:
+  python -m svdinv_conformance bench
+  python -m svdinv_conformance bench --framework torch --shape 64x100x100:float32 --repeat 21
+  python -m svdinv_conformance bench --framework jax --threshold 0.5 --json times.json
+  python -m svdinv_conformance bench --plot cost.png
+  python -m svdinv_conformance bench --framework torch --implementation mypackage.linalg
+
+exit status:
+  0  something was timed    2  wrong usage, or nothing could be timed
+"""
+
+
+def shape(text: str) -> Shape:
+    """``384x32x32:float32``."""
+    found = re.fullmatch(r"(\d+(?:x\d+)+):(\w+)", text)
+    if not found or found[2] not in DTYPES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a shape such as 384x32x32:float32 ({', '.join(DTYPES)})"
+        )
+    lengths = tuple(map(int, found[1].split("x")))
+    if 0 in lengths:
+        raise argparse.ArgumentTypeError(f"{text!r} has no entries")
+    return Shape(lengths, found[2])
+
+
+def _chosen(allowed: tuple[str, ...]) -> Any:
+    def parse(text: str) -> list[str]:
+        names = [name.strip() for name in text.split(",")]
+        for name in names:
+            if name not in allowed:
+                raise argparse.ArgumentTypeError(
+                    f"unknown {name!r}; choose from {', '.join(allowed)}"
+                )
+        return names
+
+    return parse
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction of the largest value")
+    return value
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to a program's commands."""
+    sub = commands.add_parser(
+        "bench",
+        help="time a step beside the framework's own",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = sub.add_argument_group("what to time")
+    what.add_argument(
+        "--shape", type=shape, action="append", metavar="SHAPE", help="see below; repeatable"
+    )
+    what.add_argument(
+        "--framework", type=_chosen(tuple(WORKBENCHES)), metavar="NAMES",
+        default=["torch", "jax", "tensorflow"],
+        help=f"{', '.join(WORKBENCHES)} (torch,jax,tensorflow)",
+    )  # fmt: skip
+    what.add_argument(
+        "--mode", type=_chosen(("eager", "compiled")), metavar="NAMES",
+        help="eager, compiled (PyTorch and NumPy eager, JAX and TensorFlow compiled)",
+    )  # fmt: skip
+    what.add_argument("--device", default="cpu", metavar="NAME", help="cpu or cuda (cpu)")
+    what.add_argument(
+        "--threshold", type=_fraction, default=0.12, metavar="T",
+        help="fraction of each matrix's largest singular value (0.12)",
+    )  # fmt: skip
+    what.add_argument(
+        "--driver", choices=("auto", "svd", "gram"), default="auto", help="of svt (auto)"
+    )
+    what.add_argument(
+        "--implementation", action="append", default=[], metavar="NAME",
+        help="also time this one, as in the command run; repeatable",
+    )  # fmt: skip
+    what.add_argument(
+        "--kind", metavar="NAME", help=f"whose arrays --implementation takes: {', '.join(KINDS)}"
+    )
+    what.add_argument("--repeat", type=_positive, default=9, metavar="N", help="timed rounds (9)")
+    what.add_argument("--seed", type=int, default=0, metavar="N", help="of the matrices (0)")
+    out = sub.add_argument_group("where to write")
+    out.add_argument("--json", metavar="FILE", help="all numbers, for a program")
+    out.add_argument("--plot", metavar="FILE.png", help="cost against size and against batch")
+    out.add_argument(
+        "--markdown",
+        metavar="FILE",
+        help="put the table between its marks (see docs/performance.md)",
+    )
+
+
+def execute(options: argparse.Namespace, console: Console, check_output: Any) -> int:
+    """Run what was asked for, print and write it, and return the exit status."""
+    for path in (options.json, options.plot):
+        check_output(path)
+    shapes = options.shape or [shape(text) for text in DEFAULT]
+    implementations: dict[str, Implementation] = {}
+    for name in options.implementation:
+        try:
+            implementations[name] = resolve(name, options.kind)
+        except UnavailableError as reason:
+            raise InputError(f"{name}: {reason}") from None
+    settings = {
+        "device": options.device,
+        "threshold": options.threshold,
+        "driver": options.driver,
+        "repeat": options.repeat,
+        "seed": options.seed,
+    }
+    errors = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=errors, transient=True, disable=not errors.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("starting", total=None)
+
+        def tell(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, description=text)
+
+        def run(shapes: list[Shape]) -> list[Measured]:
+            rows = []
+            for name in options.framework:
+                usual = "eager" if name in ("torch", "numpy", "cupy") else "compiled"
+                rows += measure(
+                    shapes, [name], options.mode or [usual],
+                    implementations=implementations, progress=tell, **settings,
+                )  # fmt: skip
+            return sorted(rows, key=lambda row: shapes.index(row.shape))
+
+        rows = run(shapes)
+        curves = {}
+        if options.plot is not None:
+            curves = {title: run(own) for title, own in sweeps("float32").items()}
+    print_environment(console)
+    console.print(
+        f"threshold {options.threshold} of the largest value, driver {options.driver}, "
+        f"{options.repeat} rounds, {options.device}", highlight=False,
+    )  # fmt: skip
+    print_table(rows, console)
+    if options.json is not None:
+        write_json([*rows, *(r for own in curves.values() for r in own)], settings, options.json)
+    if options.plot is not None:
+        write_plot(curves, options.plot)
+    if options.markdown is not None:
+        write_between(options.markdown, markdown(rows), *marks(options.threshold))
+    for path in (options.json, options.plot, options.markdown):
+        if path is not None:
+            console.print(f"written: {path}", markup=False, style="dim", soft_wrap=True)
+    return 0 if any(row.sides for row in rows) else 2

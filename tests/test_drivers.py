@@ -1,0 +1,230 @@
+"""The drivers of `svt`: their accuracy, what `auto` decides, and the threads they work in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import svdinv.numpy
+import svdinv.torch
+import torch
+from support.drivers import FRAMEWORKS, driver
+from support.errors import relative_error
+from support.family import haar, normal
+from svdinv import _torch_batches
+
+from svdinv_core import ScaledSVD, SoftThreshold
+
+SIZES = ((5, 5), (40, 4), (4, 40), (3, 9, 6))
+GRAM_BOUND = {"float64": 1e-13, "float32": 2e-5}
+
+
+def matrices(size, is_complex, precision):
+    """Values 1, 1, 1/2, ... with a tie, and one that is zero."""
+    *batch, m, n = size
+    rng = np.random.default_rng(0)
+    k = min(m, n)
+    S = np.array([1.0, 1.0, *np.linspace(0.5, 0.0, k - 2)])
+    A = haar(rng, tuple(batch), m, k, is_complex) * S
+    A = A @ np.conj(np.swapaxes(haar(rng, tuple(batch), n, k, is_complex), -1, -2))
+    dtype = np.result_type(precision, np.complex64) if is_complex else np.dtype(precision)
+    return A.astype(dtype), normal(rng, A.shape, is_complex).astype(dtype)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("is_complex", [False, True])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_gram_agrees_with_svd(framework, precision, is_complex, size):
+    A, W = matrices(size, is_complex, precision)
+    tau = np.full(size[:-2], 0.12, dtype=precision)
+    wide = [x.astype(complex if is_complex else float) for x in (A, W)]
+    (out,), exact = driver("numpy").vjp(
+        "svt", (wide[0], tau.astype(float)), (wide[1],), driver="svd"
+    )
+    for which in ("svd", "gram", "auto"):
+        (got,), grads = driver(framework).vjp("svt", (A, tau), (W,), driver=which)
+        assert got.dtype == A.dtype
+        assert relative_error(got, out).max() < GRAM_BOUND[precision]
+        assert relative_error(grads[0], exact[0]).max() < GRAM_BOUND[precision]
+        np.testing.assert_allclose(grads[1], exact[1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_unknown_driver_is_refused(framework):
+    words = "driver: expected 'auto', 'svd' or 'gram', got 'qr'"
+    with pytest.raises(ValueError, match=words):
+        driver(framework).module.svt(driver(framework).array(np.eye(3)), 0.5, driver="qr")
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("tau", [0.5, 0.1, 1e-2, 1e-4, 1e-6, 1e-9, 0.0])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_auto_keeps_its_promise_for_small_thresholds(framework, tau, precision):
+    """Where the Gram matrix cannot tell small values from zero, it is not used."""
+    rng = np.random.default_rng(0)
+    S = np.array([1.0, 0.3, 0.04, 3e-3, 2e-5, 4e-8])
+    A = (haar(rng, (2,), 8, 6, False) * S) @ np.swapaxes(haar(rng, (2,), 6, 6, False), -1, -2)
+    A, W = A.astype(precision), normal(rng, A.shape, False).astype(precision)
+    t = np.full(2, tau, dtype=precision)
+    exact = driver("numpy").vjp(
+        "svt", (A.astype(float), t.astype(float)), (W.astype(float),), driver="svd"
+    )[1][0]
+    got = driver(framework).vjp("svt", (A, t), (W,))[1][0]
+    by_svd = driver(framework).vjp("svt", (A, t), (W,), driver="svd")[1][0]
+    # values below the rounding of the matrix itself are nobody's to tell from zero
+    allowed = max({"float32": 1e-5, "float64": 1e-12}[precision], 3 * relative_error(
+        by_svd, exact).max())  # fmt: skip
+    assert relative_error(got, exact).max() <= allowed
+
+
+def test_what_auto_decides():
+    import array_api_compat.numpy as xp
+
+    A, _ = matrices((4, 4), False, "float64")
+    gram = ScaledSVD("gram")
+    factors = gram.compute(xp, A)
+
+    def enough(tau, scaled=factors):
+        return bool(gram.resolves(xp, scaled, SoftThreshold().smallest(xp, scaled.S, (tau,))))
+
+    assert enough(0.12)
+    assert enough(0.02)
+    assert not enough(0.01)  # eps/tau^2 is over 1e-12
+    assert not enough(0.0)
+    with np.errstate(all="ignore"):
+        tiny, huge = gram.compute(xp, 1e-160 * A), gram.compute(xp, 1e160 * A)
+    assert not enough(0.12e-160, tiny)  # squares underflow
+    assert not enough(0.12e160, huge)  # and overflow
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("scale", [1e-160, 1e160])
+def test_squares_that_overflow_do_not_matter(framework, scale):
+    A, W = matrices((4, 4), False, "float64")
+    for which in ("auto", "gram"):
+        (out,), (g, _) = driver(framework).vjp(
+            "svt", (scale * A, np.array(0.12 * scale)), (W,), driver=which
+        )
+        (unit,), (g_unit, _) = driver(framework).vjp("svt", (A, np.array(0.12)), (W,))
+        assert relative_error(out / scale, unit).max() < 1e-13
+        assert relative_error(g, g_unit).max() < 1e-13
+
+
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(256, 32, 32, generator=generator)
+    assert x.numel() * 32 > _torch_batches.WORTH_SPLITTING
+    return x
+
+
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    return before
+
+
+@pytest.fixture
+def threads():
+    before = two_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def used(monkeypatch):
+    """Names of the threads that decompose."""
+    names = set()
+    quietly = _torch_batches._quietly
+
+    def watched(fn, x):
+        names.add(threading.current_thread().name)
+        return quietly(fn, x)
+
+    monkeypatch.setattr(_torch_batches, "_quietly", watched)
+    return names
+
+
+def test_a_batch_is_split_without_touching_the_callers_threads(threads, monkeypatch):
+    names = used(monkeypatch)
+    x = batch().requires_grad_()
+    svdinv.torch.svt(x, 1.0).sum().backward()
+    assert {name.partition("_")[0] for name in names} == {"svdinv-torch"}
+    assert torch.get_num_threads() == 2
+    inherited = []
+    later = threading.Thread(target=lambda: inherited.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert inherited == [2]
+    parts = torch.cat([svdinv.torch.svt(piece, 1.0) for piece in x.detach().split(1)])
+    torch.testing.assert_close(svdinv.torch.svt(x.detach(), 1.0), parts, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["one thread", "small", "vmap", "mode", "compile"])
+def test_where_a_batch_is_not_split(threads, monkeypatch, how):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    names = used(monkeypatch)
+    x = batch()
+    if how == "one thread":
+        torch.set_num_threads(1)
+        svdinv.torch.svdvals(x)
+    elif how == "small":
+        svdinv.torch.svdvals(x[:2])
+    elif how == "vmap":
+        torch.func.vmap(svdinv.torch.svdvals)(x)
+    elif how == "mode":
+        with FlopCounterMode(display=False):
+            svdinv.torch.svdvals(x)
+    else:
+        torch.compile(svdinv.torch.svdvals, backend="eager", fullgraph=True)(x)
+    assert not names
+
+
+def test_many_callers_at_once(threads):
+    x = batch()
+    expected = svdinv.torch.svt(x, 1.0)
+    results = []
+    callers = [
+        threading.Thread(target=lambda: results.append(svdinv.torch.svt(x, 1.0))) for _ in range(6)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(results) == 6
+    assert all(torch.allclose(result, expected, atol=1e-5) for result in results)
+
+
+FORK = """
+import os, torch, svdinv.torch
+torch.set_num_threads(2)
+x = torch.randn(256, 32, 32)
+svdinv.torch.svdvals(x)          # the threads exist
+child = os.fork()
+if child == 0:
+    torch.set_num_threads(2)
+    from svdinv import _torch_batches
+    assert _torch_batches._workers._pool is None
+    from concurrent.futures import ThreadPoolExecutor
+    done = _torch_batches._workers.run([lambda: 1, lambda: 2], 2)
+    os._exit(0 if done == [1, 2] else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_process_has_threads_of_its_own():
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], timeout=120)
+    assert done.returncode == 0
+
+
+def test_an_error_in_a_thread_is_raised_in_the_caller(threads):
+    def fail(x):
+        raise RuntimeError("in a thread")
+
+    with pytest.raises(RuntimeError, match="in a thread"):
+        _torch_batches.in_pieces(fail, batch())
