@@ -161,8 +161,11 @@ class _TensorFlowBackend:
         return bool(x.dtype.is_complex) and _xp.compiled_by_xla()
 
     def trials(self, x: Any) -> tuple[ScaledSVD, ...]:
-        """None where there would be nothing to fall back to."""
-        return () if self._has_no_svd(x) else (ScaledSVD("gram"),)
+        """In double precision, TensorFlow's own single being off by more than rounding.
+
+        None where there would be nothing to fall back to.
+        """
+        return () if self._has_no_svd(x) else (ScaledSVD("gram", double=True),)
 
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
         if tf.executing_eagerly():
