@@ -11,14 +11,16 @@ from typing import Any
 
 import torch
 
-from . import compressive, data, results, table1, training
-from .lowrank import low_rank_names
-from .networks import ColourNetwork
+from . import compressive, data, dynamic, masks, results, stress, table1, training
+from .lowrank import InvWithoutPhase, low_rank_names
+from .networks import ColourNetwork, DynamicNetwork
 
 __all__ = ["main"]
 
 SEED = 3407
 """The paper's."""
+CHOICE = 16
+"""Training images on which a parameter of the solvers is chosen."""
 
 
 class RefusedError(Exception):
@@ -54,7 +56,7 @@ def _common(parser: argparse.ArgumentParser, name: str) -> None:
 def _training(parser: argparse.ArgumentParser, steps: int, batch: int) -> None:
     parser.add_argument(
         "--method",
-        choices=[*low_rank_names(), "fit"],
+        choices=[*low_rank_names(), "fit", InvWithoutPhase.name],
         default="svt",
         metavar="STEP",
         help=f"low-rank step: {', '.join(low_rank_names())} (%(default)s)",
@@ -73,6 +75,29 @@ def _training(parser: argparse.ArgumentParser, steps: int, batch: int) -> None:
         "--stop-at-nonfinite", action="store_true", help="rather than leave that step out"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _weights(parser: argparse.ArgumentParser, weights: list[float]) -> None:
+    parser.add_argument(
+        "--weights",
+        type=_positive(float),
+        nargs="+",
+        default=weights,
+        help="lambda: the best of these on training data is taken (%(default)s)",
+    )
+
+
+def _dynamic_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        default="phantom",
+        help=f"{', '.join(data.DYNAMIC_SETS)}, or a folder of .npz or .h5 files (%(default)s)",
+    )
+    parser.add_argument("--frames", type=_positive(int), default=16, help="(%(default)s)")
+    parser.add_argument("--size", type=_positive(int), default=128, help="pixels (%(default)s)")
+    parser.add_argument(
+        "--slices", type=_positive(int), default=4, help="of a subject, at most (%(default)s)"
+    )
 
 
 def _trained(
@@ -143,6 +168,153 @@ def _colour(options: argparse.Namespace) -> str:
     return f"{path.name}: {len(history.loss)} steps, {bad}{found}"
 
 
+def _colour_classical(options: argparse.Namespace) -> str:
+    pictures = data.whole_images(options.test)
+    images = data.training_images(options.data, CHOICE).pixels[:CHOICE].astype("float32") / 255
+    lines = []
+    for ratio in options.ratio:
+        weight = compressive.choose_weight(images, ratio, options.weights, options.steps)
+        tested = {
+            "sampled": compressive.evaluate(None, pictures, ratio),
+            "proximal gradient": compressive.evaluate_solver(
+                "proximal gradient", pictures, ratio, weight, options.steps
+            ),
+            "admm": compressive.evaluate_solver("admm", pictures, ratio, weight, options.steps),
+        }
+        path = options.out / f"{options.name}-{ratio:g}.json"
+        means = {solver: results.mean_of(rows) for solver, rows in tested.items()}
+        results.write(
+            path,
+            {
+                "experiment": "colour-classical",
+                "ratio": ratio,
+                "settings": {"steps": options.steps, "weight": weight, "weights": options.weights},
+                "data": {
+                    "chosen on": options.data,
+                    "test": f"{options.test}, {len(pictures)} images",
+                },
+                "test": tested,
+                "mean": means,
+            },
+        )
+        found = ", ".join(f"{solver} {mean['psnr']:.2f} dB" for solver, mean in means.items())
+        lines.append(f"{path.name}: lambda {weight:g}, {found}")
+    return "\n".join(lines)
+
+
+def _series(options: argparse.Namespace) -> data.Series:
+    shape = (options.frames, options.size, options.size)
+    return data.dynamic_series(options.data, shape, slices=options.slices)
+
+
+def _described(series: data.Series, train: list[str], test: list[str]) -> dict[str, Any]:
+    count = {name: len(x) for name, x in series.subjects.items()}
+    return {
+        "source": series.source,
+        "training": f"{sum(count[n] for n in train)} series of {', '.join(train)}",
+        "test": f"{sum(count[n] for n in test)} series of {', '.join(test)}",
+        "shape": list(next(iter(series.subjects.values())).shape[1:]),
+    }
+
+
+def _by_name(series: data.Series, names: list[str]) -> dict[str, Any]:
+    return {f"{n} slice {i + 1}": x for n in names for i, x in enumerate(series.subjects[n])}
+
+
+def _dynamic(options: argparse.Namespace) -> str:
+    series = _series(options)
+    if options.side > options.size or options.cut_frames > options.frames:
+        raise RefusedError("--side and --cut-frames: want no more than --size and --frames")
+    train, test = dynamic.split(series)
+    problem = dynamic.Problem(
+        [series.subjects[n] for n in train],
+        options.mask,
+        options.cut_frames,
+        options.side,
+        options.batch,
+    )
+    problem.check()
+    torch.manual_seed(options.seed)
+    network = DynamicNetwork(options.method, options.iterations, options.width)
+    settings, history = _trained(options, network, problem, f"{options.method} {options.mask}")
+    tested = {}
+    if not options.no_test and len(history.loss) == options.steps:
+        tested = dynamic.evaluate(network, _by_name(series, test), options.mask)
+    path = options.out / f"{options.name or f'dynamic-{options.method}-{options.mask}'}.json"
+    results.write(
+        path,
+        {
+            "experiment": "dynamic",
+            "mask": options.mask,
+            "settings": {
+                **_network_settings(options, settings),
+                "side": options.side,
+                "cut_frames": options.cut_frames,
+            },
+            "data": _described(series, train, test),
+            "training": history.summary(),
+            "test": tested,
+            "mean": results.mean_of(tested) if tested else None,
+        },
+    )
+    found = f", PSNR {results.mean_of(tested)['psnr']:.2f} dB" if tested else ""
+    bad = f"{len(history.nonfinite)} gradients not finite"
+    return f"{path.name}: {len(history.loss)} steps, {bad}{found}"
+
+
+def _dynamic_classical(options: argparse.Namespace) -> str:
+    series = _series(options)
+    train, test = dynamic.split(series)
+    choice = {n: series.subjects[n][0] for n in train[:1]}
+    lines = []
+    for mask in options.mask:
+        tested, weight = dynamic.classical(
+            choice, _by_name(series, test), mask, options.weights, options.steps
+        )
+        means = {solver: results.mean_of(rows) for solver, rows in tested.items()}
+        path = options.out / f"{options.name}-{mask}.json"
+        results.write(
+            path,
+            {
+                "experiment": "dynamic-classical",
+                "mask": mask,
+                "settings": {"steps": options.steps, "weight": weight, "weights": options.weights},
+                "data": {**_described(series, train, test), "chosen on": train[0]},
+                "test": tested,
+                "mean": means,
+                "phase_error": dynamic.phase_error(series.subjects[test[0]][0], 0.12),
+            },
+        )
+        found = ", ".join(f"{solver} {mean['psnr']:.2f} dB" for solver, mean in means.items())
+        lines.append(f"{path.name}: lambda {weight:g}, {found}")
+    return "\n".join(lines)
+
+
+def _stress(options: argparse.Namespace) -> str:
+    lines = []
+    for method in options.method:
+        torch.manual_seed(options.seed)
+        network = stress.StressNetwork(method)
+        settings = training.Settings(options.steps, seed=options.seed)
+        history = training.train(
+            network, stress.batch, settings, progress=not options.quiet, label=method
+        )
+        path = options.out / f"{options.name}-{method}.json"
+        results.write(
+            path,
+            {
+                "experiment": "stress",
+                "settings": {**asdict(settings), "method": method},
+                "data": {"training": ", ".join(stress.KINDS)},
+                "training": history.summary(max(10, options.steps // 100)),
+            },
+        )
+        lines.append(
+            f"{path.name}: {len(history.loss)} steps, {len(history.nonfinite)} gradients not finite"
+        )
+    return "\n".join(lines)
+
+
 def _table1(options: argparse.Namespace) -> str:
     content = {
         "experiment": "table1",
@@ -190,6 +362,64 @@ def _parser() -> argparse.ArgumentParser:
     _training(command, 2000, 128)
     _common(command, "")
     command.set_defaults(run=_colour)
+
+    command = commands.add_parser(
+        "colour-classical", help="the untrained solvers on the same pictures"
+    )
+    command.add_argument("--data", default="photographs", help="to choose lambda on (%(default)s)")
+    command.add_argument("--test", default="photographs", help="as for colour (%(default)s)")
+    command.add_argument(
+        "--ratio", type=_share, nargs="+", default=list(compressive.RATIOS), help="(the paper's)"
+    )
+    command.add_argument("--steps", type=_positive(int), default=100, help="(%(default)s)")
+    _weights(command, [0.01, 0.03, 0.1, 0.3])
+    _common(command, "colour-classical")
+    command.set_defaults(run=_colour_classical)
+
+    command = commands.add_parser("dynamic", help="train the network for dynamic MRI, and test it")
+    _dynamic_data(command)
+    command.add_argument(
+        "--mask",
+        default="radial-16",
+        metavar="MASK",
+        help=f"{', '.join(masks.MRI_MASKS)} (%(default)s)",
+    )
+    command.add_argument("--no-test", action="store_true", help="train only")
+    command.add_argument(
+        "--side", type=_positive(int), default=128, help="of the cuts to train on (%(default)s)"
+    )
+    command.add_argument(
+        "--cut-frames", type=_positive(int), default=16, help="frames of the cuts (%(default)s)"
+    )
+    _training(command, 1000, 1)
+    _common(command, "")
+    command.set_defaults(run=_dynamic)
+
+    command = commands.add_parser(
+        "dynamic-classical", help="the untrained solvers on the same series"
+    )
+    _dynamic_data(command)
+    command.add_argument(
+        "--mask", nargs="+", default=list(masks.MRI_MASKS), metavar="MASK", help="(the paper's)"
+    )
+    command.add_argument("--steps", type=_positive(int), default=50, help="(%(default)s)")
+    _weights(command, [0.1, 0.3, 1.0, 3.0])
+    _common(command, "dynamic-classical")
+    command.set_defaults(run=_dynamic_classical)
+
+    command = commands.add_parser("stress", help="a small network that meets ties in every batch")
+    command.add_argument(
+        "--method",
+        nargs="+",
+        choices=low_rank_names(),
+        default=list(low_rank_names()),
+        metavar="STEP",
+        help="low-rank steps (all)",
+    )
+    command.add_argument("--steps", type=_positive(int), default=20000, help="(%(default)s)")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    _common(command, "stress")
+    command.set_defaults(run=_stress)
     return parser
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import masks, metrics
+from . import masks, metrics, solvers
 from .data import SIDE, Images
 from .networks import ColourNetwork
+from .operators import PixelSampling
 
-__all__ = ["RATIOS", "Problem", "evaluate", "reconstruct", "sample"]
+__all__ = [
+    "RATIOS",
+    "Problem",
+    "choose_weight",
+    "evaluate",
+    "evaluate_solver",
+    "reconstruct",
+    "sample",
+    "solve",
+]
 
 Array = NDArray[Any]
 
@@ -77,4 +87,28 @@ def evaluate(
         y, mask = sample(name, image, ratio)
         out = y if network is None else reconstruct(network, y, mask)
         result[name] = metrics.measure(out, image)
+    return result
+
+
+def solve(solver: str, y: Array, mask: Array, weight: float, steps: int) -> Array:
+    """The image of an untrained solver, ``admm`` or ``proximal gradient``, limited to [0, 1]."""
+    run = solvers.admm if solver == "admm" else solvers.proximal_gradient
+    return np.clip(run(PixelSampling(mask), y, weight, steps), 0, 1)
+
+
+def choose_weight(images: Array, ratio: float, weights: Sequence[float], steps: int) -> float:
+    """The lambda with the least error on images ``(N, 3, H, W)``, by ADMM."""
+    mask = masks.pixels(np.random.default_rng(0), images.shape[1:], ratio).astype(np.float32)
+    errors = [metrics.mse(solve("admm", mask * images, mask, w, steps), images) for w in weights]
+    return weights[int(np.argmin(errors))]
+
+
+def evaluate_solver(
+    solver: str, images: Mapping[str, Array], ratio: float, weight: float, steps: int
+) -> dict[str, dict[str, float]]:
+    """PSNR, SSIM, MSE of each image, as :func:`evaluate`."""
+    result = {}
+    for name, image in images.items():
+        y, mask = sample(name, image, ratio)
+        result[name] = metrics.measure(solve(solver, y, mask, weight, steps), image)
     return result

@@ -9,6 +9,7 @@ svt          `svdinv.torch.svt`, whose gradient is exact and needs no rule
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from svdinv import rules
@@ -16,7 +17,22 @@ from svdinv import torch as st
 from svdinv.rules import Rule
 from torch import Tensor, nn
 
-__all__ = ["GapWatch", "LowRank", "low_rank_names"]
+__all__ = ["GapWatch", "InvWithoutPhase", "LowRank", "low_rank_names"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvWithoutPhase(rules.Inv):
+    """`Inv` without ``i Im(X - Y)_ii / (2 S_i)``, which the paper's Theorem 3.2 leaves out.
+
+    The term is the diagonal of what ``1/total`` multiplies. Of a real matrix it is zero.
+    """
+
+    name: ClassVar[str] = "inv-no-phase"
+
+    def coefficients(self, xp: Any, pairs: Any) -> Any:
+        found = super().coefficients(xp, pairs)
+        off_diagonal = xp.where(pairs.order != 0, found.total, xp.zeros_like(found.total))
+        return found._replace(total=off_diagonal)
 
 
 @dataclass
@@ -80,7 +96,9 @@ class LowRank(nn.Module):
     def __init__(self, method: str = "svt", rule: Rule | None = None) -> None:
         super().__init__()
         method = "svd-fit" if method == "fit" else method
-        if method not in low_rank_names():
+        if method == InvWithoutPhase.name:
+            rule = InvWithoutPhase()
+        elif method not in low_rank_names():
             known = ", ".join(low_rank_names())
             raise ValueError(f"unknown low-rank step {method!r}; use one of {known}")
         self.method = method

@@ -17,17 +17,39 @@ from itertools import pairwise
 import torch
 from svdinv.rules import Rule
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .lowrank import GapWatch, LowRank
 from .operators import FourierSampling, PixelSampling
 
-__all__ = ["ColourNetwork", "DynamicNetwork", "Unrolled", "convolutions"]
+__all__ = ["ColourNetwork", "DynamicNetwork", "FrameConvolution", "Unrolled", "convolutions"]
 
 START_OF_THRESHOLD = -2.0
 """Before the sigmoid: the first threshold is 0.12 of the largest singular value."""
 
 
-def convolutions(kind: type[nn.Conv2d] | type[nn.Conv3d], widths: Sequence[int]) -> nn.Sequential:
+class FrameConvolution(nn.Conv2d):
+    """`torch.nn.Conv3d` with ``kernel_size=3, padding=1, bias=False``, frame by frame.
+
+    Every frame and its two neighbours are the channels of a 2-D convolution, which on a CPU is
+    several times faster than the 3-D one. Takes and gives ``(B, T, C, H, W)``; the weights
+    ``(C_out, 3 C_in, 3, 3)`` are those of `Conv3d`, ``(C_out, C_in, 3, 3, 3)``, with the frame
+    axis before the channels.
+    """
+
+    def __init__(self, before: int, after: int, size: int, padding: int, bias: bool) -> None:
+        super().__init__(3 * before, after, size, padding=padding, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = functional.pad(x, (0, 0, 0, 0, 0, 0, 1, 1))
+        three = torch.cat((padded[:, :-2], padded[:, 1:-1], padded[:, 2:]), dim=2)
+        return super().forward(three.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+Kind = type[nn.Conv2d] | type[FrameConvolution]
+
+
+def convolutions(kind: Kind, widths: Sequence[int]) -> nn.Sequential:
     """Convolutions of size 3 without bias, with a ReLU after all but the last."""
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
@@ -38,9 +60,7 @@ def convolutions(kind: type[nn.Conv2d] | type[nn.Conv3d], widths: Sequence[int])
 class Iteration(nn.Module):
     """The parameters of one ADMM iteration, and its Z step."""
 
-    def __init__(
-        self, kind: type[nn.Conv2d] | type[nn.Conv3d], channels: int, width: int, low_rank: LowRank
-    ) -> None:
+    def __init__(self, kind: Kind, channels: int, width: int, low_rank: LowRank) -> None:
         super().__init__()
         widths = (channels, width, width, channels)
         self.transform = convolutions(kind, widths)
@@ -71,7 +91,7 @@ class Unrolled(nn.Module):
 
     def __init__(
         self,
-        kind: type[nn.Conv2d] | type[nn.Conv3d],
+        kind: Kind,
         channels: int,
         method: str,
         iterations: int,
@@ -136,7 +156,7 @@ class DynamicNetwork(Unrolled):
     def __init__(
         self, method: str = "svt", iterations: int = 10, width: int = 16, rule: Rule | None = None
     ) -> None:
-        super().__init__(nn.Conv3d, 2, method, iterations, width, rule)
+        super().__init__(FrameConvolution, 2, method, iterations, width, rule)
         self.log_mu = nn.ParameterList(torch.tensor(-2.0) for _ in range(iterations))
 
     def forward(self, y: Tensor, mask: Tensor) -> Tensor:
@@ -156,10 +176,10 @@ class DynamicNetwork(Unrolled):
 
 
 def _channels(x: Tensor) -> Tensor:
-    """``(B, T, H, W)`` complex to ``(B, 2, T, H, W)`` real."""
-    return torch.stack((x.real, x.imag), dim=1)
+    """``(B, T, H, W)`` complex to ``(B, T, 2, H, W)`` real."""
+    return torch.stack((x.real, x.imag), dim=2)
 
 
 def _complex(x: Tensor) -> Tensor:
     """The inverse of :func:`_channels`."""
-    return torch.complex(x[:, 0], x[:, 1])
+    return torch.complex(x[:, :, 0], x[:, :, 1])

@@ -15,7 +15,7 @@ the close pair among them: a hard threshold jumps there, and its gradient grows 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ CUT = 1e-3
 """Least distance of the values on both sides of the cut, relative to the largest."""
 CASES = {1: 1e-10, 2: 1e-18}
 """Scale of the singular values in each case."""
+GAPS = (0.0, *(10.0 ** (p / 2) for p in range(-32, -1)))
+"""Of the figure."""
 WORKFLOWS = {1: "nothing", 2: "hard threshold", 3: "soft threshold"}
 PAPER = {
     (1, 1): {"tf": 1412.5, "clip": 1412.5, "taylor": 1828.6, "inv": 38.9},
@@ -204,7 +206,7 @@ def _compare(got: Array, true: Array, label: Array) -> dict[str, float | int | N
     }
 
 
-def gap_curves(count: int = 200, seed: int = 0) -> dict[str, Any]:
+def gap_curves(count: int = 200, seed: int = 0, gaps: Sequence[float] = GAPS) -> dict[str, Any]:
     """Median error against the gap, single precision, random orthogonal factors, scale 1.
 
     Returns
@@ -213,7 +215,6 @@ def gap_curves(count: int = 200, seed: int = 0) -> dict[str, Any]:
         ``gaps``, and ``median`` by workflow and method: the median over the matrices of the
         gradient's error, relative to the exact one's norm; None where a gradient is not finite.
     """
-    gaps = [0.0, *(10.0 ** (p / 2) for p in range(-32, -1))]
     median: dict[str, dict[str, list[float | None]]] = {}
     for workflow, name in WORKFLOWS.items():
         median[name] = {method: [] for method in (*METHODS, "the paper's label")}
@@ -234,4 +235,4 @@ def gap_curves(count: int = 200, seed: int = 0) -> dict[str, Any]:
                     error = np.linalg.norm(got[kept] - true, axis=(-2, -1)) / size
                 finite = bool(np.isfinite(error).all())
                 curve.append(float(np.median(error)) if finite else None)
-    return {"gaps": gaps, "count": count, "seed": seed, "median": median}
+    return {"gaps": list(gaps), "count": count, "seed": seed, "median": median}
