@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from . import compressive, data, dynamic, masks, results, stress, table1, training
+from . import compressive, data, dynamic, masks, ports, results, stress, table1, training
 from .lowrank import InvWithoutPhase, low_rank_names
 from .networks import ColourNetwork, DynamicNetwork
 
@@ -315,6 +316,38 @@ def _stress(options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+def _ports(options: argparse.Namespace) -> str:
+    images = data.training_images(options.data)
+    problem = compressive.Problem(images, options.ratio, options.batch, options.side)
+    settings = training.Settings(options.steps, options.rate, options.seed)
+    curves, seconds = {}, {}
+    for framework in options.framework:
+        started = time.perf_counter()
+        curves[framework] = ports.losses(framework, problem, settings, options.iterations)
+        seconds[framework] = round(time.perf_counter() - started, 1)
+    path = options.out / f"{options.name}.json"
+    found = ports.difference(curves) if options.steps >= ports.EVERY else None
+    results.write(
+        path,
+        {
+            "experiment": "ports",
+            "ratio": options.ratio,
+            "settings": {
+                **asdict(settings),
+                "batch": options.batch,
+                "side": options.side,
+                "iterations": options.iterations,
+            },
+            "data": {"training": f"{images.source}, {len(images.pixels)} images"},
+            "loss": curves,
+            "difference": found,
+            "seconds": seconds,
+        },
+    )
+    last = ", ".join(f"{name} {curve[-1]:.5f}" for name, curve in curves.items())
+    return f"{path.name}: last loss {last}"
+
+
 def _table1(options: argparse.Namespace) -> str:
     content = {
         "experiment": "table1",
@@ -420,6 +453,24 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     _common(command, "stress")
     command.set_defaults(run=_stress)
+
+    command = commands.add_parser("ports", help="the colour network in PyTorch, JAX and Keras")
+    command.add_argument("--data", default="photographs", help="as for colour (%(default)s)")
+    command.add_argument("--ratio", type=_share, default=0.4, help="of pixels known (%(default)s)")
+    command.add_argument(
+        "--framework",
+        nargs="+",
+        choices=list(ports.FRAMEWORKS),
+        default=list(ports.FRAMEWORKS),
+        help="(all)",
+    )
+    command.add_argument("--steps", type=_positive(int), default=300, help="(%(default)s)")
+    command.add_argument("--batch", type=_positive(int), default=16, help="(%(default)s)")
+    command.add_argument("--rate", type=_positive(float), default=3e-3, help="(%(default)s)")
+    command.add_argument("--iterations", type=_positive(int), default=10, help="(%(default)s)")
+    command.add_argument("--side", type=int, choices=range(8, 33), default=32, metavar="8..32")
+    _common(command, "ports")
+    command.set_defaults(run=_ports)
     return parser
 
 
