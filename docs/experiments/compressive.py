@@ -93,7 +93,7 @@ def evaluate(
 def solve(solver: str, y: Array, mask: Array, weight: float, steps: int) -> Array:
     """The image of an untrained solver, ``admm`` or ``proximal gradient``, limited to [0, 1]."""
     run = solvers.admm if solver == "admm" else solvers.proximal_gradient
-    return np.clip(run(PixelSampling(mask), y, weight, steps), 0, 1)
+    return np.asarray(np.clip(run(PixelSampling(mask), y, weight, steps), 0, 1))
 
 
 def choose_weight(images: Array, ratio: float, weights: Sequence[float], steps: int) -> float:

@@ -234,13 +234,13 @@ def smooth_phase(rng: np.random.Generator, shape: tuple[int, int, int]) -> Array
     t, y, x = np.meshgrid(
         np.linspace(0, 1, frames), *(np.linspace(-1, 1, n) for n in (height, width)), indexing="ij"
     )
-    terms = (1, x, y, x * x, x * y, y * y)
+    terms = (np.ones_like(x), x, y, x * x, x * y, y * y)
     sizes = (np.pi, 1.5, 1.5, 0.7, 0.7, 0.7)
-    phase = sum(
-        rng.uniform(-a, a) * (1 + 0.1 * rng.uniform(-1, 1) * np.sin(2 * np.pi * t)) * f
-        for a, f in zip(sizes, terms, strict=True)
-    )
-    return np.asarray(phase, np.float64)
+    phase = np.zeros(shape)
+    for size, term in zip(sizes, terms, strict=True):
+        drift = 1 + 0.1 * rng.uniform(-1, 1) * np.sin(2 * np.pi * t)
+        phase += rng.uniform(-size, size) * drift * term
+    return phase
 
 
 def phantom(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.complex64]:

@@ -101,7 +101,7 @@ class Problem:
         return (FourierSampling(mask).forward(target), mask), target
 
     def _cut(self, rng: np.random.Generator) -> Array:
-        subject = self.series[rng.integers(len(self.series))]
+        subject = self.series[int(rng.integers(len(self.series)))]
         one = subject[rng.integers(len(subject))]
         sizes = (self.frames, self.side, self.side)
         first = [rng.integers(have - want + 1) for have, want in zip(one.shape, sizes, strict=True)]
@@ -195,7 +195,7 @@ def phase_error(x: Array, share: float, seed: int = 0) -> dict[str, float]:
         A = torch.from_numpy(x.astype(np.complex128)).requires_grad_()
         threshold = torch.tensor(share, dtype=torch.float64)
         B = st.svt(A, threshold, relative=True) if method is None else LowRank(method)(A, threshold)
-        torch.real(torch.sum(torch.conj(W) * B)).backward()  # type: ignore[no-untyped-call]
+        torch.real(torch.sum(torch.conj(W) * B)).backward()
         assert A.grad is not None
         return A.grad
 

@@ -118,4 +118,5 @@ class LowRank(nn.Module):
         if self.watch is not None:
             self.watch.see(S.detach())
         kept = torch.relu(S - share * S[..., :1])
-        return (U * kept[..., None, :]) @ Vh
+        out: Tensor = (U * kept[..., None, :]) @ Vh
+        return out

@@ -43,7 +43,8 @@ class FrameConvolution(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         padded = functional.pad(x, (0, 0, 0, 0, 0, 0, 1, 1))
         three = torch.cat((padded[:, :-2], padded[:, 1:-1], padded[:, 2:]), dim=2)
-        return super().forward(three.flatten(0, 1)).unflatten(0, x.shape[:2])
+        out: Tensor = super().forward(three.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return out
 
 
 Kind = type[nn.Conv2d] | type[FrameConvolution]
@@ -162,7 +163,7 @@ class DynamicNetwork(Unrolled):
     def forward(self, y: Tensor, mask: Tensor) -> Tensor:
         """K-space ``(B, T, H, W)``, complex, and its mask; the frames."""
         sampling = FourierSampling(mask)
-        x = sampling.adjoint(y)
+        x: Tensor = sampling.adjoint(y)
         multiplier = torch.zeros_like(x)
         for layer, log_mu in zip(self.layers, self.log_mu, strict=True):
             assert isinstance(layer, Iteration)

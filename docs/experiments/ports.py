@@ -7,7 +7,7 @@ Modules are imported when they are asked for: a user of one framework needs no o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ def losses(
     return [float(x) for x in FRAMEWORKS[framework](problem, network, settings)]
 
 
-def difference(curves: dict[str, Sequence[float]], every: int = EVERY) -> float:
+def difference(curves: Mapping[str, Sequence[float]], every: int = EVERY) -> float:
     """Largest relative difference of any two frameworks in means over `every` steps."""
     steps = min(map(len, curves.values())) // every * every
     stacked = np.stack([np.mean(np.reshape(c[:steps], (-1, every)), 1) for c in curves.values()])

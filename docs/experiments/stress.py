@@ -114,4 +114,5 @@ class StressNetwork(nn.Module):
         """Matrices ``(..., 6, 6)`` to the same shape."""
         shares = torch.sigmoid(self.thresholds)
         kept = self.low_rank(self.gain * x, shares[0])
-        return self.second @ self.low_rank(self.first @ kept, shares[1])
+        out: Tensor = self.second @ self.low_rank(self.first @ kept, shares[1])
+        return out

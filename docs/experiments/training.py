@@ -227,8 +227,9 @@ def _gradient(
     optimiser.zero_grad()
     try:
         loss = loss_function(network(*inputs), target)
-        loss.backward()  # type: ignore[no-untyped-call]
-    except torch.linalg.LinAlgError:  # what LAPACK makes of a matrix that is not finite
+        loss.backward()
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        # what LAPACK makes of a matrix that is not finite
         return math.nan, math.nan
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     norms = torch.stack([torch.linalg.vector_norm(g) for g in gradients])

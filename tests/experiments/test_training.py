@@ -365,20 +365,20 @@ def test_phantom_moves_and_is_complex(series):
     assert np.abs(np.angle(x[:, 16, 16])).max() > 0
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["table1", "--matrices", "3"],
-        ["colour", "--steps", "2", "--batch", "2", "--side", "8", "--iterations", "1", "--quiet"],
-        ["colour-classical", "--ratio", "0.4", "--steps", "2", "--weights", "0.1"],
-        ["dynamic", "--size", "16", "--frames", "4", "--side", "8", "--cut-frames", "4", "--steps", "2", "--iterations", "1"],
-        ["dynamic-classical", "--mask", "vds-8", "--size", "16", "--frames", "4", "--steps", "2", "--weights", "1"],
-        ["stress", "--steps", "3", "--method", "svt", "native"],
-        ["ports", "--framework", "torch", "--steps", "2", "--batch", "2", "--side", "8", "--iterations", "1"],
-    ],
-    ids=lambda c: c[0],
+COMMANDS = (
+    "table1 --matrices 3",
+    "colour --steps 2 --batch 2 --side 8 --iterations 1 --quiet",
+    "colour-classical --ratio 0.4 --steps 2 --weights 0.1",
+    "dynamic --size 16 --frames 4 --side 8 --cut-frames 4 --steps 2 --iterations 1",
+    "dynamic-classical --mask vds-8 --size 16 --frames 4 --steps 2 --weights 1",
+    "stress --steps 3 --method svt native",
+    "ports --framework torch --steps 2 --batch 2 --side 8 --iterations 1",
 )
-def test_commands(command, tmp_path, capsys):
+
+
+@pytest.mark.parametrize("line", COMMANDS, ids=lambda line: line.split()[0])
+def test_commands(line, tmp_path, capsys):
+    command = line.split()
     assert cli.main([*command, "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     files = sorted(tmp_path.glob("*.json"))
