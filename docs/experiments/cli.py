@@ -10,9 +10,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from . import compressive, data, dynamic, masks, ports, results, stress, table1, training
+from . import (
+    compressive,
+    data,
+    dynamic,
+    figures,
+    masks,
+    metrics,
+    ports,
+    report,
+    results,
+    solvers,
+    stress,
+    table1,
+    training,
+)
 from .lowrank import InvWithoutPhase, low_rank_names
 from .networks import ColourNetwork, DynamicNetwork
 
@@ -20,6 +35,7 @@ __all__ = ["main"]
 
 SEED = 3407
 """The paper's."""
+IMAGES = Path(__file__).resolve().parents[1] / "images"
 CHOICE = 16
 """Training images on which a parameter of the solvers is chosen."""
 
@@ -54,7 +70,11 @@ def _common(parser: argparse.ArgumentParser, name: str) -> None:
     )
 
 
-def _training(parser: argparse.ArgumentParser, steps: int, batch: int) -> None:
+def _picture(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument("--picture", type=Path, default=IMAGES / name, help="PNG file to write")
+
+
+def _network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         choices=[*low_rank_names(), "fit", InvWithoutPhase.name],
@@ -62,13 +82,17 @@ def _training(parser: argparse.ArgumentParser, steps: int, batch: int) -> None:
         metavar="STEP",
         help=f"low-rank step: {', '.join(low_rank_names())} (%(default)s)",
     )
-    parser.add_argument("--steps", type=_positive(int), default=steps, help="(%(default)s)")
-    parser.add_argument("--batch", type=_positive(int), default=batch, help="(%(default)s)")
-    parser.add_argument("--rate", type=_positive(float), default=1e-3, help="of Adam (%(default)s)")
     parser.add_argument(
         "--iterations", type=_positive(int), default=10, help="of ADMM, unrolled (%(default)s)"
     )
     parser.add_argument("--width", type=_positive(int), default=16, help="channels (%(default)s)")
+
+
+def _training(parser: argparse.ArgumentParser, steps: int, batch: int) -> None:
+    _network(parser)
+    parser.add_argument("--steps", type=_positive(int), default=steps, help="(%(default)s)")
+    parser.add_argument("--batch", type=_positive(int), default=batch, help="(%(default)s)")
+    parser.add_argument("--rate", type=_positive(float), default=1e-3, help="of Adam (%(default)s)")
     parser.add_argument("--start", type=Path, help="checkpoint whose weights to begin with")
     parser.add_argument("--checkpoint", type=Path, help="file to write every minute")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
@@ -175,13 +199,11 @@ def _colour_classical(options: argparse.Namespace) -> str:
     lines = []
     for ratio in options.ratio:
         weight = compressive.choose_weight(images, ratio, options.weights, options.steps)
-        tested = {
-            "sampled": compressive.evaluate(None, pictures, ratio),
-            "proximal gradient": compressive.evaluate_solver(
-                "proximal gradient", pictures, ratio, weight, options.steps
-            ),
-            "admm": compressive.evaluate_solver("admm", pictures, ratio, weight, options.steps),
-        }
+        tested = {"sampled": compressive.evaluate(None, pictures, ratio)}
+        for solver in options.solver:
+            tested[solver] = compressive.evaluate_solver(
+                solver, pictures, ratio, weight, options.steps
+            )
         path = options.out / f"{options.name}-{ratio:g}.json"
         means = {solver: results.mean_of(rows) for solver, rows in tested.items()}
         results.write(
@@ -348,6 +370,64 @@ def _ports(options: argparse.Namespace) -> str:
     return f"{path.name}: last loss {last}"
 
 
+def _loaded(network: torch.nn.Module, checkpoint: Path) -> None:
+    if not checkpoint.exists():
+        raise RefusedError(f"no file {checkpoint}")
+    network.load_state_dict(torch.load(checkpoint, weights_only=True)["network"])
+
+
+def _colour_picture(options: argparse.Namespace) -> str:
+    network = ColourNetwork(options.method, options.iterations, options.width)
+    _loaded(network, options.checkpoint)
+    pictures = data.whole_images(options.test)
+    unknown = set(options.images or ()) - set(pictures)
+    if unknown:
+        raise RefusedError(f"no picture {unknown.pop()!r}; there are {', '.join(pictures)}")
+    rows = []
+    for name in options.images or list(pictures)[:3]:
+        image = pictures[name]
+        y, mask = compressive.sample(name, image, options.ratio)
+        out = compressive.reconstruct(network, y, mask)
+        sampled, found = (f"{metrics.psnr(x, image):.1f} dB" for x in (y, out))
+        rows.append([(name, image), (f"sampled, {sampled}", y), (f"reconstructed, {found}", out)])
+    figures.save(figures.colour_picture(rows), options.picture)
+    return str(options.picture)
+
+
+def _dynamic_picture(options: argparse.Namespace) -> str:
+    network = DynamicNetwork(options.method, options.iterations, options.width)
+    _loaded(network, options.checkpoint)
+    series = _series(options)
+    _, test = dynamic.split(series)
+    x = series.subjects[test[0]][len(series.subjects[test[0]]) // 2]
+    y, mask = dynamic.sample(x, options.mask, 0)
+    found = {
+        "zero-filled": dynamic.reconstruct(None, y, mask),
+        "ADMM": dynamic.solve("admm", y, mask, options.weight, 50),
+        "network": dynamic.reconstruct(network, y, mask),
+    }
+    titled = {f"{n}, {metrics.measure(z, x)['psnr']:.1f} dB": z for n, z in found.items()}
+    figure = figures.dynamic_picture(x, titled, len(x) // 3, x.shape[2] // 2)
+    figures.save(figure, options.picture)
+    return str(options.picture)
+
+
+def _mask_picture(options: argparse.Namespace) -> str:
+    shape = (options.frames, options.size, options.size)
+    rng = np.random.default_rng(options.seed)
+    drawn = {name: masks.mri_mask(name, rng, shape) for name in options.mask}
+    figures.save(figures.mask_figure(drawn), options.picture)
+    return str(options.picture)
+
+
+def _report(options: argparse.Namespace) -> str:
+    if not any(options.out.glob("*.json")):
+        raise RefusedError(f"no result files in {options.out}")
+    written = report.draw(options.out, options.images)
+    options.page.write_text(report.page(options.out))
+    return "\n".join(map(str, [*written, options.page]))
+
+
 def _table1(options: argparse.Namespace) -> str:
     content = {
         "experiment": "table1",
@@ -403,6 +483,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--test", default="photographs", help="as for colour (%(default)s)")
     command.add_argument(
         "--ratio", type=_share, nargs="+", default=list(compressive.RATIOS), help="(the paper's)"
+    )
+    command.add_argument(
+        "--solver", nargs="+", choices=solvers.NAMES, default=list(solvers.NAMES), help="(both)"
     )
     command.add_argument("--steps", type=_positive(int), default=100, help="(%(default)s)")
     _weights(command, [0.01, 0.03, 0.1, 0.3])
@@ -471,6 +554,42 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--side", type=int, choices=range(8, 33), default=32, metavar="8..32")
     _common(command, "ports")
     command.set_defaults(run=_ports)
+
+    command = commands.add_parser("colour-picture", help="original, sampled, reconstructed")
+    _network(command)
+    command.add_argument("--checkpoint", type=Path, required=True, help="of a trained network")
+    command.add_argument("--test", default="photographs", help="as for colour (%(default)s)")
+    command.add_argument("--images", nargs="+", help="names (the first three)")
+    command.add_argument("--ratio", type=_share, default=0.4, help="of pixels known (%(default)s)")
+    _picture(command, "experiments_colour.png")
+    command.set_defaults(run=_colour_picture)
+
+    command = commands.add_parser("dynamic-picture", help="a frame, its error, its x-t profile")
+    _network(command)
+    _dynamic_data(command)
+    command.add_argument("--checkpoint", type=Path, required=True, help="of a trained network")
+    command.add_argument("--mask", default="radial-16", help="(%(default)s)")
+    command.add_argument(
+        "--weight", type=_positive(float), default=0.3, help="lambda (%(default)s)"
+    )
+    _picture(command, "experiments_dynamic.png")
+    command.set_defaults(run=_dynamic_picture)
+
+    command = commands.add_parser("mask-picture", help="the masks of dynamic MRI")
+    command.add_argument("--mask", nargs="+", default=list(masks.MRI_MASKS), help="(the paper's)")
+    command.add_argument("--frames", type=_positive(int), default=16, help="(%(default)s)")
+    command.add_argument("--size", type=_positive(int), default=128, help="pixels (%(default)s)")
+    command.add_argument("--seed", type=int, default=SEED, help="(%(default)s)")
+    _picture(command, "experiments_masks.png")
+    command.set_defaults(run=_mask_picture)
+
+    command = commands.add_parser("report", help="the result page from the result files")
+    command.add_argument(
+        "--out", type=Path, default=results.FOLDER, help="folder of the result files"
+    )
+    command.add_argument("--page", type=Path, default=IMAGES.parent / "experiments.md")
+    command.add_argument("--images", type=Path, default=IMAGES, help="folder of the figures")
+    command.set_defaults(run=_report)
     return parser
 
 

@@ -41,8 +41,9 @@ Array = NDArray[Any]
 SIDE = 32
 """Pixels of a training image, each way."""
 _MOSAIC = (25, 40)  # images down and across
-_PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
-_TEST_PHOTOGRAPHS = ("retina.jpg", "hubble_deep_field.jpg", "motorcycle_right.png", "color.png")
+_PHOTOGRAPHS = ("astronaut.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg")
+_TEST_PHOTOGRAPHS = ("chelsea.png", "coffee.png", "ihc.png", "retina.jpg")
+_TEST_SIDE = 256
 
 TRAINING_SETS = ("photographs", "cifar100")
 TEST_SETS = ("photographs", "sipi")
@@ -116,6 +117,11 @@ def _photographs(names: tuple[str, ...]) -> Iterator[tuple[str, NDArray[np.uint8
     folder = Path(skimage.__file__).parent / "data"
     for name in names:
         yield Path(name).stem, _read_picture(folder / name)
+
+
+def _middle(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    top, left = ((n - min(n, _TEST_SIDE)) // 2 for n in picture.shape[:2])
+    return picture[top : top + _TEST_SIDE, left : left + _TEST_SIDE]
 
 
 def _tiles(picture: NDArray[np.uint8], step: int = SIDE) -> NDArray[np.uint8]:
@@ -193,10 +199,7 @@ def whole_images(source: str = "photographs") -> dict[str, Array]:
         A name of :data:`TEST_SETS`, or a folder of PNG pictures.
     """
     if source == "photographs":
-        found = [
-            (name, picture[: min(256, picture.shape[0]), : min(256, picture.shape[1])])
-            for name, picture in _photographs(_TEST_PHOTOGRAPHS)
-        ]
+        found = [(name, _middle(picture)) for name, picture in _photographs(_TEST_PHOTOGRAPHS)]
     else:
         folder = data_folder(source) if source in TEST_SETS else Path(source)
         found = [(path.stem, _read_picture(path)) for path in sorted(folder.glob("*.png"))]

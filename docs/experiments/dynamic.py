@@ -119,8 +119,10 @@ def sample(x: Array, mask: str, seed: int) -> tuple[Array, Array]:
 
 
 @torch.no_grad()
-def reconstruct(network: DynamicNetwork, y: Array, mask: Array) -> Array:
-    """The network's frames ``(T, H, W)``, complex."""
+def reconstruct(network: DynamicNetwork | None, y: Array, mask: Array) -> Array:
+    """The network's frames ``(T, H, W)``, complex; without one, the zero-filled ones."""
+    if network is None:
+        return np.asarray(FourierSampling(mask).adjoint(y))
     return np.asarray(network(torch.from_numpy(y)[None], torch.from_numpy(mask)[None])[0].numpy())
 
 
@@ -131,11 +133,7 @@ def evaluate(
     result = {}
     for seed, (name, x) in enumerate(series.items()):
         y, drawn = sample(x, mask, seed)
-        if network is None:
-            out = FourierSampling(drawn).adjoint(y)
-        else:
-            out = reconstruct(network, y, drawn)
-        result[name] = metrics.measure(out, x)
+        result[name] = metrics.measure(reconstruct(network, y, drawn), x)
     return result
 
 

@@ -20,10 +20,20 @@ from array_api_compat import array_namespace
 
 from .operators import Operator
 
-__all__ = ["START", "Matrices", "admm", "as_they_are", "casorati", "objective", "proximal_gradient"]
+__all__ = [
+    "NAMES",
+    "START",
+    "Matrices",
+    "admm",
+    "as_they_are",
+    "casorati",
+    "objective",
+    "proximal_gradient",
+]
 
 Array = Any
 
+NAMES = ("proximal gradient", "admm")
 START = 0.3
 """First threshold of the continuation, as a share of the largest singular value."""
 
