@@ -390,7 +390,7 @@ def _colour_picture(options: argparse.Namespace) -> str:
         out = compressive.reconstruct(network, y, mask)
         sampled, found = (f"{metrics.psnr(x, image):.1f} dB" for x in (y, out))
         rows.append([(name, image), (f"sampled, {sampled}", y), (f"reconstructed, {found}", out)])
-    figures.save(figures.colour_picture(rows), options.picture)
+    figures.save(figures.colour_picture(rows), options.picture, colours=256)
     return str(options.picture)
 
 
@@ -408,7 +408,7 @@ def _dynamic_picture(options: argparse.Namespace) -> str:
     }
     titled = {f"{n}, {metrics.measure(z, x)['psnr']:.1f} dB": z for n, z in found.items()}
     figure = figures.dynamic_picture(x, titled, len(x) // 3, x.shape[2] // 2)
-    figures.save(figure, options.picture)
+    figures.save(figure, options.picture, colours=256)
     return str(options.picture)
 
 

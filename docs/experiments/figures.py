@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 from svdinv_conformance.plots import STYLES
 
 __all__ = ["colour_picture", "dynamic_picture", "gap_figure", "loss_figure", "mask_figure", "save"]
@@ -34,11 +36,19 @@ def _style(name: str) -> tuple[str, str, str]:
     return _EXTRA.get(short) or STYLES.get(short) or ("#374151", ":", ".")
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, without the date and the program's version."""
+def save(figure: Figure, path: Path, colours: int | None = None) -> None:
+    """Write a figure as PNG, without the program's version; with a palette of `colours`, if given.
+
+    Photographs of noise are a third as large with a palette.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
-    figure.savefig(path, format="png", metadata={"Software": ""})
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": ""})
+    if colours is None:
+        path.write_bytes(buffer.getvalue())
+    else:
+        Image.open(buffer).convert("RGB").quantize(colours).save(path, format="PNG", optimize=True)
 
 
 def _quiet(axes: Any) -> None:

@@ -71,7 +71,8 @@ def train(weights: list[dict[str, Any]], batch: Callable[..., Any], settings: An
     """Loss of every step; the arguments are those of `experiments.training`."""
     network = ColourNetwork(weights)
     schedule = keras.optimizers.schedules.CosineDecay(settings.rate, settings.steps)
-    optimiser = keras.optimizers.Adam(schedule, epsilon=1e-8)
+    # Keras adds epsilon before the bias of the second moment is corrected, the others after it.
+    optimiser = keras.optimizers.Adam(schedule, epsilon=1e-8 * (1 - 0.999) ** 0.5)
 
     @tf.function  # type: ignore[untyped-decorator]
     def step(y: Array, mask: Array, target: Array) -> Array:

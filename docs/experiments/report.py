@@ -294,8 +294,8 @@ def _stress(found: Mapping[str, Result]) -> str:
                 str(t["nonfinite_gradients"]),
                 f"{t['largest_gradient']:.2g}",
                 str(t["bit_equal_pairs"]),
-                f"{loss[0]:.5f}",
-                f"{loss[-1]:.5f}",
+                f"{loss[0]:.2g}",
+                f"{loss[-1]:.2g}",
             ]
         )
     head = [
@@ -347,7 +347,7 @@ def page(folder: Path) -> str:
     if first is not None:
         d, s = first["data"], first["settings"]
         mri = (
-            f"Trained on {d['training']} ({d['source']}), tested on {d['test']}; frames\n"
+            f"Trained on {d['training']}\n({d['source']}), tested on {d['test']}; frames "
             f"{' by '.join(map(str, d['shape']))}. The networks here have {s['iterations']} "
             f"iterations (the paper: 10) and were trained on cuts of\n{s['cut_frames']} frames of "
             f"{s['side']} by {s['side']} pixels, batch {s['batch']}, masks of the same density."
@@ -413,4 +413,4 @@ def draw(folder: Path, images: Path) -> list[Path]:
     return written
 
 
-_PAGE = (Path(__file__).parent / "page.md").read_text()
+_PAGE = (Path(__file__).parent / "page.txt").read_text()

@@ -161,18 +161,22 @@ def test_rules_learn_as_svt_does(photographs, method):
     np.testing.assert_allclose(curves[0], curves[1], rtol=0.1)
 
 
-def test_dynamic_network_learns(series):
-    torch.manual_seed(0)
+def test_dynamic_network_learns():
+    """From lines that move from frame to frame, on a subject it has not seen."""
+    series = data.dynamic_series("phantom", (8, 32, 32), subjects=3, slices=4)
     train, test = dynamic.split(series)
-    slices = [series.subjects[n] for n in train]
-    problem = dynamic.Problem(slices, "vds-4", frames=4, side=24, batch=4)
-    network = DynamicNetwork("svt", iterations=3, width=8)
-    log = tr.train(network, problem, tr.Settings(60, rate=1e-2))
+    mask = "vista-4"
+    problem = dynamic.Problem([series.subjects[n] for n in train], mask, 8, 24, batch=2)
+    torch.manual_seed(0)
+    network = DynamicNetwork("svt", iterations=2, width=8)
+    log = tr.train(network, problem, tr.Settings(60, rate=3e-3))
     assert not log.nonfinite
-    assert falls(log) > 2.5
-    x = {n: series.subjects[n][0] for n in test}
-    better = dynamic.evaluate(network, x, "vds-4")[test[0]]["psnr"]
-    assert better > dynamic.evaluate(None, x, "vds-4")[test[0]]["psnr"] + 2
+    assert falls(log, 12) > 1.3
+    unseen = dynamic.Problem([series.subjects[n] for n in test], mask, 8, 24, batch=4)
+    (y, drawn), x = unseen(np.random.default_rng(0))
+    with torch.no_grad():
+        after = tr.squared_error(network(y, drawn), x)
+    assert after < 0.75 * tr.squared_error(FourierSampling(drawn).adjoint(y), x)
 
 
 def test_resumed_training_is_the_training(tmp_path, photographs):
