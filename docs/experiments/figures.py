@@ -149,18 +149,18 @@ def colour_picture(rows: Sequence[Sequence[tuple[str, Array]]]) -> Figure:
 
 
 def dynamic_picture(
-    original: Array, found: Mapping[str, Array], frame: int, column: int, gain: float = 5.0
+    original: Array, found: Mapping[str, Array], frame: int, column: int, gain: float = 4.0
 ) -> Figure:
     """A frame, its error `gain` times, and a column over time, for each reconstruction.
 
     Parameters
     ----------
     original
-        ``(T, H, W)``; magnitudes are shown, white is its largest.
+        ``(T, H, W)``; magnitudes are shown, white is what 0.5 % of its entries exceed.
     found
         Reconstructions of the same shape by title.
     """
-    peak = float(np.abs(original).max())
+    peak = float(np.quantile(np.abs(original), 0.995))
     grey = {"cmap": "gray", "vmin": 0, "vmax": peak}
     error = {"cmap": "magma", "vmin": 0, "vmax": peak / gain}
     columns = {"original": original, **found}
