@@ -110,14 +110,14 @@ def squared_error(output: Tensor, target: Tensor) -> Tensor:
     return difference.square().mean()
 
 
-def _save(path: Path, network: nn.Module, optimiser: Any, settings: Settings, log: History) -> None:
+def _save(path: Path, network: nn.Module, optimiser: Any, description: str, log: History) -> None:
     """Write a checkpoint whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     content = {
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
-        "settings": json.dumps(asdict(settings)),
+        "settings": description,
         "history": json.dumps(asdict(log)),
     }
     torch.save(content, partial)
@@ -148,6 +148,8 @@ def train(
         File to write every `save_every` seconds and at the end.
     resume
         Go on from `checkpoint` if it exists.
+    label
+        What is trained: stands beside the progress bar and in the checkpoint.
 
     Raises
     ------
@@ -158,12 +160,13 @@ def train(
         [p for p in network.parameters() if p.requires_grad], lr=settings.rate
     )
     log = History()
+    description = json.dumps({"label": label, **asdict(settings)})
     if resume and checkpoint is not None and checkpoint.exists():
         content = torch.load(checkpoint, weights_only=True)
-        if json.loads(content["settings"]) != asdict(settings):
+        if content["settings"] != description:
             raise ValueError(
-                f"{checkpoint} was written with {content['settings']}, not with "
-                f"{json.dumps(asdict(settings))}: use the same, or another file"
+                f"{checkpoint} was written with {content['settings']}, not with {description}: "
+                "use the same, or another file"
             )
         network.load_state_dict(content["network"])
         optimiser.load_state_dict(content["optimiser"])
@@ -206,13 +209,13 @@ def train(
             now = time.perf_counter()
             log.seconds = before + now - started
             if checkpoint is not None and now - saved > save_every:
-                _save(checkpoint, network, optimiser, settings, log)
+                _save(checkpoint, network, optimiser, description, log)
                 saved = now
             bar.update(task, advance=1, loss=loss, bad=len(log.nonfinite))
     if watched is not None:
         watched(None)
     if checkpoint is not None:
-        _save(checkpoint, network, optimiser, settings, log)
+        _save(checkpoint, network, optimiser, description, log)
     return log
 
 

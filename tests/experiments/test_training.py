@@ -205,8 +205,10 @@ def test_resumed_training_is_the_training(tmp_path, photographs):
     assert resumed.loss == whole
     again = tr.train(network(), problem, settings, checkpoint=file, resume=True)
     assert again.loss == whole
-    with pytest.raises(ValueError, match="was written with"):
-        tr.train(network(), problem, tr.Settings(9), checkpoint=file, resume=True)
+    for other in ({"settings": tr.Settings(9, rate=5e-3)}, {"label": "something else"}):
+        arguments = {"settings": settings, "checkpoint": file, "resume": True, **other}
+        with pytest.raises(ValueError, match="was written with"):
+            tr.train(network(), problem, **arguments)
 
 
 @pytest.mark.parametrize("stop", [False, True])
@@ -398,6 +400,7 @@ def test_commands(line, tmp_path, capsys):
         ("colour --data nowhere --steps 1", "nowhere is no folder, and no name of photographs"),
         ("colour --test nowhere --steps 1", "nowhere: no PNG pictures"),
         ("colour --start no.pt --steps 1 --no-test", "--start: no file no.pt"),
+        ("colour --start text --steps 1 --no-test", "text holds no weights of this network"),
         ("colour --resume --steps 1 --no-test", "--resume needs --checkpoint"),
         ("dynamic --data nowhere", "nowhere: no .npz or .h5 files"),
         ("dynamic --mask spiral --size 16 --side 16", "unknown mask 'spiral'"),
@@ -406,6 +409,7 @@ def test_commands(line, tmp_path, capsys):
 )
 def test_commands_refuse_in_one_line(command, words, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").write_text("no checkpoint")
     assert cli.main(command.split()) == 2
     error = capsys.readouterr().err
     assert words in error
