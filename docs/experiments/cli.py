@@ -261,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     try:
         print(options.run(options))
-    except (commands.RefusedError, data.DataError, ValueError) as error:
+    except (commands.RefusedError, data.DataError, ValueError, ImportError) as error:
         print(f"experiments {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -53,6 +53,11 @@ class RefusedError(Exception):
     """Bad input, in one line."""
 
 
+def _name(source: str) -> str:
+    """A set's name, or that of its folder: where it lies on somebody's disk is of no interest."""
+    return Path(source).resolve().name
+
+
 def _load(network: torch.nn.Module, checkpoint: Path, option: str) -> None:
     """Give a network the weights of a checkpoint."""
     if not checkpoint.exists():
@@ -117,7 +122,7 @@ def run_colour(options: argparse.Namespace) -> str:
             "settings": {**_network_settings(options, settings), "side": options.side},
             "data": {
                 "training": f"{images.source}, {len(images.pixels)} images",
-                "test": f"{options.test}, {len(pictures)} images",
+                "test": f"{_name(options.test)}, {len(pictures)} images",
             },
             "training": history.summary(),
             "test": tested,
@@ -151,8 +156,8 @@ def run_colour_classical(options: argparse.Namespace) -> str:
                 "ratio": ratio,
                 "settings": {"steps": options.steps, "weight": weight, "weights": options.weights},
                 "data": {
-                    "chosen on": options.data,
-                    "test": f"{options.test}, {len(pictures)} images",
+                    "chosen on": _name(options.data),
+                    "test": f"{_name(options.test)}, {len(pictures)} images",
                 },
                 "test": tested,
                 "mean": means,
