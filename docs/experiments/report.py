@@ -160,8 +160,8 @@ def _colour_table(found: Mapping[str, Result], classical: Mapping[str, Result]) 
 
 def _steps(result: Result) -> str:
     s = result["settings"]
-    start = " after those at 40 %" if s.get("started_from") else ""
-    return f"{result['training']['steps_done']} of batch {s['batch']}{start}"
+    start = ", after those at 40 %" if s.get("started_from") else ""
+    return f"{result['training']['steps_done']} of batch {s['batch']}, rate {s['rate']:g}{start}"
 
 
 def _each(found: Mapping[str, Result]) -> str:
@@ -221,7 +221,8 @@ def _runs(found: Mapping[str, Result]) -> str:
 
 def _dynamic_table(found: Mapping[str, Result], classical: Mapping[str, Result]) -> str:
     solved = {r["mask"]: r for r in classical.values()}
-    nets = [r for r in found.values() if r.get("mean")]
+    gone_on = {r["settings"]["started_from"] for r in found.values()}
+    nets = [r for name, r in found.items() if r.get("mean") and name not in gone_on]
     rows = []
     for mask in MRI_MASKS:
         base = solved.get(mask)
@@ -239,6 +240,8 @@ def _dynamic_table(found: Mapping[str, Result], classical: Mapping[str, Result])
                         f"{_mean(r, 'ssim'):.3f}",
                         f"{1e5 * _mean(r, 'mse'):.1f}",
                         "" if zero is None else f"{ours - zero:+.2f}",
+                        "" if base is None else f"{ours - _mean(base, 'admm', 'psnr'):+.2f}",
+                        _cuts(r),
                         _dynamic_steps(r, found),
                         str(r["training"]["nonfinite_gradients"]),
                         f"{PAPER_DYNAMIC[mask]:.2f}",
@@ -246,7 +249,7 @@ def _dynamic_table(found: Mapping[str, Result], classical: Mapping[str, Result])
                 )
         if base is not None and not any(r["mask"] == mask for r in nets):
             classic = (_db(_mean(base, s, "psnr")) for s in solvers.NAMES)
-            rest = ["no network trained", *[""] * 6, f"{PAPER_DYNAMIC[mask]:.2f}"]
+            rest = ["no network trained", *[""] * 8, f"{PAPER_DYNAMIC[mask]:.2f}"]
             rows.append([mask, _db(zero), *classic, *rest])
     head = [
         "mask",
@@ -258,11 +261,18 @@ def _dynamic_table(found: Mapping[str, Result], classical: Mapping[str, Result])
         "SSIM",
         "MSE, 1e-5",
         "over zero-filled",
+        "over ADMM",
+        "cuts",
         "steps",
         "gradients not finite",
         "paper, other data",
     ]
     return _table(head, rows) if rows else _NOT_RUN
+
+
+def _cuts(result: Result) -> str:
+    s = result["settings"]
+    return f"{s['cut_frames']} of {s['side']} by {s['side']}"
 
 
 def _total_steps(result: Result, found: Mapping[str, Result]) -> int:
@@ -440,10 +450,10 @@ def page(folder: Path) -> str:
     if first is not None:
         d, s = first["data"], first["settings"]
         mri = (
-            f"Trained on {d['training']}\n({d['source']}), tested on {d['test']}; frames "
-            f"{' by '.join(map(str, d['shape']))}. The networks here have {s['iterations']} "
-            f"iterations (the paper: 10) and were trained on cuts of\n{s['cut_frames']} frames of "
-            f"{s['side']} by {s['side']} pixels, batch {s['batch']}, masks of the same density."
+            f"Trained on {d['training']}\n({d['source']}), tested on {d['test']}; series of "
+            f"{' by '.join(map(str, d['shape']))}. The networks here have\n{s['iterations']} "
+            f"iterations (the paper: 10); they were trained on cuts of so many frames and pixels as "
+            f"the table\nsays, batch {s['batch']}, rate {s['rate']:g}, with masks of the same density."
         )
     weights = {r["ratio"]: r["settings"] for r in colour_classical.values()}
     solver = ""
