@@ -452,8 +452,9 @@ def page(folder: Path) -> str:
         mri = (
             f"Trained on {d['training']}\n({d['source']}), tested on {d['test']}; series of "
             f"{' by '.join(map(str, d['shape']))}. The networks here have\n{s['iterations']} "
-            f"iterations (the paper: 10); they were trained on cuts of so many frames and pixels as "
-            f"the table\nsays, batch {s['batch']}, rate {s['rate']:g}, with masks of the same density."
+            "iterations (the paper: 10), and were trained on cuts of as many frames and pixels\n"
+            f"as the table says, batch {s['batch']}, rate {s['rate']:g}, with masks of the same "
+            "density."
         )
     weights = {r["ratio"]: r["settings"] for r in colour_classical.values()}
     solver = ""
