@@ -141,7 +141,6 @@ def _parser() -> argparse.ArgumentParser:
     command = subparsers.add_parser(
         "colour-classical", help="the untrained solvers on the same pictures"
     )
-    command.add_argument("--data", default="photographs", help="to choose lambda on (%(default)s)")
     command.add_argument("--test", default="photographs", help="as for colour (%(default)s)")
     command.add_argument(
         "--ratio", type=_share, nargs="+", default=list(compressive.RATIOS), help="(the paper's)"

@@ -45,8 +45,6 @@ __all__ = [
 ]
 
 IMAGES = Path(__file__).resolve().parents[1] / "images"
-CHOICE = 16
-"""Training images on which a parameter of the solvers is chosen."""
 
 
 class RefusedError(Exception):
@@ -138,10 +136,10 @@ def run_colour(options: argparse.Namespace) -> str:
 
 def run_colour_classical(options: argparse.Namespace) -> str:
     pictures = data.whole_images(options.test)
-    images = data.training_images(options.data, CHOICE).pixels[:CHOICE].astype("float32") / 255
+    choice = data.photograph_middles()
     lines = []
     for ratio in options.ratio:
-        weight = compressive.choose_weight(images, ratio, options.weights, options.steps)
+        weight = compressive.choose_weight(choice, ratio, options.weights, options.steps)
         tested = {"sampled": compressive.evaluate(None, pictures, ratio)}
         for solver in options.solver:
             tested[solver] = compressive.evaluate_solver(
@@ -156,7 +154,7 @@ def run_colour_classical(options: argparse.Namespace) -> str:
                 "ratio": ratio,
                 "settings": {"steps": options.steps, "weight": weight, "weights": options.weights},
                 "data": {
-                    "chosen on": _name(options.data),
+                    "chosen on": f"{len(choice)} photographs of scikit-image",
                     "test": f"{_name(options.test)}, {len(pictures)} images",
                 },
                 "test": tested,

@@ -31,6 +31,7 @@ __all__ = [
     "data_folder",
     "dynamic_series",
     "phantom",
+    "photograph_middles",
     "smooth_phase",
     "training_images",
     "whole_images",
@@ -119,9 +120,15 @@ def _photographs(names: tuple[str, ...]) -> Iterator[tuple[str, NDArray[np.uint8
         yield Path(name).stem, _read_picture(folder / name)
 
 
-def _middle(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    top, left = ((n - min(n, _TEST_SIDE)) // 2 for n in picture.shape[:2])
-    return picture[top : top + _TEST_SIDE, left : left + _TEST_SIDE]
+def _middle(picture: NDArray[np.uint8], side: int = _TEST_SIDE) -> NDArray[np.uint8]:
+    top, left = ((n - min(n, side)) // 2 for n in picture.shape[:2])
+    return picture[top : top + side, left : left + side]
+
+
+def photograph_middles(side: int = 128) -> Array:
+    """The middles of the training photographs, ``(N, 3, side, side)``, float32 in [0, 1]."""
+    middles = [_middle(picture, side) for _, picture in _photographs(_PHOTOGRAPHS)]
+    return np.stack(middles).transpose(0, 3, 1, 2).astype(np.float32) / 255
 
 
 def _tiles(picture: NDArray[np.uint8], step: int = SIDE) -> NDArray[np.uint8]:
