@@ -160,7 +160,7 @@ def _colour_table(found: Mapping[str, Result], classical: Mapping[str, Result]) 
 
 def _steps(result: Result) -> str:
     s = result["settings"]
-    start = ", after those at 40 %" if s.get("started_from") else ""
+    start = f", after {s['started_from']}" if s.get("started_from") else ""
     return f"{result['training']['steps_done']} of batch {s['batch']}, rate {s['rate']:g}{start}"
 
 
@@ -181,6 +181,53 @@ def _each(found: Mapping[str, Result]) -> str:
             row += [f"{t['psnr']:.2f}", f"{t['ssim']:.3f}", f"{1e3 * t['mse']:.2f}"]
         rows.append(row)
     return _table(head, rows)
+
+
+_JUMP = 5.0
+"""A loss so many times the least before it, means over `loss_every` steps, is a jump."""
+
+
+def _jump(training: Mapping[str, Any]) -> str:
+    """The first step around which the loss jumped, and how it did."""
+    least = None
+    for number, loss in enumerate(training["loss"]):
+        if loss is None:
+            continue
+        if least is not None and loss > _JUMP * least:
+            highest = max(x for x in training["loss"][number:] if x is not None)
+            step = number * training["loss_every"]
+            return f"about {step}: from {least:.2g} to {highest:.2g}"
+        least = loss if least is None else min(least, loss)
+    return "no"
+
+
+def _all_tested(found: Mapping[str, Result]) -> str:
+    """Every run that was tested at 40 %, the long ones and those that went on from them."""
+    rows = [
+        [
+            f"`{_short(r)}`",
+            _steps(r),
+            f"{r['settings']['iterations']}",
+            f"{r['training']['nonfinite_gradients']}",
+            f"{r['training']['largest_gradient']:.2g}",
+            _jump(r["training"]),
+            _db(_mean(r, "psnr")),
+            f"{_mean(r, 'psnr') - PAPER_COLOUR[0.4]:+.2f}",
+        ]
+        for r in found.values()
+        if r.get("mean") and r["ratio"] == 0.4
+    ]
+    head = [
+        "low-rank step",
+        "steps",
+        "iterations",
+        "gradients not finite",
+        "largest gradient",
+        "the loss jumped at step",
+        "PSNR",
+        "against the paper",
+    ]
+    return _table(head, rows) if rows else _NOT_RUN
 
 
 def _runs(found: Mapping[str, Result]) -> str:
@@ -470,6 +517,7 @@ def page(folder: Path) -> str:
         colour_data=_data(colour),
         colour=_colour_table(colour, colour_classical),
         solver=solver,
+        tested=_all_tested(colour),
         each=_each(colour),
         runs=_runs(colour),
         mri=mri,

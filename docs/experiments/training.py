@@ -62,8 +62,8 @@ class History:
         Of every step (NaN is null in JSON).
     nonfinite
         Steps, counted from 1, whose gradient was not finite; the weights were left alone.
-    gradient
-        Largest norm of a finite gradient.
+    gradient, gradient_step
+        Largest norm of a finite gradient, and at which step it was.
     smallest_gap
         Between two singular values of one matrix in any low-rank step, relative to the largest.
     ties, matrices
@@ -75,6 +75,7 @@ class History:
     loss: list[float] = field(default_factory=list)
     nonfinite: list[int] = field(default_factory=list)
     gradient: float = 0.0
+    gradient_step: int = 0
     smallest_gap: float = math.inf
     ties: int = 0
     matrices: int = 0
@@ -94,6 +95,7 @@ class History:
             "nonfinite_gradients": len(self.nonfinite),
             "first_nonfinite_step": self.nonfinite[0] if self.nonfinite else None,
             "largest_gradient": self.gradient,
+            "largest_gradient_step": self.gradient_step,
             "smallest_relative_gap": self.smallest_gap if self.matrices else None,
             "bit_equal_pairs": self.ties,
             "matrices_looked_at": self.matrices,
@@ -197,7 +199,8 @@ def train(
             loss, norm = _gradient(network, inputs, target, optimiser, loss_function)
             log.loss.append(loss)
             if math.isfinite(norm):
-                log.gradient = max(log.gradient, norm)
+                if norm > log.gradient:
+                    log.gradient, log.gradient_step = norm, step + 1
                 optimiser.step()
             else:
                 log.nonfinite.append(step + 1)

@@ -88,3 +88,9 @@ def test_runs_as_a_folder():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "table1" in done.stdout
+
+
+def test_a_jump_of_the_loss():
+    curve = [1.0, 0.5, 0.1, None, 0.7, 2.0, 0.1]
+    assert report._jump({"loss": curve, "loss_every": 10}) == "about 40: from 0.1 to 2"
+    assert report._jump({"loss": curve[:3], "loss_every": 10}) == "no"
