@@ -1,0 +1,114 @@
+"""Experiment 2: colour images from a part of their pixels (paper, eq. 39-40, Fig. 3, Table 2)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import masks, metrics, solvers
+from .data import SIDE, Images
+from .networks import ColourNetwork
+from .operators import PixelSampling
+
+__all__ = [
+    "RATIOS",
+    "Problem",
+    "choose_weight",
+    "evaluate",
+    "evaluate_solver",
+    "reconstruct",
+    "sample",
+    "solve",
+]
+
+Array = NDArray[Any]
+
+RATIOS = (0.04, 0.1, 0.3, 0.4, 0.5)
+"""Of the pixels that are known; the paper's."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is trained on.
+
+    Attributes
+    ----------
+    images
+        The training images.
+    ratio
+        Of the pixels that are known.
+    batch
+        Images a step.
+    side
+        Their size in pixels, at most 32: smaller ones are cut out at random.
+    """
+
+    images: Images
+    ratio: float = 0.4
+    batch: int = 128
+    side: int = SIDE
+
+    def __call__(self, rng: np.random.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """One mask a step, shared by the batch: ``((y, mask), x)``."""
+        target = torch.from_numpy(self.images.batch(rng, self.batch, self.side))
+        mask = torch.from_numpy(
+            masks.pixels(rng, (3, self.side, self.side), self.ratio).astype(np.float32)
+        )
+        return (mask * target, mask), target
+
+
+def sample(name: str, image: Array, ratio: float) -> tuple[Array, Array]:
+    """The sampled image and its mask, ``(3, H, W)`` each; the same ones for the same name."""
+    rng = np.random.default_rng([zlib.crc32(name.encode()), round(1000 * ratio)])
+    mask = masks.pixels(rng, image.shape, ratio).astype(np.float32)
+    return mask * image, mask
+
+
+@torch.no_grad()
+def reconstruct(network: ColourNetwork, y: Array, mask: Array) -> Array:
+    """The network's image ``(3, H, W)``, limited to [0, 1]."""
+    out = network(torch.from_numpy(y)[None], torch.from_numpy(mask))[0]
+    return np.asarray(out.clamp(0, 1).numpy())
+
+
+def evaluate(
+    network: ColourNetwork | None, images: Mapping[str, Array], ratio: float
+) -> dict[str, dict[str, float]]:
+    """PSNR, SSIM, MSE of each image; without a network, of the sampled ones themselves."""
+    result = {}
+    for name, image in images.items():
+        y, mask = sample(name, image, ratio)
+        out = y if network is None else reconstruct(network, y, mask)
+        result[name] = metrics.measure(out, image)
+    return result
+
+
+def solve(solver: str, y: Array, mask: Array, weight: float, steps: int) -> Array:
+    """The image of an untrained solver, ``admm`` or ``proximal gradient``, limited to [0, 1]."""
+    run = solvers.admm if solver == "admm" else solvers.proximal_gradient
+    return np.asarray(np.clip(run(PixelSampling(mask), y, weight, steps), 0, 1))
+
+
+def choose_weight(images: Array, ratio: float, weights: Sequence[float], steps: int) -> float:
+    """The lambda with the least error on images ``(N, 3, H, W)``, by ADMM."""
+    mask = masks.pixels(np.random.default_rng(0), images.shape[1:], ratio).astype(np.float32)
+    errors = [metrics.mse(solve("admm", mask * images, mask, w, steps), images) for w in weights]
+    return weights[int(np.argmin(errors))]
+
+
+def evaluate_solver(
+    solver: str, images: Mapping[str, Array], ratio: float, weight: float, steps: int
+) -> dict[str, dict[str, float]]:
+    """PSNR, SSIM, MSE of each image, as :func:`evaluate`."""
+    result = {}
+    for name, image in images.items():
+        y, mask = sample(name, image, ratio)
+        result[name] = metrics.measure(solve(solver, y, mask, weight, steps), image)
+    return result

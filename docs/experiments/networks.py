@@ -1,0 +1,186 @@
+r"""The unrolled networks of the paper (Fig. 3): ADMM with a learned transform, ten times over.
+
+    Z = T'(SVT(T(X + L))) + (X + L)         T, T': three convolutions each, learned
+    X = (A^H A + mu)^{-1} (A^H y + mu (Z - L))
+    L = L + relu(eta) (X - Z)
+
+`ColourNetwork` is eq. (39)-(40): pixels are sampled, and known ones are put back (mu = 0).
+`DynamicNetwork` is eq. (41)-(42): frequencies are sampled, mu is learned, and the convolutions
+see the real and the imaginary part of the frames as two channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from svdinv.rules import Rule
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .lowrank import GapWatch, LowRank
+from .operators import FourierSampling, PixelSampling
+
+__all__ = ["ColourNetwork", "DynamicNetwork", "FrameConvolution", "Unrolled", "convolutions"]
+
+START_OF_THRESHOLD = -2.0
+"""Before the sigmoid: the first threshold is 0.12 of the largest singular value."""
+
+
+class FrameConvolution(nn.Conv2d):
+    """`torch.nn.Conv3d` with ``kernel_size=3, padding=1, bias=False``, frame by frame.
+
+    Every frame and its two neighbours are the channels of a 2-D convolution, which on a CPU is
+    several times faster than the 3-D one. Takes and gives ``(B, T, C, H, W)``; the weights
+    ``(C_out, 3 C_in, 3, 3)`` are those of `Conv3d`, ``(C_out, C_in, 3, 3, 3)``, with the frame
+    axis before the channels.
+    """
+
+    def __init__(self, before: int, after: int, size: int, padding: int, bias: bool) -> None:
+        super().__init__(3 * before, after, size, padding=padding, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = functional.pad(x, (0, 0, 0, 0, 0, 0, 1, 1))
+        three = torch.cat((padded[:, :-2], padded[:, 1:-1], padded[:, 2:]), dim=2)
+        out: Tensor = super().forward(three.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return out
+
+
+Kind = type[nn.Conv2d] | type[FrameConvolution]
+
+
+def convolutions(kind: Kind, widths: Sequence[int]) -> nn.Sequential:
+    """Convolutions of size 3 without bias, with a ReLU after all but the last."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [kind(before, after, 3, padding=1, bias=False), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class Iteration(nn.Module):
+    """The parameters of one ADMM iteration, and its Z step."""
+
+    def __init__(self, kind: Kind, channels: int, width: int, low_rank: LowRank) -> None:
+        super().__init__()
+        widths = (channels, width, width, channels)
+        self.transform = convolutions(kind, widths)
+        self.back = convolutions(kind, widths)
+        self.threshold = nn.Parameter(torch.tensor(START_OF_THRESHOLD))
+        self.eta = nn.Parameter(torch.tensor(1.0))
+        self.low_rank = low_rank
+
+    def share(self) -> Tensor:
+        """The threshold, as a share of the largest singular value."""
+        return torch.sigmoid(self.threshold)
+
+
+class Unrolled(nn.Module):
+    """What both networks have in common.
+
+    Parameters
+    ----------
+    method
+        The low-rank step, see `experiments.lowrank`.
+    iterations
+        How many times ADMM is unrolled, each with parameters of its own.
+    width
+        Channels between the convolutions.
+    rule
+        A rule object, in the place of the one that `method` names.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        channels: int,
+        method: str,
+        iterations: int,
+        width: int,
+        rule: Rule | None,
+    ) -> None:
+        super().__init__()
+        self.low_rank = LowRank(method, rule)
+        self.layers = nn.ModuleList(
+            Iteration(kind, channels, width, self.low_rank) for _ in range(iterations)
+        )
+        # L of the last iteration is used no more.
+        self.layers[-1].eta.requires_grad_(False)
+
+    def watch_gaps(self, watch: GapWatch | None) -> None:
+        """Show the singular values of every low-rank step to `watch`."""
+        self.low_rank.watch = watch
+
+
+class ColourNetwork(Unrolled):
+    """Colour images from a part of their pixels (paper, eq. 39-40).
+
+    Examples
+    --------
+    >>> network = ColourNetwork("svt", iterations=2)
+    >>> image = torch.rand(1, 3, 16, 16)
+    >>> mask = (torch.rand(3, 16, 16) < 0.4).float()
+    >>> network(mask * image, mask).shape
+    torch.Size([1, 3, 16, 16])
+    """
+
+    def __init__(
+        self, method: str = "svt", iterations: int = 10, width: int = 16, rule: Rule | None = None
+    ) -> None:
+        super().__init__(nn.Conv2d, 3, method, iterations, width, rule)
+
+    def forward(self, y: Tensor, mask: Tensor) -> Tensor:
+        """Sampled images ``(B, 3, H, W)`` and their mask ``(3, H, W)``; the whole images."""
+        sampling = PixelSampling(mask)
+        x, multiplier = y, torch.zeros_like(y)
+        for layer in self.layers:
+            assert isinstance(layer, Iteration)
+            shifted = x + multiplier
+            z = layer.back(layer.low_rank(layer.transform(shifted), layer.share())) + shifted
+            x = sampling.data_step(y, z - multiplier, 0.0)
+            multiplier = multiplier + torch.relu(layer.eta) * (x - z)
+        return x
+
+
+class DynamicNetwork(Unrolled):
+    """Series of complex frames from a part of their k-space (paper, eq. 41-42).
+
+    Examples
+    --------
+    >>> network = DynamicNetwork("svt", iterations=2, width=4)
+    >>> k = torch.randn(1, 4, 16, 16, dtype=torch.complex64)
+    >>> mask = (torch.rand(1, 4, 16, 16) < 0.5).float()
+    >>> network(mask * k, mask).shape
+    torch.Size([1, 4, 16, 16])
+    """
+
+    def __init__(
+        self, method: str = "svt", iterations: int = 10, width: int = 16, rule: Rule | None = None
+    ) -> None:
+        super().__init__(FrameConvolution, 2, method, iterations, width, rule)
+        self.log_mu = nn.ParameterList(torch.tensor(-2.0) for _ in range(iterations))
+
+    def forward(self, y: Tensor, mask: Tensor) -> Tensor:
+        """K-space ``(B, T, H, W)``, complex, and its mask; the frames."""
+        sampling = FourierSampling(mask)
+        x: Tensor = sampling.adjoint(y)
+        multiplier = torch.zeros_like(x)
+        for layer, log_mu in zip(self.layers, self.log_mu, strict=True):
+            assert isinstance(layer, Iteration)
+            shifted = x + multiplier
+            transformed = _complex(layer.transform(_channels(shifted)))
+            z = _complex(layer.back(_channels(layer.low_rank(transformed, layer.share()))))
+            z = z + shifted
+            x = sampling.data_step(y, z - multiplier, torch.exp(log_mu))
+            multiplier = multiplier + torch.relu(layer.eta) * (x - z)
+        return x
+
+
+def _channels(x: Tensor) -> Tensor:
+    """``(B, T, H, W)`` complex to ``(B, T, 2, H, W)`` real."""
+    return torch.stack((x.real, x.imag), dim=2)
+
+
+def _complex(x: Tensor) -> Tensor:
+    """The inverse of :func:`_channels`."""
+    return torch.complex(x[:, :, 0], x[:, :, 1])

@@ -1,0 +1,53 @@
+"""Result files: what a command was told, what it used, and what came out, as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["FOLDER", "mean_of", "read", "read_all", "write"]
+
+FOLDER = Path(__file__).parent / "results"
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity, no NaN and no NumPy; numbers keep six digits."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(v) for v in value]
+    if isinstance(value, bool | str | int) or value is None:
+        return value
+    if isinstance(value, np.integer):
+        return int(value)
+    number = float(value)
+    return float(f"{number:.6g}") if math.isfinite(number) else None
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a result file; numbers that are not finite become null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_plain(content), indent=1) + "\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a result file."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def read_all(folder: Path, experiment: str) -> dict[str, dict[str, Any]]:
+    """All result files of one experiment in a folder, by name."""
+    found = {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+    return {name: r for name, r in found.items() if r.get("experiment") == experiment}
+
+
+def mean_of(test: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Mean of every metric over the images or series."""
+    keys = next(iter(test.values()))
+    return {key: float(np.mean([row[key] for row in test.values()])) for key in keys}

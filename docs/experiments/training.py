@@ -1,0 +1,242 @@
+"""The training loop: Adam, checkpoints, and a log of what the gradient did."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from .lowrank import GapWatch
+
+__all__ = ["History", "Settings", "Watched", "squared_error", "train"]
+
+Batch = Callable[[np.random.Generator], tuple[tuple[Tensor, ...], Tensor]]
+"""Draws the inputs of the network and the target."""
+
+
+class Watched(Protocol):
+    """A network that can show its singular values."""
+
+    def watch_gaps(self, watch: GapWatch | None) -> None: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training is told.
+
+    Attributes
+    ----------
+    steps
+        Of Adam; its rate falls from `rate` to 0 as a half cosine over all of them.
+    rate
+        First learning rate.
+    seed
+        Of the first weights; step n draws its batch from a generator seeded by both.
+    stop_at_nonfinite
+        Stop where the gradient is not finite, rather than leave that step out.
+    """
+
+    steps: int
+    rate: float = 1e-3
+    seed: int = 3407
+    stop_at_nonfinite: bool = False
+
+
+@dataclass
+class History:
+    """What happened, step by step.
+
+    Attributes
+    ----------
+    loss
+        Of every step (NaN is null in JSON).
+    nonfinite
+        Steps, counted from 1, whose gradient was not finite; the weights were left alone.
+    gradient, gradient_step
+        Largest norm of a finite gradient, and at which step it was.
+    smallest_gap
+        Between two singular values of one matrix in any low-rank step, relative to the largest.
+    ties, matrices
+        Matrices looked at, and those with two bit-equal singular values.
+    seconds
+        Of wall time, all parts of a resumed run together.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    nonfinite: list[int] = field(default_factory=list)
+    gradient: float = 0.0
+    gradient_step: int = 0
+    smallest_gap: float = math.inf
+    ties: int = 0
+    matrices: int = 0
+    seconds: float = 0.0
+
+    def summary(self, every: int = 10) -> dict[str, Any]:
+        """For a result file: the loss as means over `every` steps."""
+        finite = [x if math.isfinite(x) else None for x in self.loss]
+        means = []
+        for start in range(0, len(finite), every):
+            part = [x for x in finite[start : start + every] if x is not None]
+            means.append(float(f"{np.mean(part):.5g}") if part else None)
+        return {
+            "steps_done": len(self.loss),
+            "loss_every": every,
+            "loss": means,
+            "nonfinite_gradients": len(self.nonfinite),
+            "first_nonfinite_step": self.nonfinite[0] if self.nonfinite else None,
+            "largest_gradient": self.gradient,
+            "largest_gradient_step": self.gradient_step,
+            "smallest_relative_gap": self.smallest_gap if self.matrices else None,
+            "bit_equal_pairs": self.ties,
+            "matrices_looked_at": self.matrices,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error; complex entries by their size."""
+    difference = output - target
+    if difference.is_complex():
+        difference = torch.view_as_real(difference)
+        return difference.square().sum(-1).mean()
+    return difference.square().mean()
+
+
+def _save(path: Path, network: nn.Module, optimiser: Any, description: str, log: History) -> None:
+    """Write a checkpoint whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    content = {
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "settings": description,
+        "history": json.dumps(asdict(log)),
+    }
+    torch.save(content, partial)
+    os.replace(partial, path)
+
+
+def train(
+    network: nn.Module,
+    batch: Batch,
+    settings: Settings,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    save_every: float = 60.0,
+    progress: bool = False,
+    label: str = "",
+    loss_function: Callable[[Tensor, Tensor], Tensor] = squared_error,
+) -> History:
+    """Train a network in place.
+
+    Parameters
+    ----------
+    network
+        Takes what `batch` gives; one with ``watch_gaps`` has its singular values watched.
+    batch
+        Called with a generator that depends on the seed and the step only, so that a resumed
+        training is the training that was interrupted.
+    checkpoint
+        File to write every `save_every` seconds and at the end.
+    resume
+        Go on from `checkpoint` if it exists.
+    label
+        What is trained: stands beside the progress bar and in the checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint was written with other settings.
+    """
+    optimiser = torch.optim.Adam(
+        [p for p in network.parameters() if p.requires_grad], lr=settings.rate
+    )
+    log = History()
+    description = json.dumps({"label": label, **asdict(settings)})
+    if resume and checkpoint is not None and checkpoint.exists():
+        content = torch.load(checkpoint, weights_only=True)
+        if content["settings"] != description:
+            raise ValueError(
+                f"{checkpoint} was written with {content['settings']}, not with {description}: "
+                "use the same, or another file"
+            )
+        network.load_state_dict(content["network"])
+        optimiser.load_state_dict(content["optimiser"])
+        log = History(**json.loads(content["history"]))
+    watch = GapWatch()
+    watched = getattr(network, "watch_gaps", None)
+    if watched is not None:
+        watched(watch)
+    before, started = log.seconds, time.perf_counter()
+    saved = started
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("loss {task.fields[loss]:.5f}  not finite {task.fields[bad]}"),
+    )
+    with Progress(*columns, disable=not progress) as bar:
+        task = bar.add_task(label, total=settings.steps, completed=len(log.loss), loss=0.0, bad=0)
+        stopped = settings.stop_at_nonfinite and bool(log.nonfinite)
+        while len(log.loss) < settings.steps and not stopped:
+            step = len(log.loss)
+            watch.step = step
+            rate = settings.rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            inputs, target = batch(np.random.default_rng([settings.seed, step]))
+            loss, norm = _gradient(network, inputs, target, optimiser, loss_function)
+            log.loss.append(loss)
+            if math.isfinite(norm):
+                if norm > log.gradient:
+                    log.gradient, log.gradient_step = norm, step + 1
+                optimiser.step()
+            else:
+                log.nonfinite.append(step + 1)
+                stopped = settings.stop_at_nonfinite
+            seen = watch.take()
+            log.smallest_gap = min(log.smallest_gap, seen["smallest_gap"])
+            log.ties += int(seen["ties"])
+            log.matrices += int(seen["matrices"])
+            now = time.perf_counter()
+            log.seconds = before + now - started
+            if checkpoint is not None and now - saved > save_every:
+                _save(checkpoint, network, optimiser, description, log)
+                saved = now
+            bar.update(task, advance=1, loss=loss, bad=len(log.nonfinite))
+    if watched is not None:
+        watched(None)
+    if checkpoint is not None:
+        _save(checkpoint, network, optimiser, description, log)
+    return log
+
+
+def _gradient(
+    network: nn.Module,
+    inputs: tuple[Tensor, ...],
+    target: Tensor,
+    optimiser: torch.optim.Optimizer,
+    loss_function: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[float, float]:
+    """Loss, and norm of its gradient, which is left in the parameters; NaN for either."""
+    optimiser.zero_grad()
+    try:
+        loss = loss_function(network(*inputs), target)
+        loss.backward()
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        # what LAPACK makes of a matrix that is not finite
+        return math.nan, math.nan
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    norms = torch.stack([torch.linalg.vector_norm(g) for g in gradients])
+    return float(loss.detach()), float(torch.linalg.vector_norm(norms))
