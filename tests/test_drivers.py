@@ -228,3 +228,25 @@ def test_an_error_in_a_thread_is_raised_in_the_caller(threads):
 
     with pytest.raises(RuntimeError, match="in a thread"):
         _torch_batches.in_pieces(fail, batch())
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_long_matrix():
+    """The step needs no more than six times its input, backward included; no 200000 x 200000."""
+    from svdinv_conformance.bench.measure import peak_memory
+
+    generator = torch.Generator().manual_seed(0)
+    x, ct = (
+        torch.randn(1, 200_000, 16, dtype=torch.complex64, generator=generator) for _ in range(2)
+    )
+    tau = 0.12 * torch.linalg.svdvals(x)[..., 0]
+    x.requires_grad_()
+
+    def step():
+        return torch.autograd.grad(svdinv.torch.svt(x, tau), x, ct)
+
+    step()
+    peak = peak_memory(step)
+    if peak is None:
+        pytest.skip("the system does not tell the peak of a process")
+    assert peak < 6 * x.numel() * x.element_size()
