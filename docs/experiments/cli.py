@@ -73,6 +73,9 @@ def _training(parser: argparse.ArgumentParser, steps: int, batch: int) -> None:
     parser.add_argument("--checkpoint", type=Path, help="file to write every minute")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument(
+        "--as-it-is", action="store_true", help="with --resume: no more steps, log and test only"
+    )
+    parser.add_argument(
         "--stop-at-nonfinite", action="store_true", help="rather than leave that step out"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

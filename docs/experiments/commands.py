@@ -75,6 +75,8 @@ def _trained(
         _load(network, options.start, "--start")
     if options.resume and options.checkpoint is None:
         raise RefusedError("--resume needs --checkpoint")
+    if options.as_it_is and not (options.resume and options.checkpoint.exists()):
+        raise RefusedError("--as-it-is needs --resume and a checkpoint")
     settings = training.Settings(
         options.steps, options.rate, options.seed, options.stop_at_nonfinite
     )
@@ -84,6 +86,7 @@ def _trained(
         settings,
         checkpoint=options.checkpoint,
         resume=options.resume,
+        as_it_is=options.as_it_is,
         progress=not options.quiet,
         label=f"{label} {options.method}, {options.iterations} by {options.width}",
     )
@@ -109,7 +112,7 @@ def run_colour(options: argparse.Namespace) -> str:
     network = ColourNetwork(options.method, options.iterations, options.width)
     settings, history = _trained(options, network, problem, f"colour {options.ratio:g}")
     tested = {}
-    if pictures and len(history.loss) == options.steps:
+    if pictures and (options.as_it_is or len(history.loss) == options.steps):
         tested = compressive.evaluate(network, pictures, options.ratio)
     path = options.out / f"{options.name or f'colour-{options.method}-{options.ratio:g}'}.json"
     results.write(
@@ -202,7 +205,7 @@ def run_dynamic(options: argparse.Namespace) -> str:
     network = DynamicNetwork(options.method, options.iterations, options.width)
     settings, history = _trained(options, network, problem, f"dynamic {options.mask}")
     tested = {}
-    if not options.no_test and len(history.loss) == options.steps:
+    if not options.no_test and (options.as_it_is or len(history.loss) == options.steps):
         tested = dynamic.evaluate(network, _by_name(series, test), options.mask)
     path = options.out / f"{options.name or f'dynamic-{options.method}-{options.mask}'}.json"
     results.write(

@@ -201,10 +201,14 @@ def test_resumed_training_is_the_training(tmp_path, photographs):
 
     with pytest.raises(Interrupted):
         tr.train(network(), until, settings, checkpoint=file, save_every=0)
+    part = tr.train(network(), problem, settings, file, resume=True, as_it_is=True).loss
+    assert part == whole[: len(part)]
+    assert 0 < len(part) < len(whole)
     resumed = tr.train(network(), problem, settings, checkpoint=file, resume=True)
     assert resumed.loss == whole
     again = tr.train(network(), problem, settings, checkpoint=file, resume=True)
     assert again.loss == whole
+
     for other in ({"settings": tr.Settings(9, rate=5e-3)}, {"label": "something else"}):
         arguments = {"settings": settings, "checkpoint": file, "resume": True, **other}
         with pytest.raises(ValueError, match="was written with"):
