@@ -37,6 +37,7 @@ __all__ = [
     "run_dynamic",
     "run_dynamic_classical",
     "run_dynamic_picture",
+    "run_gradients",
     "run_mask_picture",
     "run_ports",
     "run_report",
@@ -135,6 +136,35 @@ def run_colour(options: argparse.Namespace) -> str:
         f" (the first at step {history.nonfinite[0]})" if history.nonfinite else ""
     )
     return f"{path.name}: {len(history.loss)} steps, {bad}{found}"
+
+
+def run_gradients(options: argparse.Namespace) -> str:
+    network = ColourNetwork(iterations=options.iterations, width=options.width)
+    if options.checkpoint is not None:
+        _load(network, options.checkpoint, "--checkpoint")
+    images = data.training_images(options.data)
+    problem = compressive.Problem(images, options.ratio, options.batch)
+    errors = compressive.gradient_errors(
+        network, options.method, problem, options.batches, options.seed
+    )
+    path = options.out / f"{options.name}.json"
+    results.write(
+        path,
+        {
+            "experiment": "gradients",
+            "ratio": options.ratio,
+            "settings": {
+                "batches": options.batches,
+                "batch": options.batch,
+                "iterations": options.iterations,
+                "weights_of": options.checkpoint.stem if options.checkpoint else None,
+            },
+            "data": {"training": f"{images.source}, {len(images.pixels)} images"},
+            "errors": errors,
+        },
+    )
+    found = ", ".join(f"{name} {np.max(error):.1e}" for name, error in errors.items())
+    return f"{path.name}: largest errors {found}"
 
 
 def run_colour_classical(options: argparse.Namespace) -> str:

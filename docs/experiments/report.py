@@ -271,6 +271,28 @@ def _runs(found: Mapping[str, Result]) -> str:
     return _table(head, rows) if rows else _NOT_RUN
 
 
+def _gradients(found: Mapping[str, Result]) -> str:
+    if "gradients" not in found:
+        return _NOT_RUN
+    r = found["gradients"]
+    s = r["settings"]
+    rows = []
+    for method, errors in r["errors"].items():
+        finite = [e for e in errors if e is not None]
+        rows.append(
+            [
+                f"`{method.removeprefix('svd-')}`",
+                str(len(errors) - len(finite)),
+                f"{np.median(finite):.1e}" if finite else "",
+                f"{max(finite):.1e}" if finite else "",
+            ]
+        )
+    which = f"Weights of {s['weights_of']}" if s["weights_of"] else "First weights"
+    table = _table(["low-rank step", "not finite", "median error", "largest error"], rows)
+    batches = f"{s['batches']} batches of {s['batch']} images ({r['data']['training']})"
+    return f"{which}, {batches}.\n\n{table}"
+
+
 def _dynamic_table(found: Mapping[str, Result], classical: Mapping[str, Result]) -> str:
     solved = {r["mask"]: r for r in classical.values()}
     gone_on = {r["settings"]["started_from"] for r in found.values()}
@@ -526,6 +548,7 @@ def page(folder: Path) -> str:
         tested=_all_tested(colour),
         each=_each(colour),
         runs=_runs(colour),
+        gradients=_gradients(found("gradients")),
         mri=mri,
         dynamic=_dynamic_table(dynamic, dynamic_classical),
         phase=f"is {phase} of its norm" if phase else "was not measured",
