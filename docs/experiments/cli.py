@@ -73,6 +73,9 @@ def _training(parser: argparse.ArgumentParser, steps: int, batch: int) -> None:
     parser.add_argument("--checkpoint", type=Path, help="file to write every minute")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument(
+        "--as-it-is", action="store_true", help="with --resume: no more steps, log and test only"
+    )
+    parser.add_argument(
         "--stop-at-nonfinite", action="store_true", help="rather than leave that step out"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -137,6 +140,27 @@ def _parser() -> argparse.ArgumentParser:
     _training(command, 2000, 128)
     _common(command, "")
     command.set_defaults(run=commands.run_colour)
+
+    command = subparsers.add_parser(
+        "gradients", help="error of every low-rank step's gradient in a trained colour network"
+    )
+    command.add_argument("--checkpoint", type=Path, help="of the network (untrained weights)")
+    command.add_argument("--data", default="photographs", help="as for colour (%(default)s)")
+    command.add_argument("--ratio", type=_share, default=0.4, help="of pixels known (%(default)s)")
+    command.add_argument(
+        "--method",
+        nargs="+",
+        choices=low_rank_names(),
+        default=list(low_rank_names()),
+        metavar="STEP",
+        help="low-rank steps (all)",
+    )
+    command.add_argument("--batches", type=_positive(int), default=20, help="(%(default)s)")
+    command.add_argument("--batch", type=_positive(int), default=8, help="(%(default)s)")
+    command.add_argument("--iterations", type=_positive(int), default=10, help="(%(default)s)")
+    command.add_argument("--width", type=_positive(int), default=16, help="(%(default)s)")
+    _common(command, "gradients")
+    command.set_defaults(run=commands.run_gradients)
 
     command = subparsers.add_parser(
         "colour-classical", help="the untrained solvers on the same pictures"

@@ -37,6 +37,7 @@ __all__ = [
     "run_dynamic",
     "run_dynamic_classical",
     "run_dynamic_picture",
+    "run_gradients",
     "run_mask_picture",
     "run_ports",
     "run_report",
@@ -75,6 +76,8 @@ def _trained(
         _load(network, options.start, "--start")
     if options.resume and options.checkpoint is None:
         raise RefusedError("--resume needs --checkpoint")
+    if options.as_it_is and not (options.resume and options.checkpoint.exists()):
+        raise RefusedError("--as-it-is needs --resume and a checkpoint")
     settings = training.Settings(
         options.steps, options.rate, options.seed, options.stop_at_nonfinite
     )
@@ -84,6 +87,7 @@ def _trained(
         settings,
         checkpoint=options.checkpoint,
         resume=options.resume,
+        as_it_is=options.as_it_is,
         progress=not options.quiet,
         label=f"{label} {options.method}, {options.iterations} by {options.width}",
     )
@@ -109,7 +113,7 @@ def run_colour(options: argparse.Namespace) -> str:
     network = ColourNetwork(options.method, options.iterations, options.width)
     settings, history = _trained(options, network, problem, f"colour {options.ratio:g}")
     tested = {}
-    if pictures and len(history.loss) == options.steps:
+    if pictures and (options.as_it_is or len(history.loss) == options.steps):
         tested = compressive.evaluate(network, pictures, options.ratio)
     path = options.out / f"{options.name or f'colour-{options.method}-{options.ratio:g}'}.json"
     results.write(
@@ -132,6 +136,35 @@ def run_colour(options: argparse.Namespace) -> str:
         f" (the first at step {history.nonfinite[0]})" if history.nonfinite else ""
     )
     return f"{path.name}: {len(history.loss)} steps, {bad}{found}"
+
+
+def run_gradients(options: argparse.Namespace) -> str:
+    network = ColourNetwork(iterations=options.iterations, width=options.width)
+    if options.checkpoint is not None:
+        _load(network, options.checkpoint, "--checkpoint")
+    images = data.training_images(options.data)
+    problem = compressive.Problem(images, options.ratio, options.batch)
+    errors = compressive.gradient_errors(
+        network, options.method, problem, options.batches, options.seed
+    )
+    path = options.out / f"{options.name}.json"
+    results.write(
+        path,
+        {
+            "experiment": "gradients",
+            "ratio": options.ratio,
+            "settings": {
+                "batches": options.batches,
+                "batch": options.batch,
+                "iterations": options.iterations,
+                "weights_of": options.checkpoint.stem if options.checkpoint else None,
+            },
+            "data": {"training": f"{images.source}, {len(images.pixels)} images"},
+            "errors": errors,
+        },
+    )
+    found = ", ".join(f"{name} {np.max(error):.1e}" for name, error in errors.items())
+    return f"{path.name}: largest errors {found}"
 
 
 def run_colour_classical(options: argparse.Namespace) -> str:
@@ -202,7 +235,7 @@ def run_dynamic(options: argparse.Namespace) -> str:
     network = DynamicNetwork(options.method, options.iterations, options.width)
     settings, history = _trained(options, network, problem, f"dynamic {options.mask}")
     tested = {}
-    if not options.no_test and len(history.loss) == options.steps:
+    if not options.no_test and (options.as_it_is or len(history.loss) == options.steps):
         tested = dynamic.evaluate(network, _by_name(series, test), options.mask)
     path = options.out / f"{options.name or f'dynamic-{options.method}-{options.mask}'}.json"
     results.write(

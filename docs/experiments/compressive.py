@@ -23,6 +23,7 @@ __all__ = [
     "choose_weight",
     "evaluate",
     "evaluate_solver",
+    "gradient_errors",
     "reconstruct",
     "sample",
     "solve",
@@ -88,6 +89,40 @@ def evaluate(
         out = y if network is None else reconstruct(network, y, mask)
         result[name] = metrics.measure(out, image)
     return result
+
+
+def gradient_errors(
+    network: ColourNetwork, methods: Sequence[str], problem: Problem, batches: int, seed: int
+) -> dict[str, list[float]]:
+    """How far each low-rank step's gradient is from the exact one, at a network's weights.
+
+    Returns
+    -------
+    dict
+        By method, for every batch: the error of the gradient of the training loss in all
+        parameters, single precision, relative to that through `svt` in double precision; NaN
+        where it is not finite.
+    """
+    iterations, width = len(network.layers), network.width
+    weights = network.state_dict()
+
+    def gradient(method: str, dtype: torch.dtype, batch: int) -> Tensor:
+        other = ColourNetwork(method, iterations, width)
+        other.load_state_dict(weights)
+        other.to(dtype)
+        (y, mask), x = problem(np.random.default_rng([seed, batch]))
+        loss = (other(y.to(dtype), mask.to(dtype)) - x.to(dtype)).square().mean()
+        loss.backward()
+        found = [p.grad.flatten() for p in other.parameters() if p.grad is not None]
+        return torch.cat(found).double()
+
+    errors: dict[str, list[float]] = {method: [] for method in methods}
+    for batch in range(batches):
+        exact = gradient("svt", torch.float64, batch)
+        for method in methods:
+            difference = gradient(method, torch.float32, batch) - exact
+            errors[method].append(float(difference.norm() / exact.norm()))
+    return errors
 
 
 def solve(solver: str, y: Array, mask: Array, weight: float, steps: int) -> Array:

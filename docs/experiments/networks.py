@@ -100,6 +100,7 @@ class Unrolled(nn.Module):
         rule: Rule | None,
     ) -> None:
         super().__init__()
+        self.width = width
         self.low_rank = LowRank(method, rule)
         self.layers = nn.ModuleList(
             Iteration(kind, channels, width, self.low_rank) for _ in range(iterations)

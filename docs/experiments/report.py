@@ -201,21 +201,26 @@ def _jump(training: Mapping[str, Any]) -> str:
     return "no"
 
 
+def _unfinished(result: Result) -> str:
+    done, wanted = result["training"]["steps_done"], result["settings"]["steps"]
+    return "" if done == wanted else f" (of {wanted} planned)"
+
+
 def _all_tested(found: Mapping[str, Result]) -> str:
-    """Every run that was tested at 40 %, the long ones and those that went on from them."""
+    """Every long run at 40 %, and those that went on from one."""
     rows = [
         [
             f"`{_short(r)}`",
-            _steps(r),
+            _steps(r) + _unfinished(r),
             f"{r['settings']['iterations']}",
             f"{r['training']['nonfinite_gradients']}",
             f"{r['training']['largest_gradient']:.2g}",
             _jump(r["training"]),
-            _db(_mean(r, "psnr")),
-            f"{_mean(r, 'psnr') - PAPER_COLOUR[0.4]:+.2f}",
+            _db(_mean(r, "psnr")) if r.get("mean") else "not tested",
+            f"{_mean(r, 'psnr') - PAPER_COLOUR[0.4]:+.2f}" if r.get("mean") else "",
         ]
-        for r in found.values()
-        if r.get("mean") and r["ratio"] == 0.4
+        for name, r in found.items()
+        if r["ratio"] == 0.4 and name.startswith("colour-")
     ]
     head = [
         "low-rank step",
@@ -264,6 +269,28 @@ def _runs(found: Mapping[str, Result]) -> str:
             ]
         )
     return _table(head, rows) if rows else _NOT_RUN
+
+
+def _gradients(found: Mapping[str, Result]) -> str:
+    if "gradients" not in found:
+        return _NOT_RUN
+    r = found["gradients"]
+    s = r["settings"]
+    rows = []
+    for method, errors in r["errors"].items():
+        finite = [e for e in errors if e is not None]
+        rows.append(
+            [
+                f"`{method.removeprefix('svd-')}`",
+                str(len(errors) - len(finite)),
+                f"{np.median(finite):.1e}" if finite else "",
+                f"{max(finite):.1e}" if finite else "",
+            ]
+        )
+    which = f"Weights of {s['weights_of']}" if s["weights_of"] else "First weights"
+    table = _table(["low-rank step", "not finite", "median error", "largest error"], rows)
+    batches = f"{s['batches']} batches of {s['batch']} images ({r['data']['training']})"
+    return f"{which}, {batches}.\n\n{table}"
 
 
 def _dynamic_table(found: Mapping[str, Result], classical: Mapping[str, Result]) -> str:
@@ -404,6 +431,7 @@ def _summary(
         if best is not None:
             ours = _mean(best, "psnr")
             found = f"{ours:.2f} dB, {ours - PAPER_COLOUR[0.4]:+.2f} against the paper's"
+            found += f" ({_steps(best)})"
         rows.append([f"`{name}` network, 40 % of the pixels, PSNR", "30.5 dB", found])
     rules = [
         r
@@ -520,6 +548,7 @@ def page(folder: Path) -> str:
         tested=_all_tested(colour),
         each=_each(colour),
         runs=_runs(colour),
+        gradients=_gradients(found("gradients")),
         mri=mri,
         dynamic=_dynamic_table(dynamic, dynamic_classical),
         phase=f"is {phase} of its norm" if phase else "was not measured",
@@ -555,8 +584,8 @@ def draw(folder: Path, images: Path) -> list[Path]:
         save(figures.loss_figure(ordered, 10, title), "experiments_rules.png")
     long = {
         r["settings"]["method"]: r["training"]["loss"]
-        for r in runs.values()
-        if r["ratio"] == 0.4 and r["test"] and not r["settings"].get("started_from")
+        for name, r in runs.items()
+        if r["ratio"] == 0.4 and name.startswith("colour-") and not r["settings"]["started_from"]
     }
     if long:
         save(figures.loss_figure(long, 10, "40 %, 10 iterations", 20), "experiments_long.png")

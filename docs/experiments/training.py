@@ -132,6 +132,7 @@ def train(
     settings: Settings,
     checkpoint: Path | None = None,
     resume: bool = False,
+    as_it_is: bool = False,
     save_every: float = 60.0,
     progress: bool = False,
     label: str = "",
@@ -150,6 +151,8 @@ def train(
         File to write every `save_every` seconds and at the end.
     resume
         Go on from `checkpoint` if it exists.
+    as_it_is
+        Take no more steps: a resumed training ends where the checkpoint does.
     label
         What is trained: stands beside the progress bar and in the checkpoint.
 
@@ -188,7 +191,7 @@ def train(
     )
     with Progress(*columns, disable=not progress) as bar:
         task = bar.add_task(label, total=settings.steps, completed=len(log.loss), loss=0.0, bad=0)
-        stopped = settings.stop_at_nonfinite and bool(log.nonfinite)
+        stopped = as_it_is or (settings.stop_at_nonfinite and bool(log.nonfinite))
         while len(log.loss) < settings.steps and not stopped:
             step = len(log.loss)
             watch.step = step
@@ -217,7 +220,7 @@ def train(
             bar.update(task, advance=1, loss=loss, bad=len(log.nonfinite))
     if watched is not None:
         watched(None)
-    if checkpoint is not None:
+    if checkpoint is not None and not as_it_is:
         _save(checkpoint, network, optimiser, description, log)
     return log
 

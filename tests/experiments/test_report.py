@@ -36,6 +36,7 @@ def test_report_from_small_results(tmp_path, capsys):
         "table1 --matrices 4",
         "colour --steps 12 --batch 1 --side 8 --iterations 1 --quiet --no-test --name rules-svt",
         "colour --steps 2 --batch 1 --side 8 --iterations 1 --quiet",
+        "gradients --batches 1 --batch 1 --iterations 1 --method svt native",
         "colour-classical --ratio 0.4 --steps 1 --weights 0.1",
         "dynamic --size 16 --frames 4 --side 8 --cut-frames 4 --steps 1 --iterations 1 --quiet",
         "dynamic-classical --mask vds-8 --size 16 --frames 4 --steps 1 --weights 1",

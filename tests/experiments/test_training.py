@@ -161,6 +161,15 @@ def test_rules_learn_as_svt_does(photographs, method):
     np.testing.assert_allclose(curves[0], curves[1], rtol=0.1)
 
 
+def test_gradients_of_the_rules_are_those_of_svt(photographs, hold):
+    torch.manual_seed(0)
+    problem = compressive.Problem(photographs, 0.4, batch=2)
+    methods = ("svt", "svd-inv", "svd-fit")
+    network = ColourNetwork(iterations=2)
+    for method, errors in compressive.gradient_errors(network, methods, problem, 2, 0).items():
+        hold(f"experiments: gradient of a network, {method}", max(errors), 1e-2)
+
+
 def test_dynamic_network_learns():
     """From lines that move from frame to frame, on a subject it has not seen."""
     series = data.dynamic_series("phantom", (8, 32, 32), subjects=3, slices=4)
@@ -201,10 +210,14 @@ def test_resumed_training_is_the_training(tmp_path, photographs):
 
     with pytest.raises(Interrupted):
         tr.train(network(), until, settings, checkpoint=file, save_every=0)
+    part = tr.train(network(), problem, settings, file, resume=True, as_it_is=True).loss
+    assert part == whole[: len(part)]
+    assert 0 < len(part) < len(whole)
     resumed = tr.train(network(), problem, settings, checkpoint=file, resume=True)
     assert resumed.loss == whole
     again = tr.train(network(), problem, settings, checkpoint=file, resume=True)
     assert again.loss == whole
+
     for other in ({"settings": tr.Settings(9, rate=5e-3)}, {"label": "something else"}):
         arguments = {"settings": settings, "checkpoint": file, "resume": True, **other}
         with pytest.raises(ValueError, match="was written with"):
@@ -374,6 +387,7 @@ def test_phantom_moves_and_is_complex(series):
 COMMANDS = (
     "table1 --matrices 3",
     "colour --steps 2 --batch 2 --side 8 --iterations 1 --quiet",
+    "gradients --batches 1 --batch 1 --iterations 1 --method svt svd-inv native",
     "colour-classical --ratio 0.4 --steps 2 --weights 0.1",
     "dynamic --size 16 --frames 4 --side 8 --cut-frames 4 --steps 2 --iterations 1",
     "dynamic-classical --mask vds-8 --size 16 --frames 4 --steps 2 --weights 1",
