@@ -48,9 +48,12 @@ def _torch(problem: compressive.Problem, network: ColourNetwork, s: training.Set
 
 
 def _jax(problem: compressive.Problem, network: ColourNetwork, s: training.Settings) -> Any:
+    import jax
+
     from . import jax_network
 
-    return jax_network.train(initial_weights(network), problem, s)
+    with jax.enable_x64(False):  # single precision, whatever the program around it uses
+        return jax_network.train(initial_weights(network), problem, s)
 
 
 def _keras(problem: compressive.Problem, network: ColourNetwork, s: training.Settings) -> Any:

@@ -113,7 +113,7 @@ def _step(method: str, workflow: int, tau: Tensor) -> Callable[[Tensor], Tensor]
             return lambda A: st.singular_value_map(A, lambda s: s * 1.0)
         if workflow == 2:
             return lambda A: st.low_rank(A, A.shape[-1] - DROPPED)
-        return lambda A: st.svt(A, tau)
+        return lambda A: st.svt(A, tau, driver="svd")
     rule: str | rules.Rule = method
     if method == LITERAL:
         rule = rules.Inv(degeneracy_rtol=0, limit=1e30)

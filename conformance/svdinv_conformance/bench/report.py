@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -127,6 +125,9 @@ def sweeps(dtype: str) -> dict[str, list[Shape]]:
 
 def write_plot(curves: Mapping[str, Sequence[Measured]], path: str) -> None:
     """Draw cost against size and against batch, one column of panels for each framework."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     names = list(dict.fromkeys((r.framework, r.mode) for rows in curves.values() for r in rows))
     figure = Figure(
         figsize=(3.6 * len(names) + 0.6, 3.2 * len(curves)), dpi=130, layout="constrained"
