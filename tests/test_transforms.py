@@ -1,4 +1,7 @@
-"""The registered derivatives under the transforms the README names, by value at exact ties."""
+"""Second derivatives against each other and against differences; what a transform must not do.
+
+`tests/transforms` has every function under every transform.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,6 @@ import numpy as np
 import pytest
 from support.drivers import driver
 from support.family import cells, draw, normal
-
-TIED = {
-    "identity": np.eye(4),
-    "twice a complex unitary": 2 * np.linalg.qr(normal(np.random.default_rng(0), (4, 4), True))[0],
-}
-
-
-def reference(x, tau=0.5):
-    """Weights, and the gradient of ``Re <W, svt(x, tau)>``, from the explicit derivative."""
-    W = normal(np.random.default_rng(1), x.shape, np.iscomplexobj(x))
-    return W, driver("numpy").vjp("svt", (x, np.array(tau)), (W,))[1][0]
 
 
 def distinct(is_complex, size=(5, 4)):
@@ -68,66 +60,6 @@ def test_torch_gradcheck_of_svd(dtype, shape, rule):
     assert torch.autograd.gradgradcheck(fn, (x,), check_fwd_over_rev=True, fast_mode=True)
 
 
-def checkpointed(loss, X):
-    import torch
-
-    leaf = X.clone().requires_grad_()
-    torch.utils.checkpoint.checkpoint(loss, leaf, use_reentrant=False).backward()
-    return leaf.grad
-
-
-@pytest.mark.parametrize("case", TIED)
-def test_torch_transforms_at_a_tie(case):
-    import torch
-    from svdinv.torch import svt
-
-    x = TIED[case]
-    W, expected = reference(x)
-    W, X = torch.tensor(W), torch.tensor(x)
-
-    def loss(X):
-        return (svt(X, 0.5) * W.conj()).real.sum()
-
-    stack = torch.stack([X, X])
-    for got in (
-        torch.func.grad(loss)(X),
-        torch.func.vmap(torch.func.grad(loss))(stack)[1],
-        torch.func.vjp(loss, X)[1](torch.tensor(1.0, dtype=torch.float64))[0],
-        checkpointed(loss, X),
-    ):
-        np.testing.assert_allclose(got.resolve_conj().numpy(), expected, atol=1e-13)
-    direction = torch.tensor(normal(np.random.default_rng(2), x.shape, np.iscomplexobj(x)))
-    _, tangent = torch.func.jvp(loss, (X,), (direction,))
-    assert tangent.item() == pytest.approx(np.vdot(expected, direction.numpy()).real, abs=1e-12)
-
-
-@pytest.mark.parametrize("case", TIED)
-def test_jax_transforms_at_a_tie(case):
-    jax = driver("jax").jax
-    from svdinv.jax import svt
-
-    x = TIED[case]
-    W, expected = reference(x)
-    direction = normal(np.random.default_rng(2), x.shape, np.iscomplexobj(x))
-
-    def loss(x):
-        return jax.numpy.sum(jax.numpy.real(svt(x, 0.5) * np.conj(W)))
-
-    grad = jax.grad(loss)
-    X = jax.numpy.asarray(x)
-    for got in (
-        grad(X),
-        jax.jit(grad)(X),
-        jax.vmap(grad)(jax.numpy.stack([X, X]))[1],
-        jax.grad(jax.checkpoint(loss))(X),
-        jax.lax.map(grad, jax.numpy.stack([X, X]))[0],
-    ):
-        np.testing.assert_allclose(np.conj(got), expected, atol=1e-13)
-    slope = np.vdot(expected, direction).real
-    assert jax.jvp(loss, (X,), (direction,))[1] == pytest.approx(slope, abs=1e-12)
-    assert jax.linearize(loss, X)[1](direction) == pytest.approx(slope, abs=1e-12)
-
-
 def test_jax_without_double_precision():
     jax = driver("jax").jax
     from svdinv.jax import svt
@@ -136,32 +68,6 @@ def test_jax_without_double_precision():
         grad = jax.jit(jax.grad(lambda x: svt(x, 0.5).sum()))(jax.numpy.eye(4))
         assert grad.dtype == np.float32
         np.testing.assert_allclose(grad, np.ones((4, 4)), atol=1e-6)
-
-
-@pytest.mark.parametrize("case", TIED)
-def test_tensorflow_transforms_at_a_tie(case):
-    tf = driver("tensorflow").tf
-    from svdinv.tensorflow import svt
-
-    x = TIED[case]
-    W, expected = reference(x)
-
-    def gradient(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            loss = tf.reduce_sum(tf.math.real(svt(x, 0.5) * tf.math.conj(tf.constant(W))))
-        return tape.gradient(loss, x)
-
-    static = tf.function(gradient)
-    batch = tf.function(
-        gradient, input_signature=[tf.TensorSpec([None, 4, 4], tf.as_dtype(x.dtype))]
-    )
-    X = tf.constant(x)
-    for got in (gradient(X), static(X), batch(tf.stack([X, X, X]))[2]):
-        np.testing.assert_allclose(got.numpy(), expected, atol=1e-13)
-    if not np.iscomplexobj(x):  # TensorFlow's compiler has no complex SVD
-        compiled = tf.function(gradient, jit_compile=True)
-        np.testing.assert_allclose(compiled(X).numpy(), expected, atol=1e-12)
 
 
 def test_tensorflow_says_what_it_needs_when_a_size_is_unknown():
