@@ -45,6 +45,7 @@ __all__ = [
     "default_degeneracy_rtol",
     "default_rank_rtol",
     "get_rule",
+    "promised_rtol",
     "rule_names",
 ]
 
@@ -57,6 +58,11 @@ def default_degeneracy_rtol(eps: float) -> float:
 def default_rank_rtol(eps: float, size: int) -> float:
     """A value is zero when it is at most this times the largest one; `size` is max(m, n)."""
     return float(eps * size)
+
+
+def promised_rtol(eps: float) -> float:
+    """Relative error thresholding keeps to, worst case: 1e-5 in single, 1e-12 in double."""
+    return 1e-5 if eps > 1e-10 else 1e-12
 
 
 class Coefficients(NamedTuple):

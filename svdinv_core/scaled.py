@@ -40,13 +40,10 @@ from .arrays import (
 )
 from .namespace import Array, Namespace
 from .operator import Operator
-from .rules import Pairs, Pinv, default_degeneracy_rtol
+from .rules import Pairs, Pinv, default_degeneracy_rtol, promised_rtol
 from .svd import SVD
 
-__all__ = ["PROMISED", "ScaledFactors", "ScaledOperator", "ScaledSVD", "SoftThreshold"]
-
-PROMISED = {"single": 1e-5, "double": 1e-12}
-"""Relative error that thresholding promises, worst case, by the precision of its input."""
+__all__ = ["ScaledFactors", "ScaledOperator", "ScaledSVD", "SoftThreshold"]
 
 
 class ScaledFactors(NamedTuple):
@@ -143,7 +140,9 @@ class ScaledSVD:
     def resolves(
         self, xp: Namespace, factors: ScaledFactors, smallest: Array, spoilt: Array | None = None
     ) -> Array:
-        """Whether what counts is resolved well enough for :data:`PROMISED`, a single truth value.
+        """Whether what counts is resolved well enough: one truth value for the whole batch.
+
+        By :func:`.rules.promised_rtol`.
 
         An eigenvalue of ``A^H A`` is off by about ``eps S_1^2``, and a derivative that hinges on
         values from `smallest` upwards therefore by about ``eps (S_1/smallest)^2``.
@@ -157,9 +156,8 @@ class ScaledSVD:
             count as not resolved.
         """
         info = xp.finfo(factors.S.dtype)
-        single = float(info.eps) > 1e-10
         eps = 2.0**-52 if self.double else float(info.eps)
-        ratio = (PROMISED["single" if single else "double"] / eps) ** 0.5
+        ratio = (promised_rtol(float(info.eps)) / eps) ** 0.5
         if self.double:
             ratio = min(ratio, 1.0 / float(info.eps) ** 0.5)  # W and the products are in single
         # Squares of what is far below this underflow.

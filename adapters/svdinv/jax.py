@@ -150,9 +150,12 @@ class _JaxBackend:
         return (ScaledSVD("gram"),)
 
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
-        if isinstance(enough, jax.core.Tracer) or enough.device.platform != "cpu":
-            return jax.lax.cond(enough, lambda: found, otherwise)
-        return found if enough else otherwise()
+        here = not isinstance(enough, jax.core.Tracer) and all(
+            device.platform == "cpu" for device in enough.devices()
+        )
+        if here:
+            return found if enough else otherwise()
+        return jax.lax.cond(enough, lambda: found, otherwise)
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
         registered = _decompose if decomposition.linear else _reverse_only

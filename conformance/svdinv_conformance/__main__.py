@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from .arguments import positive, progress_bar
 from .bench import command as bench_command
 from .cases import ARRANGEMENTS, BUILT_IN, Case, InputError, built_in, from_image, from_npy
 from .compare import Plan, compare
@@ -115,13 +115,6 @@ def _names(allowed: Sequence[str], *, with_all: bool = True) -> type[argparse.Ac
     return Names
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
 def _threshold(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
@@ -129,7 +122,7 @@ def _threshold(text: str) -> float:
     return value
 
 
-_positive.__name__, _threshold.__name__ = "whole number", "number"
+_threshold.__name__ = "number"
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -158,7 +151,7 @@ def _build_parser() -> argparse.ArgumentParser:
         "--image", action="append", metavar="FILE", help="picture; its colours become a batch"
     )
     inputs.add_argument(
-        "--crop", type=_positive, default=64, metavar="N", help="side of --image's crop (64)"
+        "--crop", type=positive, default=64, metavar="N", help="side of --image's crop (64)"
     )
     inputs.add_argument(
         "--arrange",
@@ -214,7 +207,7 @@ def _build_parser() -> argparse.ArgumentParser:
         "--absolute", dest="relative", action="store_false", help="tau is the threshold itself"
     )
     what.add_argument(
-        "--repeat", type=_positive, default=5, metavar="N", help="timed repetitions, at most (5)"
+        "--repeat", type=positive, default=5, metavar="N", help="timed repetitions, at most (5)"
     )
     what.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the cotangent W (0)"
@@ -282,16 +275,7 @@ def _compare(options: argparse.Namespace) -> int:
     _check_output(options.json)
     _check_output(options.html)
 
-    errors = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=errors,
-        transient=True,
-        disable=not errors.is_terminal,
-    ) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("starting", total=None)
 
         def tell(done: int, total: int, text: str) -> None:

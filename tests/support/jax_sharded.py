@@ -49,6 +49,16 @@ def check(name, kind):
     }
 
 
+def eager(name):
+    """Operation by operation, where a decision about the values is not a traced one."""
+    x, W, gradient, expected = batch(name)
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
+    X = jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch")))
+    loss = Loss(name, W)
+    got, g = loss.observe(X), jax.grad(lambda y: _paired(W, loss.observe(y)))(X)
+    return {"value": relative(got, expected), "gradient": relative(np.conj(g), gradient)}
+
+
 def _paired(w, y):
     return jax.numpy.real(jax.numpy.conj(w) * y).sum()
 
@@ -61,5 +71,6 @@ if __name__ == "__main__":
                 for name in OBSERVABLES
                 for kind in ("auto", "explicit", "shard_map")
             }
+            | {f"{name}, eager": eager(name) for name in ("svt", "svt relative")}
         )
     )

@@ -216,6 +216,13 @@ def test_batch_sharded_over_eight_devices(sharded, observable, mesh):
     assert not result["gathers"]
 
 
+@pytest.mark.parametrize("observable", ["svt", "svt relative"])
+def test_a_sharded_batch_outside_jit(sharded, observable):
+    result = sharded[f"{observable}, eager"]
+    assert result["value"] < 1e-12
+    assert result["gradient"] < 1e-12
+
+
 @pytest.mark.parametrize("observable", ["svt", "svd"])
 @pytest.mark.parametrize("name", ["grad", "jit(jvp)", "hessian"])
 def test_a_cell_goes_red_without_its_rule(name, observable):

@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..arguments import names_from, positive, progress_bar
 from ..cases import InputError
 from ..suite.case import DTYPES
 from ..suite.implementation import Implementation, UnavailableError
@@ -75,25 +75,6 @@ def shape(text: str) -> Shape:
     return Shape(lengths, found[2])
 
 
-def _chosen(allowed: tuple[str, ...]) -> Any:
-    def parse(text: str) -> list[str]:
-        names = [name.strip() for name in text.split(",")]
-        for name in names:
-            if name not in allowed:
-                raise argparse.ArgumentTypeError(
-                    f"unknown {name!r}; choose from {', '.join(allowed)}"
-                )
-        return names
-
-    return parse
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return int(text)
-
-
 def _fraction(text: str) -> float:
     try:
         value = float(text)
@@ -118,12 +99,12 @@ def add_parser(commands: Any) -> None:
         "--shape", type=shape, action="append", metavar="SHAPE", help="see below; repeatable"
     )
     what.add_argument(
-        "--framework", type=_chosen(tuple(WORKBENCHES)), metavar="NAMES",
+        "--framework", type=names_from(tuple(WORKBENCHES)), metavar="NAMES",
         default=["torch", "jax", "tensorflow"],
         help=f"{', '.join(WORKBENCHES)} (torch,jax,tensorflow)",
     )  # fmt: skip
     what.add_argument(
-        "--mode", type=_chosen(("eager", "compiled")), metavar="NAMES",
+        "--mode", type=names_from(("eager", "compiled")), metavar="NAMES",
         help="eager, compiled (PyTorch and NumPy eager, JAX and TensorFlow compiled)",
     )  # fmt: skip
     what.add_argument("--device", default="cpu", metavar="NAME", help="cpu or cuda (cpu)")
@@ -141,7 +122,7 @@ def add_parser(commands: Any) -> None:
     what.add_argument(
         "--kind", metavar="NAME", help=f"whose arrays --implementation takes: {', '.join(KINDS)}"
     )
-    what.add_argument("--repeat", type=_positive, default=9, metavar="N", help="timed rounds (9)")
+    what.add_argument("--repeat", type=positive, default=9, metavar="N", help="timed rounds (9)")
     what.add_argument("--seed", type=int, default=0, metavar="N", help="of the matrices (0)")
     out = sub.add_argument_group("where to write")
     out.add_argument("--json", metavar="FILE", help="all numbers, for a program")
@@ -171,11 +152,7 @@ def execute(options: argparse.Namespace, console: Console, check_output: Any) ->
         "repeat": options.repeat,
         "seed": options.seed,
     }
-    errors = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=errors, transient=True, disable=not errors.is_terminal,
-    ) as bar:  # fmt: skip
+    with progress_bar() as bar:
         task = bar.add_task("starting", total=None)
 
         def tell(done: int, total: int, text: str) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..arguments import names_from, progress_bar
 from ..cases import InputError
 from .case import DTYPES, load_cases
 from .checks import CHECKS
@@ -62,15 +62,6 @@ exit status:
 """
 
 
-def _dtypes(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in DTYPES:
-            known = ", ".join(DTYPES)
-            raise argparse.ArgumentTypeError(f"unknown {name!r}; choose from {known}")
-    return names
-
-
 def _split(text: str) -> list[str]:
     return [part for part in (p.strip() for p in text.split(",")) if part]
 
@@ -92,7 +83,7 @@ def add_parser(commands: Any) -> None:
         help="cpu, cuda, or what the framework calls it, separated by commas (cpu)",
     )  # fmt: skip
     what.add_argument(
-        "--dtype", type=_dtypes, default=list(DTYPES), metavar="NAMES",
+        "--dtype", type=names_from(DTYPES), default=list(DTYPES), metavar="NAMES",
         help=f"{', '.join(DTYPES)} (all)",
     )  # fmt: skip
     what.add_argument(
@@ -138,13 +129,9 @@ def execute(options: argparse.Namespace, console: Console, check_output: Any) ->
     for path in files:
         check_output(path)
 
-    errors = Console(stderr=True)
     reports: list[Report] = []
     evidence: list[Evidence] = []
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=errors, transient=True, disable=not errors.is_terminal,
-    ) as bar:  # fmt: skip
+    with progress_bar() as bar:
         task = bar.add_task("starting", total=None)
         for name in names:
             bar.update(task, total=None, description=f"loading {name}")
