@@ -7,6 +7,7 @@ lists what is asked of it). The folder may be copied into another package, under
 
 from .complex_step import complex_step_slope
 from .gauge import default_gauge_rtol, gauge_residual
+from .gram import Gram
 from .hermitian import (
     EigenvalueMap,
     Eigenvalues,
@@ -31,9 +32,8 @@ from .rules import (
     get_rule,
     rule_names,
 )
-from .scaled import ScaledFactors, ScaledOperator, ScaledSVD, SoftThreshold
+from .scaled import LowRank, ScaledFactors, ScaledOperator, ScaledSVD, SoftThreshold
 from .spectral import (
-    LowRank,
     NuclearNorm,
     Polar,
     Recompose,
@@ -54,6 +54,7 @@ __all__ = [
     "Eigh",
     "EighFactors",
     "Fit",
+    "Gram",
     "Inv",
     "Lorentzian",
     "LowRank",

@@ -52,6 +52,13 @@ class Operator:
     decomposition: ClassVar[Decomposition]
     outputs: ClassVar[int] = 1
 
+    def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
+        """The largest singular value, and the smallest that has to be told from others.
+
+        ``(..., 1)`` each, from S in the order of the decomposition.
+        """
+        raise NotImplementedError
+
     def apply(self, xp: Namespace, A: Array, factors: Any, params: tuple[Array, ...]) -> Any:
         """Value at A, from its factors."""
         raise NotImplementedError

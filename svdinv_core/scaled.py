@@ -15,7 +15,7 @@ is A times a Hermitian function of ``A^H A``, and Daleckii & Krein's formula, us
 is one self-adjoint map for forward and reverse mode. No U stands in it, no complement of U and no
 division by a value that f drops, so that ``(S, V)`` may come from the eigendecomposition of
 ``A^H A``, which costs a fraction of an SVD: what this loses, the relative accuracy of small
-values, matters only against the smallest value that counts (:meth:`ScaledSVD.resolves`). A column
+values, matters only against the smallest value that counts (:meth:`.gram.Gram.resolves`). A column
 of W has its own value as scale, so that nothing is lost where W comes from an SVD.
 
 For m < n everything is said of ``A^H``.
@@ -29,7 +29,6 @@ from typing import Any, ClassVar, NamedTuple
 from .arrays import (
     adjoint,
     diagonal_matrix,
-    is_complex,
     last,
     real_diagonal,
     reciprocal,
@@ -38,12 +37,13 @@ from .arrays import (
     scale_rows,
     sum_to_shape,
 )
+from .gram import Gram, like, real_like
 from .namespace import Array, Namespace
 from .operator import Operator
-from .rules import Pairs, Pinv, default_degeneracy_rtol, promised_rtol
+from .rules import Pairs, Pinv, default_degeneracy_rtol
 from .svd import SVD
 
-__all__ = ["ScaledFactors", "ScaledOperator", "ScaledSVD", "SoftThreshold"]
+__all__ = ["LowRank", "ScaledFactors", "ScaledOperator", "ScaledSVD", "SoftThreshold"]
 
 
 class ScaledFactors(NamedTuple):
@@ -76,18 +76,11 @@ class ScaledSVD:
 
     Parameters
     ----------
-    driver : {"svd", "gram"}
-        From the singular value decomposition, or from the eigendecomposition of ``A^H A``.
-    double : bool
-        For "gram": form and decompose ``A^H A`` in double precision whatever that of A.
-    normalized : bool
-        For "gram": divide by the largest entry first. Without it ``A^H A`` may overflow or
-        underflow, which `resolves` notices.
+    gram : Gram, optional
+        From the eigendecomposition of ``A^H A``; None: from the singular value decomposition.
     """
 
-    driver: str = "svd"
-    double: bool = False
-    normalized: bool = False
+    gram: Gram | None = None
     factors: ClassVar[type[ScaledFactors]] = ScaledFactors
     linear: ClassVar[bool] = True
     _svd: ClassVar[SVD] = SVD()
@@ -97,13 +90,16 @@ class ScaledSVD:
 
     def compute(self, xp: Namespace, A: Array) -> ScaledFactors:
         """Factors of A; NaN for a matrix with a non-finite entry."""
-        if self.driver == "svd" or 0 in A.shape:
+        if self.gram is None or 0 in A.shape:
             return self._by_svd(xp, A)
-        if A.shape[-2] >= A.shape[-1]:
-            W, S, V = self._by_gram(xp, A)
-            return ScaledFactors(W, S, adjoint(xp, V))
-        W, S, V = self._by_gram(xp, adjoint(xp, A))
-        return ScaledFactors(V, S, adjoint(xp, W))
+        wide = A.shape[-2] < A.shape[-1]
+        tall = adjoint(xp, A) if wide else A
+        _, S, V = self.gram.compute(xp, tall)
+        S, V = real_like(xp, S, A), like(xp, V, A)
+        W = xp.matmul(tall, V)
+        if wide:
+            return ScaledFactors(V, S, adjoint(xp, W))
+        return ScaledFactors(W, S, adjoint(xp, V))
 
     def _by_svd(self, xp: Namespace, A: Array) -> ScaledFactors:
         U, S, Vh = self._svd.compute(xp, A)
@@ -112,60 +108,6 @@ class ScaledSVD:
         else:
             Vh = scale_rows(xp, S, Vh)
         return ScaledFactors(xp.flip(U, axis=-1), xp.flip(S, axis=-1), xp.flip(Vh, axis=-2))
-
-    def _by_gram(self, xp: Namespace, A: Array) -> tuple[Array, Array, Array]:
-        """``W, S, V`` of a matrix that is not wide."""
-        nan = float("nan")  # no array of it: debuggers would take it for a result
-        unit: Array = None
-        X = A
-        if self.normalized:
-            sizes = xp.max(xp.abs(A), axis=(-2, -1), keepdims=True)
-            usable = xp.isfinite(sizes) & (sizes > 0)
-            unit = xp.where(usable, sizes, xp.ones_like(sizes))
-            X = scale(xp, 1.0 / unit, A)
-        if self.double:
-            X = _double(xp, X)
-        H = xp.matmul(adjoint(xp, X), X)
-        # No entry is larger than the largest on the diagonal.
-        values_finite = xp.isfinite(xp.sum(real_diagonal(xp, H), axis=-1, keepdims=True))
-        w, V = xp.linalg.eigh(xp.where(xp.expand_dims(values_finite, axis=-1), H, 0.0))
-        S = xp.sqrt(xp.where(w > 0, w, xp.zeros_like(w)))
-        S = xp.where(values_finite, S, nan)  # which V and W are multiplied by, sooner or later
-        if V.dtype != A.dtype:
-            S, V = _real_like(xp, S, A), xp.astype(V, A.dtype)
-        if unit is not None:
-            S = S * unit[..., 0]
-        return xp.matmul(A, V), S, V
-
-    def resolves(
-        self, xp: Namespace, factors: ScaledFactors, smallest: Array, spoilt: Array | None = None
-    ) -> Array:
-        """Whether what counts is resolved well enough: one truth value for the whole batch.
-
-        By :func:`.rules.promised_rtol`.
-
-        An eigenvalue of ``A^H A`` is off by about ``eps S_1^2``, and a derivative that hinges on
-        values from `smallest` upwards therefore by about ``eps (S_1/smallest)^2``.
-
-        Parameters
-        ----------
-        smallest : array (..., 1) or float
-            For each matrix the smallest singular value that has to be told from others.
-        spoilt : array (...) of bool, optional
-            Matrices with a non-finite entry, whose factors are NaN by any driver. Without it they
-            count as not resolved.
-        """
-        info = xp.finfo(factors.S.dtype)
-        eps = 2.0**-52 if self.double else float(info.eps)
-        ratio = (promised_rtol(float(info.eps)) / eps) ** 0.5
-        if self.double:
-            ratio = min(ratio, 1.0 / float(info.eps) ** 0.5)  # W and the products are in single
-        # Squares of what is far below this underflow.
-        floor = float(info.smallest_normal) ** 0.5 / float(info.eps)
-        enough = (last(factors.S) <= smallest * ratio) & (smallest >= floor)
-        if spoilt is not None:
-            enough = enough | xp.expand_dims(spoilt, axis=-1)
-        return xp.all(enough, axis=tuple(range(len(enough.shape))))
 
     def _rotation(self, xp: Namespace, S: Array) -> tuple[Array, Array, Array]:
         """``1/(S_j - S_i)``, 0 on a tie; ``1/(S_j + S_i)``; and ``1/S``, 0 for a zero value."""
@@ -219,15 +161,6 @@ class ScaledSVD:
         return adjoint(xp, ct_A) if wide else ct_A
 
 
-def _double(xp: Namespace, A: Array) -> Array:
-    return xp.astype(A, xp.complex128 if is_complex(xp, A) else xp.float64)
-
-
-def _real_like(xp: Namespace, S: Array, A: Array) -> Array:
-    """Real S in the precision of A."""
-    return xp.astype(S, (xp.real(A) if is_complex(xp, A) else A).dtype)
-
-
 class Divided(NamedTuple):
     """``Gamma = numerator/first/second``, ``(..., k, k)`` each.
 
@@ -253,10 +186,6 @@ class ScaledOperator(Operator):
 
     def divided(self, xp: Namespace, S: Array, point: Any) -> Divided:
         """The divided differences of g in the squares of S."""
-        raise NotImplementedError
-
-    def smallest(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Array:
-        """For each matrix the smallest value that has to be told from others, ``(..., 1)``."""
         raise NotImplementedError
 
     def push(
@@ -399,8 +328,8 @@ class SoftThreshold(ScaledOperator):
         t = self._column(xp, tau)
         return t * last(S) if self.relative else t
 
-    def smallest(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Array:
-        return self._threshold(xp, S, params[0])
+    def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
+        return last(S), self._threshold(xp, S, params[0])
 
     def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Thresholded:
         t = self._threshold(xp, S, params[0])
@@ -475,3 +404,47 @@ class SoftThreshold(ScaledOperator):
             more = xp.expand_dims(ct_t * tau, axis=-1) * self._largest_weights(xp, S) * inverse
             ct_t = ct_t * xp.sum(last(S), axis=-1)
         return (None if fixed else sum_to_shape(xp, ct_t, tuple(tau.shape)),), more
+
+
+class _Kept(NamedTuple):
+    """g: 1 on kept values, 0 on the others."""
+
+    g: Array
+
+
+@dataclass(frozen=True)
+class LowRank(ScaledOperator):
+    """The best approximation of rank `rank`: the largest values kept, the others dropped.
+
+        g = 1 kept, 0 dropped
+        Gamma_ij = 1/(S_i^2 - S_j^2) for i kept and j dropped;  0 within either part
+
+    Where the cut splits a tie the derivative does not exist; there Gamma is 0, and the result
+    finite.
+    """
+
+    rank: int
+
+    def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
+        largest, dropped = last(S), S.shape[-1] - self.rank
+        if dropped <= 0 or self.rank == 0:
+            return largest, largest
+        above, below = S[..., dropped : dropped + 1], S[..., dropped - 1 : dropped]
+        return largest, xp.sqrt(above - below) * xp.sqrt(above + below)
+
+    def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> _Kept:
+        kept = xp.cumulative_sum(xp.ones_like(S), axis=-1) > S.shape[-1] - self.rank
+        g = xp.where(kept, xp.ones_like(S), xp.zeros_like(S))
+        return _Kept(xp.where(S >= 0, g, S))  # a NaN stays one
+
+    def divided(self, xp: Namespace, S: Array, point: _Kept) -> Divided:
+        pairs = Pairs.of_eigenvalues(xp, S, Pinv())
+        g = point.g
+        across = xp.expand_dims(g, axis=-1) - xp.expand_dims(g, axis=-2)
+        apart = (across != 0) & ~pairs.tied
+        unit = xp.ones_like(pairs.gap)
+        return Divided(
+            numerator=xp.where(apart, across, xp.zeros_like(across)),
+            first=xp.where(apart, -pairs.gap, unit),
+            second=xp.where(apart, _outer(xp, S), unit),
+        )

@@ -26,6 +26,7 @@ from .arrays import (
     adjoint,
     diagonal_matrix,
     first,
+    last,
     order_sign,
     real_diagonal,
     reciprocal,
@@ -39,7 +40,6 @@ from .rules import Pairs, Pinv
 from .svd import SVD, SVDFactors, directional_core
 
 __all__ = [
-    "LowRank",
     "NuclearNorm",
     "Polar",
     "Recompose",
@@ -78,10 +78,17 @@ def _pairs(xp: Namespace, factors: SVDFactors) -> Pairs:
     return Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], Pinv())
 
 
-class SpectralOperator(Operator):
-    """``B = U diag(f(S)) Vh``: apply and both derivatives, from f's Loewner coefficients."""
+class _OfFactors(Operator):
+    """An operator that all values and all vectors enter."""
 
     decomposition: ClassVar[SVD] = SVD()
+
+    def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
+        return first(S), last(S)
+
+
+class SpectralOperator(_OfFactors):
+    """``B = U diag(f(S)) Vh``: apply and both derivatives, from f's Loewner coefficients."""
 
     def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
         """Coefficients of D."""
@@ -171,37 +178,6 @@ def _recompose(
 
 
 @dataclass(frozen=True)
-class LowRank(SpectralOperator):
-    """The best approximation of rank `rank`: the first values kept, the others dropped.
-
-    ``plus`` across the cut is ``S_i/(S_i - S_j)``. Where the cut splits a tie the derivative
-    does not exist; there this coefficient is 0, and the result finite.
-    """
-
-    rank: int
-
-    def values(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
-        S = factors.S
-        return xp.where(_counted(xp, S) <= self.rank, S, xp.zeros_like(S))
-
-    def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
-        S = factors.S
-        kept = _counted(xp, S) <= self.rank
-        f = self.values(xp, factors, params)
-        pairs = _pairs(xp, factors)
-        (f_i, f_j), (kept_i, kept_j) = _columns(xp, f), _columns(xp, kept)
-        f_sum, both = f_i + f_j, kept_i & kept_j
-        ones = xp.ones_like(f_sum)
-        apart = (kept_i != kept_j) & ~pairs.tied
-        return Loewner(
-            values=f,
-            plus=xp.where(both, ones, f_sum * reciprocal(xp, xp.abs(pairs.gap), apart)),
-            minus=xp.where(both, ones, f_sum * pairs.inverse_total),
-            ratio=xp.where(kept, xp.ones_like(S), xp.zeros_like(S)),
-        )
-
-
-@dataclass(frozen=True)
 class Unitary(SpectralOperator):
     """The unitary polar factor ``U Vh``: the nearest matrix with orthonormal columns (rows).
 
@@ -240,7 +216,7 @@ class Unitary(SpectralOperator):
 
 
 @dataclass(frozen=True)
-class Polar(Operator):
+class Polar(_OfFactors):
     """Both polar factors, ``A = Q H`` with ``H = (A^H A)^(1/2)`` (wide: ``A = H Q``).
 
     H differentiated from ``H^2 = A^H A`` (tall): inside the factors, with ``P = U^H dA V``,
@@ -248,7 +224,6 @@ class Polar(Operator):
     Wide: the same of ``A^H``.
     """
 
-    decomposition: ClassVar[SVD] = SVD()
     outputs: ClassVar[int] = 2
     unitary: ClassVar[Unitary] = Unitary()
 
@@ -303,10 +278,8 @@ class Polar(Operator):
         return ct_A, ()
 
 
-class _ValuesOperator(Operator):
+class _ValuesOperator(_OfFactors):
     """A linear function of the singular values: ``ct_A = U diag(ct_S) Vh``."""
-
-    decomposition: ClassVar[SVD] = SVD()
 
     def pull_values(self, xp: Namespace, factors: SVDFactors, ct: Array) -> Array:
         """Cotangent of the values."""

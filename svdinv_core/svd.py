@@ -42,6 +42,7 @@ from .arrays import (
     scale_columns,
     scale_rows,
 )
+from .gram import Gram, like, real_like
 from .namespace import Array, Namespace
 from .rules import DEFAULT_RULE, Coefficients, Pairs, Rule
 
@@ -82,9 +83,13 @@ class SVD:
     ----------
     rule : Rule
         What stands in the place of ``1/(S_j - S_i)`` near a tie.
+    gram : Gram, optional
+        From the eigendecomposition of ``A^H A``, for a matrix whose values are all far from zero:
+        the vectors of a zero value are not to be had from it. None: from the namespace's own.
     """
 
     rule: Rule = DEFAULT_RULE
+    gram: Gram | None = None
     factors: ClassVar[type[SVDFactors]] = SVDFactors
 
     @property
@@ -107,6 +112,8 @@ class SVD:
         k = min(m, n)
         if 0 in (*batch, k):
             return _empty_factors(xp, A, k)
+        if self.gram is not None:
+            return _by_gram(xp, self.gram, A)
         values_finite = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
         finite = xp.expand_dims(values_finite, axis=-1)
         U, S, Vh = xp.linalg.svd(xp.where(finite, A, xp.zeros_like(A)), full_matrices=False)
@@ -210,6 +217,17 @@ class SVD:
             return xp.matmul(U, xp.matmul(core, Vh) + right)
         outer = xp.matmul(U, core)
         return xp.matmul(outer if left is None else outer + left, Vh)
+
+
+def _by_gram(xp: Namespace, gram: Gram, A: Array) -> SVDFactors:
+    """Factors from ``A^H A``; for a value of zero the vector of the longer side is zero."""
+    wide = A.shape[-2] < A.shape[-1]
+    tall, S, V = gram.compute(xp, adjoint(xp, A) if wide else A)
+    inverse = 1.0 / xp.where(S == 0, xp.ones_like(S), S)
+    U = like(xp, scale_columns(xp, xp.matmul(tall, V), inverse), A)
+    U, V = xp.flip(U, axis=-1), xp.flip(like(xp, V, A), axis=-1)
+    S = xp.flip(real_like(xp, S, A), axis=-1)
+    return SVDFactors(V, S, adjoint(xp, U)) if wide else SVDFactors(U, S, adjoint(xp, V))
 
 
 def _empty_factors(xp: Namespace, A: Array, k: int) -> SVDFactors:

@@ -19,6 +19,7 @@ import svdinv_core
 from svdinv_core import (
     SVD,
     Eigh,
+    Gram,
     LowRank,
     NuclearNorm,
     Polar,
@@ -95,13 +96,13 @@ def test_core_under_array_api_strict_stays_on_the_device(device, is_complex):
             tangents = decomposition.jvp(xp, factors, to(W)) if decomposition.linear else factors
             ct = decomposition.vjp(xp, factors, tuple(tangents))
             assert all(y.device == device for y in (*factors, *tangents, ct))
-        for scaled in (ScaledSVD(), ScaledSVD("gram"), ScaledSVD("gram", True, True)):
+        for scaled in (ScaledSVD(), ScaledSVD(Gram()), ScaledSVD(Gram(True, True))):
             factors = scaled.compute(xp, A)
             tangents = scaled.jvp(xp, factors, to(W))
             ct = scaled.vjp(xp, factors, tuple(tangents))
             assert all(y.device == device for y in (*factors, *tangents, ct))
-            smallest = SoftThreshold().smallest(xp, factors.S, (t,))
-            assert scaled.resolves(xp, factors, smallest).device == device
+        by_gram = SVD(gram=Gram(True, True)).compute(xp, A)
+        assert all(y.device == device for y in by_gram)
         for operator, params in (
             (SoftThreshold(), (t,)),
             (SoftThreshold(relative=True), (t,)),
@@ -112,6 +113,8 @@ def test_core_under_array_api_strict_stays_on_the_device(device, is_complex):
             (Unitary(), ()),
         ):
             factors = operator.decomposition.compute(xp, A)
+            extent = operator.extent(xp, factors.S, params)
+            assert Gram().resolves(xp, factors.S, extent).device == device
             out = operator.apply(xp, A, factors, params)
             dparams = tuple(p if hasattr(p, "device") else None for p in params)
             dout = operator.jvp(xp, A, factors, params, to(W), dparams)
@@ -185,7 +188,8 @@ def test_no_square_temporary_on_the_long_side(shape):
     xp = Recording(plain)
     rng = np.random.default_rng(0)
     A = rng.standard_normal(shape)
-    for decomposition in (SVD(), ScaledSVD(), ScaledSVD("gram", normalized=True)):
+    gram = Gram(normalized=True)
+    for decomposition in (SVD(), SVD(gram=gram), ScaledSVD(), ScaledSVD(gram)):
         factors = decomposition.compute(xp, A)
         decomposition.vjp(xp, factors, decomposition.jvp(xp, factors, A))
     for operator, params in (
@@ -227,12 +231,15 @@ def test_the_namespace_protocol_names_all_that_is_used():
             decomposition.jvp(Listed, factors, A)
         decomposition.vjp(Listed, factors, factors)
     tau = np.ones(2)
-    gram = ScaledSVD("gram", double=True, normalized=True)
-    for scaled in (ScaledSVD().compute(Listed, A), gram.compute(Listed, A)):
-        assert gram.resolves(Listed, scaled, SoftThreshold().smallest(Listed, scaled.S, (tau,)))
+    gram = Gram(double=True, normalized=True)
+    for scaled in (ScaledSVD().compute(Listed, A), ScaledSVD(gram).compute(Listed, A)):
+        assert gram.resolves(Listed, scaled.S, SoftThreshold().extent(Listed, scaled.S, (tau,)))
+        LowRank(2).vjp(Listed, A, scaled, (), A)
         SoftThreshold(relative=True).vjp(Listed, A, scaled, (tau,), A)
         SoftThreshold(relative=True).jvp(Listed, A, scaled, (tau,), A, (tau,))
-    gram.vjp(Listed, scaled, gram.jvp(Listed, scaled, A))
+    assert gram.resolves(Listed, scaled.S, LowRank(2).extent(Listed, scaled.S, ()))
+    ScaledSVD().vjp(Listed, scaled, ScaledSVD().jvp(Listed, scaled, A))
+    SVD(gram=gram).compute(Listed, A)
     Polar().vjp(Listed, A, factors, (), Polar().apply(Listed, A, factors, ()))
     square = A[..., :4, :].real
     Unitary(special=True).vjp(Listed, square, SVD().compute(Listed, square), (), square)

@@ -1,4 +1,4 @@
-"""The drivers of `svt`: their accuracy, what `auto` decides, and the threads they work in."""
+"""The drivers: their accuracy, what `auto` decides, and the threads they work in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.errors import relative_error
 from support.family import haar, normal
 from svdinv import _torch_batches
 
-from svdinv_core import ScaledSVD, SoftThreshold
+from svdinv_core import Gram, LowRank, ScaledSVD, SoftThreshold
 
 SIZES = ((5, 5), (40, 4), (4, 40), (3, 9, 6))
 GRAM_BOUND = {"float64": 1e-13, "float32": 2e-5}
@@ -86,20 +86,111 @@ def test_what_auto_decides():
     import array_api_compat.numpy as xp
 
     A, _ = matrices((4, 4), False, "float64")
-    gram = ScaledSVD("gram")
-    factors = gram.compute(xp, A)
+    by_gram = ScaledSVD(Gram())
+    factors = by_gram.compute(xp, A)
 
-    def enough(tau, scaled=factors):
-        return bool(gram.resolves(xp, scaled, SoftThreshold().smallest(xp, scaled.S, (tau,))))
+    def enough(operator, *params, S=factors.S):
+        return bool(Gram().resolves(xp, S, operator.extent(xp, S, params)))
 
-    assert enough(0.12)
-    assert enough(0.02)
-    assert not enough(0.01)  # eps/tau^2 is over 1e-12
-    assert not enough(0.0)
+    assert enough(SoftThreshold(), 0.12)
+    assert enough(SoftThreshold(), 0.02)
+    assert not enough(SoftThreshold(), 0.01)  # eps/tau^2 is over 1e-12
+    assert not enough(SoftThreshold(), 0.0)
     with np.errstate(all="ignore"):
-        tiny, huge = gram.compute(xp, 1e-160 * A), gram.compute(xp, 1e160 * A)
-    assert not enough(0.12e-160, tiny)  # squares underflow
-    assert not enough(0.12e160, huge)  # and overflow
+        tiny, huge = by_gram.compute(xp, 1e-160 * A), by_gram.compute(xp, 1e160 * A)
+    assert not enough(SoftThreshold(), 0.12e-160, S=tiny.S)  # squares underflow
+    assert not enough(SoftThreshold(), 0.12e160, S=huge.S)  # and overflow
+    assert enough(LowRank(2))  # between 1 and 1/2
+    assert not enough(LowRank(1))  # a tie
+    assert enough(LowRank(0))
+    assert enough(LowRank(4))
+
+
+# Matrices of full rank, one side twice the other or more.
+OTHERS = (
+    ("singular_value_map", (lambda s: s * s,)),
+    ("low_rank", (2,)),
+    ("nuclear_norm", ()),
+    ("polar", ()),
+    ("procrustes", ()),
+)
+
+
+def full_rank(size, is_complex, precision, smallest):
+    """Values 1, 1, 1/2, ... down to `smallest`, and one cotangent for each of two outputs."""
+    m, n = size
+    rng = np.random.default_rng(0)
+    k = min(m, n)
+    S = np.array([1.0, 1.0, *np.geomspace(0.5, smallest, k - 2)])
+    A = haar(rng, (3,), m, k, is_complex) * S
+    A = A @ np.conj(np.swapaxes(haar(rng, (3,), n, k, is_complex), -1, -2))
+    dtype = np.result_type(precision, np.complex64) if is_complex else np.dtype(precision)
+    return A.astype(dtype), rng
+
+
+def pulled(framework, name, A, static, cts, **kwargs):
+    (*out,), (g,) = driver(framework).vjp(name, (A,), cts, static=static, **kwargs)
+    return [*out, g]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("is_complex", [False, True])
+@pytest.mark.parametrize("size", [(40, 4), (4, 9)], ids=str)
+@pytest.mark.parametrize("smallest", [0.3, 1e-2, 1e-4])
+def test_other_operators_by_every_driver(framework, precision, is_complex, size, smallest):
+    """`gram` where all values are large; `auto` is as good as `svd` whatever they are."""
+    A, rng = full_rank(size, is_complex, precision, smallest)
+    exactly = A.astype(np.result_type(A.dtype, np.float64))
+    promise = {"float32": 1e-5, "float64": 1e-12}[precision]
+    for name, static in OTHERS:
+        out = getattr(svdinv.numpy, name)(exactly, *static)
+        outs = tuple(out) if isinstance(out, tuple) else (out,)
+        cts = tuple(normal(rng, y.shape, np.iscomplexobj(y)) for y in outs)
+        exact = pulled("numpy", name, exactly, static, cts, driver="svd")
+        cts = tuple(ct.astype(A.dtype if np.iscomplexobj(ct) else precision) for ct in cts)
+        by = {d: pulled(framework, name, A, static, cts, driver=d) for d in ("svd", "auto", "gram")}
+        for i, expected in enumerate(exact):
+            error = {d: _worst(found[i], expected) for d, found in by.items()}
+            assert by["auto"][i].dtype == by["svd"][i].dtype
+            assert error["auto"] <= max(promise, 3 * error["svd"]), (name, i, error)
+            if smallest == 0.3:
+                assert error["gram"] <= promise, (name, i, error)
+
+
+def _worst(got, expected):
+    """Error of one array, or of each matrix of a batch, relative to its norm."""
+    if expected.ndim < 2:
+        return np.max(np.abs(got - expected) / np.abs(expected))
+    return relative_error(got, expected).max()
+
+
+def test_where_auto_does_not_try(monkeypatch):
+    """All values count, and a matrix that is nearly square will have one too small."""
+    tried = []
+    compute = Gram.compute
+    monkeypatch.setattr(Gram, "compute", lambda *args: tried.append(1) or compute(*args))
+    rng = np.random.default_rng(0)
+    svdinv.numpy.polar(rng.standard_normal((6, 4)))
+    assert not tried
+    svdinv.numpy.polar(rng.standard_normal((8, 4)))
+    assert len(tried) == 1
+    svdinv.numpy.low_rank(rng.standard_normal((6, 6)), 2)
+    assert len(tried) == 2
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_by_gram_a_matrix_with_a_nan_leaves_the_others_alone(framework):
+    A, _ = full_rank((9, 4), False, "float64", 0.3)
+    spoilt = A.copy()
+    spoilt[1, 0, 0] = np.nan
+    cts = (np.ones_like(A), np.ones((3, 4, 4)))
+    for which in ("auto", "gram"):
+        got = pulled(framework, "polar", spoilt, (), cts, driver=which)
+        expected = pulled(framework, "polar", A, (), cts, driver=which)
+        for y, z in zip(got, expected, strict=True):
+            assert np.isnan(y[1]).all()
+            np.testing.assert_allclose(y[[0, 2]], z[[0, 2]], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

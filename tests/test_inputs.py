@@ -115,7 +115,8 @@ def test_a_non_finite_matrix_does_not_spoil_its_batch(framework, call, is_comple
 
     for got, clean in zip(run(spoilt), run(x), strict=True):
         assert np.isnan(got[1]).all()
-        np.testing.assert_array_equal(got[[0, 2]], clean[[0, 2]])
+        # Equal but for rounding: the driver is chosen for the matrices that count.
+        np.testing.assert_allclose(got[[0, 2]], clean[[0, 2]], rtol=1e-11, atol=1e-13)
         assert np.isfinite(clean).all()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from svdinv_core import (
@@ -19,6 +20,7 @@ from svdinv_core import (
     Eigenvalues,
     Eigh,
     EighFactors,
+    Gram,
     LowRank,
     NuclearNorm,
     Operator,
@@ -26,9 +28,7 @@ from svdinv_core import (
     Recompose,
     RecomposeHermitian,
     Rule,
-    ScaledFactors,
     ScaledOperator,
-    ScaledSVD,
     SingularValueMap,
     SingularValues,
     SoftThreshold,
@@ -107,7 +107,7 @@ class Backend(Protocol):
     def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> tuple[Any, ...]:
         """Factors of x with its gradient stopped; `accurate` for an exact operator."""
 
-    def trials(self, x: Any) -> tuple[ScaledSVD, ...]:
+    def trials(self, x: Any) -> tuple[Gram, ...]:
         """What ``driver="auto"`` tries before the singular value decomposition."""
 
     def choose(self, enough: Any, found: Any, otherwise: Callable[[], Any]) -> Any:
@@ -384,10 +384,12 @@ class Functions(Generic[ArrayT]):
         backend, array, dtype, shape = self._prepare(x)
         threshold = self._parameter("tau", tau, backend, array, shape)
         operator = SoftThreshold(relative=bool(relative))
-        raw = _scaled_factors(backend, operator, array, (threshold,), driver)
-        return self._finish(backend, backend.apply(operator, array, raw, (threshold,)), dtype)
+        out = _operate(backend, operator, array, (threshold,), driver)
+        return self._finish(backend, out, dtype)
 
-    def singular_value_map(self, x: ArrayT, fn: Callable[[ArrayT], ArrayT]) -> ArrayT:
+    def singular_value_map(
+        self, x: ArrayT, fn: Callable[[ArrayT], ArrayT], *, driver: str = "auto"
+    ) -> ArrayT:
         """``U diag(fn(S)) Vh`` for any smooth elementwise function.
 
         Parameters
@@ -399,6 +401,10 @@ class Functions(Generic[ArrayT]):
             value by value, in the framework's own operations. Arrays it closes over get their
             gradients. In NumPy and CuPy its derivative is taken by a complex step, so it has
             to accept complex arguments there (as ``np.tanh`` does, and ``np.abs`` does not).
+        driver : {"auto", "svd", "gram"}, default "auto"
+            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
+            matrix without full rank is not for it; "auto" tries it only where one side is at
+            least twice the other.
 
         Returns
         -------
@@ -409,7 +415,8 @@ class Functions(Generic[ArrayT]):
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions, or `fn` does not keep the shape.
+            If `x` has fewer than two dimensions, `fn` does not keep the shape, or for an unknown
+            `driver`.
 
         Notes
         -----
@@ -431,13 +438,14 @@ class Functions(Generic[ArrayT]):
         array([[8., 0.],
                [0., 8.]])
         """
+        check_driver(driver)
         backend, array, dtype, _ = self._prepare(x)
         if not backend.differentiates:
             operator = SingularValueMap(
                 lambda values: self._values(backend, fn, values), backend.slope(fn)
             )
-            return self._finish(backend, _operate(backend, operator, array), dtype)
-        raw = SVDFactors(*backend.factors(Recompose.decomposition, array, accurate=True))
+            return self._finish(backend, _operate(backend, operator, array, driver=driver), dtype)
+        raw = _factors(backend, Recompose(), array, (), driver)
         S = backend.apply(SingularValues(), array, raw, ())
         f = self._values(backend, fn, S)
         coefficients = loewner_coefficients(backend.xp, raw._replace(S=S), f, backend.slope(fn)(S))
@@ -451,7 +459,7 @@ class Functions(Generic[ArrayT]):
         check_function_values(shape, backend.shape(values) or ())
         return f
 
-    def low_rank(self, x: ArrayT, rank: int) -> ArrayT:
+    def low_rank(self, x: ArrayT, rank: int, *, driver: str = "auto") -> ArrayT:
         """Best approximation of a given rank: the largest `rank` singular values kept.
 
         Parameters
@@ -460,6 +468,9 @@ class Functions(Generic[ArrayT]):
             Real or complex floating point.
         rank : int
             At least 0; from ``min(m, n)`` on the result is `x`.
+        driver : {"auto", "svd", "gram"}, default "auto"
+            As for `svt`. The error of "gram" is about
+            ``eps S[..., 0]^2 / (S[..., rank-1]^2 - S[..., rank]^2)``.
 
         Returns
         -------
@@ -470,7 +481,7 @@ class Functions(Generic[ArrayT]):
         TypeError
             If `x` is not a floating-point array, or `rank` is not an integer.
         ValueError
-            If `x` has fewer than two dimensions, or `rank` is negative.
+            If `x` has fewer than two dimensions, `rank` is negative, or for an unknown `driver`.
 
         Notes
         -----
@@ -486,17 +497,22 @@ class Functions(Generic[ArrayT]):
         array([[3., 0.],
                [0., 0.]])
         """
+        check_driver(driver)
         kept = check_rank(rank)
         backend, array, dtype, _ = self._prepare(x)
-        return self._finish(backend, _operate(backend, LowRank(kept), array), dtype)
+        return self._finish(backend, _operate(backend, LowRank(kept), array, driver=driver), dtype)
 
-    def nuclear_norm(self, x: ArrayT, /) -> ArrayT:
+    def nuclear_norm(self, x: ArrayT, /, *, driver: str = "auto") -> ArrayT:
         """Sum of the singular values.
 
         Parameters
         ----------
         x : array (..., m, n)
             Real or complex floating point.
+        driver : {"auto", "svd", "gram"}, default "auto"
+            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
+            matrix without full rank is not for it; "auto" tries it only where one side is at
+            least twice the other.
 
         Returns
         -------
@@ -508,7 +524,7 @@ class Functions(Generic[ArrayT]):
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions.
+            If `x` has fewer than two dimensions, or for an unknown `driver`.
 
         Notes
         -----
@@ -522,16 +538,21 @@ class Functions(Generic[ArrayT]):
         >>> float(svdinv.nuclear_norm(np.diag([3.0, -4.0])))
         7.0
         """
+        check_driver(driver)
         backend, array, dtype, _ = self._prepare(x)
-        return self._finish(backend, _operate(backend, NuclearNorm(), array), dtype)
+        return self._finish(backend, _operate(backend, NuclearNorm(), array, driver=driver), dtype)
 
-    def polar(self, x: ArrayT, /) -> PolarResult[ArrayT]:
+    def polar(self, x: ArrayT, /, *, driver: str = "auto") -> PolarResult[ArrayT]:
         """Polar decomposition ``x = unitary @ positive`` (wide: ``positive @ unitary``).
 
         Parameters
         ----------
         x : array (..., m, n)
             Real or complex floating point.
+        driver : {"auto", "svd", "gram"}, default "auto"
+            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
+            matrix without full rank is not for it; "auto" tries it only where one side is at
+            least twice the other.
 
         Returns
         -------
@@ -544,7 +565,7 @@ class Functions(Generic[ArrayT]):
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions.
+            If `x` has fewer than two dimensions, or for an unknown `driver`.
 
         Notes
         -----
@@ -560,13 +581,15 @@ class Functions(Generic[ArrayT]):
         array([[ 1.,  0.],
                [ 0., -1.]])
         """
+        check_driver(driver)
         backend, array, dtype, _ = self._prepare(x)
         unitary, positive = (
-            self._finish(backend, y, dtype) for y in _operate(backend, Polar(), array)
+            self._finish(backend, y, dtype)
+            for y in _operate(backend, Polar(), array, driver=driver)
         )
         return PolarResult(unitary, positive)
 
-    def procrustes(self, x: ArrayT, /, *, special: bool = False) -> ArrayT:
+    def procrustes(self, x: ArrayT, /, *, special: bool = False, driver: str = "auto") -> ArrayT:
         """Nearest matrix with orthonormal columns (wide: rows), or nearest rotation.
 
         Parameters
@@ -575,6 +598,10 @@ class Functions(Generic[ArrayT]):
             Real or complex floating point; for ``special=True`` real and square.
         special : bool, default False
             Among matrices of determinant +1 (the Kabsch problem).
+        driver : {"auto", "svd", "gram"}, default "auto"
+            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
+            matrix without full rank is not for it; "auto" tries it only where one side is at
+            least twice the other.
 
         Returns
         -------
@@ -586,8 +613,8 @@ class Functions(Generic[ArrayT]):
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions, or for ``special=True`` is complex or not
-            square.
+            If `x` has fewer than two dimensions, for an unknown `driver`, or for ``special=True``
+            is complex or not square.
 
         Notes
         -----
@@ -607,11 +634,12 @@ class Functions(Generic[ArrayT]):
                [0., 1., 0.],
                [0., 0., 1.]])
         """
+        check_driver(driver)
         backend, array, dtype, shape = self._prepare(x)
         if special:
             check_special(dtype_name(array.dtype), shape)
         operator = Unitary(special=bool(special))
-        return self._finish(backend, _operate(backend, operator, array), dtype)
+        return self._finish(backend, _operate(backend, operator, array, driver=driver), dtype)
 
     def eigh(self, x: ArrayT, /, *, rule: str | Rule = "inv") -> EighResult[ArrayT]:
         """Eigendecomposition of a Hermitian matrix whose derivative survives repeated values.
@@ -731,32 +759,51 @@ class Functions(Generic[ArrayT]):
         return result
 
 
-def _operate(backend: Backend, operator: Operator, x: Any, params: tuple[Any, ...] = ()) -> Any:
+def _operate(
+    backend: Backend, operator: Operator, x: Any, params: tuple[Any, ...] = (), driver: str = "svd"
+) -> Any:
     """Value of an operator at x, decomposed once."""
-    raw = backend.factors(operator.decomposition, x, accurate=True)
-    return backend.apply(operator, x, raw, params)
+    return backend.apply(operator, x, _factors(backend, operator, x, params, driver), params)
 
 
-def _scaled_factors(
-    backend: Backend, operator: ScaledOperator, x: Any, params: tuple[Any, ...], driver: str
+def _factors(
+    backend: Backend, operator: Operator, x: Any, params: tuple[Any, ...], driver: str
 ) -> Any:
     """Factors of x for an operator, by the driver that was asked for."""
+    decomposition: Any = operator.decomposition
 
-    def first_good_enough(trials: tuple[ScaledSVD, ...]) -> Any:
-        if not trials:
-            return ScaledFactors(*backend.factors(operator.decomposition, x, accurate=True))
-        trial, *others = trials
-        found = ScaledFactors(*backend.factors(trial, x, accurate=False))
-        smallest = operator.smallest(backend.xp, found.S, params)
+    def by(gram: Gram) -> Any:
+        found = backend.factors(replace(decomposition, gram=gram), x, accurate=False)
+        return decomposition.factors(*found)
+
+    def first_good_enough(grams: tuple[Gram, ...]) -> Any:
+        if not grams:
+            return decomposition.factors(*backend.factors(decomposition, x, accurate=True))
+        gram, *others = grams
+        found = by(gram)
+        extent = operator.extent(backend.xp, found.S, params)
 
         def but_for_spoilt() -> Any:
             spoilt = ~backend.xp.all(backend.xp.isfinite(x), axis=(-2, -1))
-            enough = trial.resolves(backend.xp, found, smallest, spoilt)
+            enough = gram.resolves(backend.xp, found.S, extent, spoilt)
             return backend.choose(enough, found, lambda: first_good_enough(tuple(others)))
 
-        enough = trial.resolves(backend.xp, found, smallest)
+        enough = gram.resolves(backend.xp, found.S, extent)
         return backend.choose(enough, found, but_for_spoilt)
 
     if driver == "gram":
-        return backend.factors(ScaledSVD("gram", normalized=True), x, accurate=False)
-    return first_good_enough(backend.trials(x) if driver == "auto" else ())
+        return by(Gram(normalized=True))
+    promising = driver == "auto" and _promising(operator, backend.shape(x))
+    return first_good_enough(backend.trials(x) if promising else ())
+
+
+def _promising(operator: Operator, shape: Shape | None) -> bool:
+    """Whether to try the Gram matrix: not where its smallest value counts and will be too small.
+
+    The condition of a matrix that is nearly square grows with its size, that of a random one of
+    twice as many rows as columns is at most about 6.
+    """
+    if isinstance(operator, ScaledOperator):
+        return True
+    m, n = (shape or (None, None))[-2:]
+    return m is not None and n is not None and max(m, n) >= 2 * min(m, n)

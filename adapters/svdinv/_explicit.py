@@ -15,8 +15,8 @@ from typing import Any
 
 from svdinv_core import (
     Decomposition,
+    Gram,
     Operator,
-    ScaledSVD,
     SVDFactors,
     complex_step_slope,
     gauge_residual,
@@ -52,7 +52,7 @@ class ExplicitBackend:
         array_name: str,
         asarray: Callable[[Any], Any],
         quiet: Callable[[], AbstractContextManager[Any]] = nullcontext,
-        trials: tuple[ScaledSVD, ...] = (),
+        trials: tuple[Gram, ...] = (),
     ) -> None:
         self.xp = xp
         self.array_name = array_name
@@ -73,7 +73,7 @@ class ExplicitBackend:
         with self.quiet():
             return decomposition.compute(self.xp, x)
 
-    def trials(self, x: Any) -> tuple[ScaledSVD, ...]:
+    def trials(self, x: Any) -> tuple[Gram, ...]:
         """None where a look at values waits for a device, or for a lazy array."""
         return self._trials
 

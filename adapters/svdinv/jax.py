@@ -18,7 +18,7 @@ try:
 except ImportError as error:
     raise ImportError("svdinv.jax needs JAX: pip install svdinv[jax]") from error
 
-from svdinv_core import Decomposition, Operator, ScaledSVD, SVDFactors
+from svdinv_core import Decomposition, Gram, Operator, SVDFactors
 from svdinv_core import gauge_residual as _residual
 
 from . import rules
@@ -146,8 +146,8 @@ class _JaxBackend:
             raw = decomposition.compute(jnp, jax.lax.stop_gradient(x))
             return decomposition.factors(*raw)
 
-    def trials(self, x: Any) -> tuple[ScaledSVD, ...]:
-        return (ScaledSVD("gram"),)
+    def trials(self, x: Any) -> tuple[Gram, ...]:
+        return (Gram(),)
 
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
         here = not isinstance(enough, jax.core.Tracer) and all(

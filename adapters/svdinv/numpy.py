@@ -14,7 +14,7 @@ try:
 except ImportError as error:  # pragma: no cover - exercised in an environment without it
     raise ImportError("svdinv.numpy needs NumPy: pip install svdinv[numpy]") from error
 
-from svdinv_core import ScaledSVD
+from svdinv_core import Gram
 
 from . import rules
 from ._api import EighResult, Functions, PolarResult, SVDResult
@@ -53,7 +53,7 @@ _backend = ExplicitBackend(
     "numpy.ndarray",
     _asarray,
     partial(np.errstate, divide="ignore", invalid="ignore", over="ignore", under="ignore"),
-    (ScaledSVD("gram"),),
+    (Gram(),),
 )
 _functions = Functions[np.ndarray[Any, Any]](lambda x: _backend)
 _explicit = Explicit(lambda x: _backend)

@@ -24,6 +24,7 @@ except ImportError as error:
 from svdinv_core import (
     SVD,
     Decomposition,
+    Gram,
     Operator,
     ScaledSVD,
     SVDFactors,
@@ -151,7 +152,7 @@ class _TensorFlowBackend:
         )
 
     def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
-        by_svd = isinstance(decomposition, SVD) or decomposition == ScaledSVD()
+        by_svd = isinstance(decomposition, SVD | ScaledSVD) and decomposition.gram is None
         if by_svd and self._has_no_svd(x):
             raise limit("tensorflow, complex SVD in XLA")
         return decomposition.compute(_xp, tf.stop_gradient(x))
@@ -160,12 +161,12 @@ class _TensorFlowBackend:
     def _has_no_svd(x: Any) -> bool:
         return bool(x.dtype.is_complex) and _xp.compiled_by_xla()
 
-    def trials(self, x: Any) -> tuple[ScaledSVD, ...]:
+    def trials(self, x: Any) -> tuple[Gram, ...]:
         """In double precision, TensorFlow's own single being off by more than rounding.
 
         None where there would be nothing to fall back to.
         """
-        return () if self._has_no_svd(x) else (ScaledSVD("gram", double=True),)
+        return () if self._has_no_svd(x) else (Gram(double=True),)
 
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
         if tf.executing_eagerly():

@@ -22,8 +22,8 @@ except ImportError as error:
 
 from svdinv_core import (
     Decomposition,
+    Gram,
     Operator,
-    ScaledSVD,
     SVDFactors,
     apply_at_midpoint,
     complex_step_slope,
@@ -138,12 +138,12 @@ class _TorchBackend:
                 return tuple(factor.to(_SINGLE[factor.dtype]) for factor in raw)
             return tuple(decomposition.compute(_xp, x))
 
-    def trials(self, x: Any) -> tuple[ScaledSVD, ...]:
+    def trials(self, x: Any) -> tuple[Gram, ...]:
         """Only where a look at values costs nothing."""
         if not is_plain(x):
             return ()
-        gram = ScaledSVD("gram")
-        return (gram, ScaledSVD("gram", double=True)) if x.dtype in _DOUBLE else (gram,)
+        gram = Gram()
+        return (gram, Gram(double=True)) if x.dtype in _DOUBLE else (gram,)
 
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
         return found if enough else otherwise()

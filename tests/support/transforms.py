@@ -113,9 +113,9 @@ def one(framework: Any, transform: Transform, name: str, problem: Any) -> float:
 @contextlib.contextmanager
 def one_basis() -> Any:
     """Tied singular vectors from one driver: a second derivative at a tie depends on them."""
-    drive = _api._scaled_factors
+    drive = _api._factors
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_api, "_scaled_factors", lambda *args: drive(*args[:-1], "svd"))
+        patch.setattr(_api, "_factors", lambda *args: drive(*args[:-1], "svd"))
         yield
 
 
