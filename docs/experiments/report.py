@@ -122,6 +122,8 @@ def _mean(result: Result | None, *keys: str) -> Any:
 
 def _colour_table(found: Mapping[str, Result], classical: Mapping[str, Result]) -> str:
     solved = {r["ratio"]: r for r in classical.values()}
+    names = {"admm": "ADMM"}
+    ran = [s for s in solvers.NAMES if any(_mean(r, s, "psnr") for r in solved.values())]
     rows = []
     for ratio in RATIOS:
         svt, inv = _best(found, "svt", ratio), _best(found, "svd-inv", ratio)
@@ -130,7 +132,7 @@ def _colour_table(found: Mapping[str, Result], classical: Mapping[str, Result]) 
         rows.append(
             [
                 f"{ratio:.0%}",
-                *(_db(_mean(solved.get(ratio), s, "psnr")) for s in ("sampled", *solvers.NAMES)),
+                *(_db(_mean(solved.get(ratio), s, "psnr")) for s in ("sampled", *ran)),
                 _db(ours),
                 "" if svt is None else f"{_mean(svt, 'ssim'):.3f}",
                 "" if svt is None else f"{_mean(svt, 'mse') * 1e3:.2f}",
@@ -144,8 +146,7 @@ def _colour_table(found: Mapping[str, Result], classical: Mapping[str, Result]) 
     head = [
         "known",
         "sampled",
-        "proximal gradient",
-        "ADMM",
+        *(names.get(s, s) for s in ran),
         "`svt` network",
         "SSIM",
         "MSE, 1e-3",
@@ -295,8 +296,7 @@ def _gradients(found: Mapping[str, Result]) -> str:
 
 def _dynamic_table(found: Mapping[str, Result], classical: Mapping[str, Result]) -> str:
     solved = {r["mask"]: r for r in classical.values()}
-    gone_on = {r["settings"]["started_from"] for r in found.values()}
-    nets = [r for name, r in found.items() if r.get("mean") and name not in gone_on]
+    nets = [r for r in found.values() if r.get("mean") and r is _longest(found, r)]
     rows = []
     for mask in MRI_MASKS:
         base = solved.get(mask)
@@ -355,13 +355,28 @@ def _total_steps(result: Result, found: Mapping[str, Result]) -> int:
     return steps + (_total_steps(before, found) if before else 0)
 
 
+def _longest(found: Mapping[str, Result], like: Result) -> Result:
+    """Of the tested runs with the same mask, network and cuts, the one of the most steps."""
+
+    def kind(r: Result) -> tuple[Any, ...]:
+        return r["mask"], r["settings"]["method"], r["settings"]["side"]
+
+    same = [r for r in found.values() if r.get("mean") and kind(r) == kind(like)]
+    return max(same, key=lambda r: _total_steps(r, found))
+
+
 def _dynamic_steps(result: Result, found: Mapping[str, Result]) -> str:
-    """Steps of a run, and of those whose weights it began with."""
-    steps, start = str(result["training"]["steps_done"]), result["settings"]["started_from"]
-    before = found.get(start) if start else None
-    if before is None:
-        return steps + (f" after {start}" if start else "")
-    return f"{steps} after {_dynamic_steps(before, found)} of {before['mask']}"
+    """Steps of a run, and of those whose weights it began with, by mask."""
+    runs: list[tuple[str, int]] = []
+    current: Result | None = result
+    while current is not None:
+        mask, steps = current["mask"], current["training"]["steps_done"]
+        if runs and runs[-1][0] == mask:
+            steps += runs.pop()[1]
+        runs.append((mask, steps))
+        current = found.get(current["settings"]["started_from"] or "")
+    (_, last), *before = runs
+    return " after ".join([str(last), *(f"{steps} of {mask}" for mask, steps in before)])
 
 
 def _phase(classical: Mapping[str, Result]) -> str:
@@ -479,8 +494,7 @@ def _summary(
         ]
         found = _NOT_RUN
         if runs:
-            longest = max(runs, key=lambda r: _total_steps(r, dynamic))
-            found = f"{_mean(longest, 'psnr') - zero[mask]:+.2f} dB"
+            found = f"{_mean(_longest(dynamic, runs[0]), 'psnr') - zero[mask]:+.2f} dB"
         rows.append([f"dynamic MRI, {mask}, `svt` network over zero-filled", "+6 dB", found])
     return _table(["what", "wanted", "found"], rows)
 
@@ -494,13 +508,13 @@ def _short(result: Result) -> str:
 
 
 def _best(found: Mapping[str, Result], method: str, ratio: float) -> Result | None:
-    """The longest tested run."""
+    """The longest tested run; of two as long, the better."""
     tested = [
         r
         for r in found.values()
         if r["settings"]["method"] == method and r["ratio"] == ratio and r.get("mean")
     ]
-    return max(tested, key=lambda r: int(r["training"]["steps_done"]), default=None)
+    return max(tested, key=lambda r: (r["training"]["steps_done"], _mean(r, "psnr")), default=None)
 
 
 def _data(found: Mapping[str, Result]) -> str:
@@ -520,7 +534,8 @@ def page(folder: Path) -> str:
 
     colour, colour_classical = found("colour"), found("colour-classical")
     dynamic, dynamic_classical = found("dynamic"), found("dynamic-classical")
-    first = next(iter(dynamic.values()), None)
+    ours = (r for r in dynamic.values() if r["settings"]["method"] == "svt")
+    first = next(ours, None)
     mri = ""
     if first is not None:
         d, s = first["data"], first["settings"]
