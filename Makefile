@@ -11,7 +11,7 @@ TORCH_SOURCE = $(shell $(PYTHON) -c "from urllib.request import urlopen; \
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test check fast slow format cases conformance-gpu conformance-table performance clean
+.PHONY: demo test check fast slow docs format cases conformance-gpu conformance-table performance clean
 
 demo: $(VENV)/ready
 	mkdir -p demo
@@ -19,7 +19,7 @@ demo: $(VENV)/ready
 	  --case photo-tiled --case photo-zero-rows --loss soft \
 	  --html demo/report.html --json demo/report.json
 
-test: check fast slow
+test: check docs fast slow
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -31,6 +31,10 @@ fast: $(VENV)/ready
 
 slow: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# The site, in build/docs/index.html; guides are executed.
+docs: $(VENV)/ready
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs -d build/doctrees
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
@@ -63,4 +67,4 @@ $(VENV)/ready: pyproject.toml tests/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build demo .pytest_cache .mypy_cache .ruff_cache

@@ -350,7 +350,7 @@ def _cuts(result: Result) -> str:
 
 
 def _total_steps(result: Result, found: Mapping[str, Result]) -> int:
-    before = found.get(result["settings"]["started_from"] or "")
+    before = found.get(result["settings"].get("started_from") or "")
     steps: int = result["training"]["steps_done"]
     return steps + (_total_steps(before, found) if before else 0)
 
@@ -508,13 +508,13 @@ def _short(result: Result) -> str:
 
 
 def _best(found: Mapping[str, Result], method: str, ratio: float) -> Result | None:
-    """The longest tested run; of two as long, the better."""
+    """The longest tested run, with those before it; of two as long, the better."""
     tested = [
         r
         for r in found.values()
         if r["settings"]["method"] == method and r["ratio"] == ratio and r.get("mean")
     ]
-    return max(tested, key=lambda r: (r["training"]["steps_done"], _mean(r, "psnr")), default=None)
+    return max(tested, key=lambda r: (_total_steps(r, found), _mean(r, "psnr")), default=None)
 
 
 def _data(found: Mapping[str, Result]) -> str:

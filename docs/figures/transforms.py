@@ -39,7 +39,7 @@ def tables() -> str:
     numbers = {row.key: n for n, row in enumerate(LIMITS, 1)}
     lines = []
     for framework, title in FRAMEWORKS.items():
-        lines += [f"### {title}", "", "| | " + " | ".join(f"`{f}`" for f in functions) + " |"]
+        lines += [f"## {title}", "", "| | " + " | ".join(f"`{f}`" for f in functions) + " |"]
         lines += ["|---" * (len(functions) + 1) + "|"]
         for transform in transforms(framework):
             cells = []
@@ -53,7 +53,7 @@ def tables() -> str:
             lines.append(f"| {transform.name} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += [
-        "### What a framework cannot do",
+        "## What a framework cannot do",
         "",
         "| | | for | what is said |",
         "|---|---|---|---|",
