@@ -99,11 +99,18 @@ def gap_figure(curves: Mapping[str, Any]) -> Figure:
 def loss_figure(
     curves: Mapping[str, Sequence[float | None]], every: int, title: str, smooth: int = 5
 ) -> Figure:
-    """Loss against step for several low-rank steps or frameworks, as means over `every` steps."""
+    """Loss against step for several low-rank steps or frameworks, as means over `every` steps.
+
+    A name may have more behind a comma, "svt, rate 0.005": a second such curve is dashed.
+    """
     figure = Figure(figsize=(7.6, 4.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
+    seen: set[str] = set()
     for name, curve in curves.items():
-        colour, line, _ = _style(name)
+        method = name.partition(",")[0]
+        colour, line, _ = _style(method)
+        line = "--" if method in seen else line
+        seen.add(method)
         values = np.array([np.nan if v is None else v for v in curve], float)
         whole = len(values) // smooth * smooth
         means = np.mean(values[:whole].reshape(-1, smooth), axis=1) if whole else values
@@ -114,7 +121,7 @@ def loss_figure(
             color=colour,
             linestyle=line,
             marker="X" if len(means) < 3 else "",
-            linewidth=2 if name == "svt" else 1.3,
+            linewidth=2 if method == "svt" else 1.3,
             label=name,
         )
     axes.set_yscale("log")

@@ -598,7 +598,7 @@ def draw(folder: Path, images: Path) -> list[Path]:
         )
         save(figures.loss_figure(ordered, 10, title), "experiments_rules.png")
     long = {
-        r["settings"]["method"]: r["training"]["loss"]
+        f"{r['settings']['method']}, rate {r['settings']['rate']:g}": r["training"]["loss"]
         for name, r in runs.items()
         if r["ratio"] == 0.4 and name.startswith("colour-") and not r["settings"]["started_from"]
     }
