@@ -8,7 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 project = "svdinv"
-author = "The svdinv authors"
+author = copyright = "The svdinv authors"
 release = svdinv.__version__
 
 extensions = [
