@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
 __all__ = ["cannot_import"]
 
 
@@ -20,7 +23,7 @@ def cannot_import(error: ImportError, package: str, title: str, otherwise: str =
         What else will do.
     """
     extra = f"svdinv[{package}]"
-    if isinstance(error, ModuleNotFoundError) and error.name == package:
+    if sys.modules.get(package) is None and find_spec(package) is None:
         message = f"svdinv.{package} needs {title}: pip install {extra}{otherwise}"
     else:
         message = f"svdinv.{package}: the {title} installed here fails to import: {error}"
