@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+OLDEST ?= .venv-oldest
 # CPU builds of PyTorch; where this is out of reach, whatever pip is set up for.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_SOURCE = $(shell $(PYTHON) -c "from urllib.request import urlopen; \
@@ -11,7 +12,8 @@ TORCH_SOURCE = $(shell $(PYTHON) -c "from urllib.request import urlopen; \
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test check fast slow docs format cases conformance-gpu conformance-table performance clean
+.PHONY: demo test check fast slow oldest docs format cases conformance-gpu \
+  conformance-table performance clean
 
 demo: $(VENV)/ready
 	mkdir -p demo
@@ -35,6 +37,13 @@ slow: $(VENV)/ready
 # The site, in build/docs/index.html; guides are executed.
 docs: $(VENV)/ready
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs -d build/doctrees
+
+# The oldest versions of everything, but for PyTorch and CuPy.
+oldest: $(OLDEST)/ready
+	$(OLDEST)/bin/python -m pytest -n 2 -m "not slow" -k "numpy or jax or tensorflow" \
+	  tests/test_svt_accuracy.py tests/test_inputs.py tests/test_gauge.py tests/test_fit.py
+	$(OLDEST)/bin/python -m svdinv_conformance run svdinv.numpy svdinv.jax svdinv.tensorflow \
+	  -k "soft or polar or gauge"
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
@@ -66,5 +75,11 @@ $(VENV)/ready: pyproject.toml tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --editable ".[conformance]"
 	touch $@
 
+$(OLDEST)/ready: pyproject.toml tests/oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --requirement tests/oldest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
 clean:
-	rm -rf $(VENV) build demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) build demo .pytest_cache .mypy_cache .ruff_cache

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._missing import cannot_import
+
 try:
     import array_api_compat.cupy as _xp
     import cupy
 except ImportError as error:
-    raise ImportError(
-        "svdinv.cupy needs CuPy: pip install svdinv[cupy], or the CuPy wheel for your CUDA version"
+    raise cannot_import(
+        error, "cupy", "CuPy", ", or the CuPy wheel for your CUDA version"
     ) from error
 
 from . import rules

@@ -11,12 +11,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from ._missing import cannot_import
+
 try:
     import jax
     import jax.numpy as jnp
     import numpy as np
 except ImportError as error:
-    raise ImportError("svdinv.jax needs JAX: pip install svdinv[jax]") from error
+    raise cannot_import(error, "jax", "JAX") from error
 
 from svdinv_core import Decomposition, Gram, Operator, SVDFactors
 from svdinv_core import gauge_residual as _residual

@@ -8,11 +8,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from ._missing import cannot_import
+
 try:
     import array_api_compat.numpy as _xp
     import numpy as np
-except ImportError as error:  # pragma: no cover - exercised in an environment without it
-    raise ImportError("svdinv.numpy needs NumPy: pip install svdinv[numpy]") from error
+except ImportError as error:
+    raise cannot_import(error, "numpy", "NumPy") from error
 
 from svdinv_core import Gram
 

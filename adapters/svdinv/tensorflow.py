@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._missing import cannot_import
+
 try:
-    import numpy as np
     import tensorflow as tf
     from tensorflow.python.eager.forwardprop_util import pack_tangents
 except ImportError as error:
-    raise ImportError(
-        "svdinv.tensorflow needs TensorFlow: pip install svdinv[tensorflow]"
-    ) from error
+    raise cannot_import(error, "tensorflow", "TensorFlow") from error
+
+import numpy as np
 
 from svdinv_core import (
     SVD,

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._missing import cannot_import
+
 try:
     import torch
     from torch._functorch import pyfunctorch
 except ImportError as error:
-    raise ImportError("svdinv.torch needs PyTorch: pip install svdinv[torch]") from error
+    raise cannot_import(error, "torch", "PyTorch") from error
 
 from svdinv_core import (
     Decomposition,

@@ -287,11 +287,19 @@ class Jax(AutodiffFramework):
         except RuntimeError:
             raise UnavailableError(f"jax sees no {device.upper()} device") from None
 
+    def double_precision(self, on: bool) -> AbstractContextManager[Any]:
+        """With float64 switched on or off; older versions of JAX have the switch elsewhere."""
+        home = self.module
+        if not hasattr(home, "enable_x64"):
+            home = importlib.import_module("jax.experimental")
+        switched: AbstractContextManager[Any] = home.enable_x64(on)
+        return switched
+
     @contextlib.contextmanager
     def _settings(self, device: str) -> Iterator[None]:
         jax = self.module
         with (
-            jax.enable_x64(True),
+            self.double_precision(True),
             jax.default_matmul_precision("float32"),  # a GPU would multiply with fewer bits
             jax.default_device(jax.devices(device)[0]),
         ):

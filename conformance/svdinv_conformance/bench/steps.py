@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..frameworks import FRAMEWORKS, AutodiffFramework, Framework, UnavailableError
+from ..frameworks import Jax as JaxFramework
 from ..suite.case import Observable
 from ..suite.implementation import Implementation
 
@@ -115,6 +116,7 @@ class Torch(_Autodiff):
 
 class Jax(_Autodiff):
     framework = "jax"
+    host: JaxFramework
 
     def steps(self, x: Array, tau: Array, ct: Array, device: str) -> dict[str, Step]:
         jax = self.host.module
@@ -122,7 +124,7 @@ class Jax(_Autodiff):
         maybe = jax.jit if self.mode == "compiled" else lambda fn: fn
 
         def settings() -> Any:
-            return jax.enable_x64(double)  # as users have it: off unless they need it
+            return self.host.double_precision(double)  # as users have it: off unless they need it
 
         with settings():
             X, T, CT = (jax.device_put(a, jax.devices(device)[0]) for a in (x, tau, ct))

@@ -239,7 +239,7 @@ class JaxImplementation(Autodiff):
     def settings(self) -> Iterator[None]:
         """Full precision, for the time of a call."""
         jax = self.host.module
-        with jax.enable_x64(True), jax.default_matmul_precision("float32"):
+        with self.host.double_precision(True), jax.default_matmul_precision("float32"):
             yield
 
     def array(self, x: NDArray[Any], device: str) -> Any:

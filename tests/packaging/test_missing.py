@@ -1,0 +1,51 @@
+"""A framework that is absent, and one that is there and does not work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+MODULES = [
+    ("svdinv.torch", "torch", "torch"),
+    ("svdinv.jax", "jax", "jax"),
+    ("svdinv.tensorflow", "tensorflow", "tensorflow"),
+    ("svdinv.cupy", "cupy", "cupy"),
+    ("svdinv.numpy", "numpy", "numpy"),
+    ("svdinv_conformance", "rich", "conformance"),
+]
+
+
+def error_of(program, *, cwd=None):
+    """What a program writes to stderr, and the last line of it."""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 1
+    return done.stderr, done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(("module", "missing", "extra"), MODULES)
+def test_an_absent_framework_is_named_with_its_extra(module, missing, extra):
+    _, last = error_of(f"import sys; sys.modules[{missing!r}] = None; import {module}")
+    assert last.startswith(f"ImportError: {module} needs ")
+    assert f"pip install svdinv[{extra}]" in last
+
+
+@pytest.mark.parametrize(("module", "package", "extra"), MODULES[:4])
+def test_a_broken_framework_is_not_called_absent(module, package, extra, tmp_path):
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("import a_library_of_its_own")
+    everything, last = error_of(f"import {module}", cwd=tmp_path)
+    assert "pip install" not in last
+    assert last.startswith(f"ImportError: {module}: ")
+    assert "No module named 'a_library_of_its_own'" in last
+    assert "The above exception was the direct cause" in everything
+
+
+def test_an_import_of_svdinv_loads_no_framework():
+    program = (
+        "import sys, svdinv; names = ['numpy', 'torch', 'jax', 'tensorflow', 'cupy', 'dask']; "
+        "print([name for name in names if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
