@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import Any
 
 __all__ = ["INTERRUPTED", "end_on_interrupt"]
@@ -19,11 +18,13 @@ def end_on_interrupt() -> None:
     An exception would get lost in a framework's callbacks, and a framework that is half imported
     may crash while the interpreter winds up.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody ignores it
-        signal.signal(signal.SIGINT, _end)
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # it is ignored
+        return
+    errors = os.dup(2)  # where a framework is loaded, 2 itself is silenced
+    show_cursor = b"\r\x1b[K\x1b[?25h" if os.isatty(errors) else b""  # the progress bar hid it
 
+    def end(*_: Any) -> None:
+        os.write(errors, show_cursor + b"interrupted\n")  # print may be in the middle of something
+        os._exit(INTERRUPTED)
 
-def _end(*_: Any) -> None:
-    show_cursor = b"\r\x1b[K\x1b[?25h" if sys.stderr.isatty() else b""  # the progress bar hid it
-    os.write(2, show_cursor + b"interrupted\n")  # print may be in the middle of something
-    os._exit(INTERRUPTED)
+    signal.signal(signal.SIGINT, end)
