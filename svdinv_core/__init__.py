@@ -2,7 +2,8 @@
 
 The formulas and nothing else: no framework is imported, none is known by name. Every
 function takes the array namespace ``xp`` it is to compute in (:class:`.namespace.Namespace`
-lists what is asked of it). The folder may be copied into another package, under any name.
+lists what is asked of it). The folder may be copied into another package, under any name;
+its licence is in it.
 """
 
 from .complex_step import complex_step_slope
@@ -44,6 +45,8 @@ from .spectral import (
     loewner_coefficients,
 )
 from .svd import SVD, SVDFactors
+
+__version__ = "0.1.0.dev0"
 
 __all__ = [
     "SVD",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import svdinv
@@ -55,6 +57,51 @@ BAD = {
         lambda f: f.module.svt(f.array(np.eye(2)), 1j),
         r"^tau: expected a real number or array, got a complex one$",
     ),
+    "tau of words": (
+        TypeError,
+        lambda f: f.module.svt(f.array(np.eye(2)), np.array("large")),
+        r"^tau: expected a real number or array, got one of dtype str",
+    ),
+    "tau of objects": (
+        TypeError,
+        lambda f: f.module.svt(f.array(np.eye(2)), np.array(None)),
+        r"^tau: expected a real number or array, got one of dtype object$",
+    ),
+    "complex array for tau": (
+        TypeError,
+        lambda f: f.module.svt(f.array(np.eye(2)), f.array(np.array(1j))),
+        r"^tau: expected a real number or array, got a complex one$",
+    ),
+    "unknown gauge": (
+        ValueError,
+        lambda f: f.module.svd(f.array(np.eye(2)), gauge="look"),
+        r"^gauge: expected 'ignore', 'warn' or 'raise', got 'look'$",
+    ),
+    "unknown driver": (
+        ValueError,
+        lambda f: f.module.svt(f.array(np.eye(2)), 1.0, driver="qr"),
+        r"^driver: expected 'auto', 'svd' or 'gram', got 'qr'$",
+    ),
+    "negative rank": (
+        ValueError,
+        lambda f: f.module.low_rank(f.array(np.eye(2)), -1),
+        r"^rank: expected an integer of at least 0, got -1$",
+    ),
+    "rank between integers": (
+        TypeError,
+        lambda f: f.module.low_rank(f.array(np.eye(2)), 1.5),
+        r"^rank: expected an integer, got float$",
+    ),
+    "rotation of a complex matrix": (
+        ValueError,
+        lambda f: f.module.procrustes(f.array(np.eye(2) + 0j), special=True),
+        r"^special: a rotation is real, got a matrix of dtype complex128; use special=False for",
+    ),
+    "rotation of a rectangle": (
+        ValueError,
+        lambda f: f.module.procrustes(f.array(np.ones((3, 2))), special=True),
+        r"^x: expected square matrices \(\.\.\., n, n\), got shape \(3, 2\)$",
+    ),
     "tau of no kind": (
         TypeError,
         lambda f: f.module.svt(f.array(np.eye(2)), "large"),
@@ -70,13 +117,21 @@ def test_bad_input_is_refused_in_the_same_words_everywhere(framework, case):
         call(framework)
 
 
+@pytest.fixture
+def strict():
+    """Arrays of the standard, by the functions that look at an array's type."""
+    import array_api_strict
+
+    return SimpleNamespace(module=svdinv, array=array_api_strict.asarray)
+
+
 @pytest.mark.parametrize("case", BAD)
-def test_the_words_do_not_depend_on_the_framework(case):
+def test_the_words_do_not_depend_on_the_framework(case, strict):
     error, call, _ = BAD[case]
     said = set()
-    for name in FRAMEWORKS:
+    for framework in (*map(driver, FRAMEWORKS), strict):
         with pytest.raises(error) as caught:
-            call(driver(name))
+            call(framework)
         said.add(str(caught.value))
     assert len(said) == 1
 
@@ -85,6 +140,40 @@ def test_the_words_do_not_depend_on_the_framework(case):
 def test_an_array_of_no_framework_is_refused(name):
     with pytest.raises(TypeError, match=r"^x: expected a .*, got list$"):
         driver(name).module.svd([[1.0, 2.0], [3.0, 4.0]])
+
+
+@pytest.mark.parametrize("x", [None, "x", [["x"]], [[1.0], [2.0, 3.0]]], ids=str)
+def test_numpy_takes_lists_of_numbers_and_refuses_others(x):
+    np.testing.assert_allclose(svdinv.numpy.svdvals([[3.0, 0.0], [0.0, 1.0]]), [3, 1])
+    with pytest.raises(TypeError, match=r"^x: expected a numpy.ndarray, got (NoneType|str|list)$"):
+        svdinv.numpy.svd(x)
+
+
+@pytest.mark.parametrize("name", ["numpy", "jax", "tensorflow"])
+@pytest.mark.parametrize("dtype", [object, str, np.longdouble])
+def test_an_array_of_numpy_with_a_dtype_of_its_own_is_refused(name, dtype):
+    words = r"^x: expected a real or complex floating-point array .*, got dtype .*; convert it"
+    with pytest.raises(TypeError, match=words):
+        driver(name).module.svd(np.ones((2, 2)).astype(dtype))
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "torch", "jax", "numpy"])
+def test_an_array_for_a_rank_is_refused_unless_it_is_an_integer(name):
+    framework = driver(name)
+    x = framework.array(np.eye(3))
+    framework.module.low_rank(x, framework.array(np.array(2)))
+    for rank in (np.array(2.0), np.array([1, 2])):
+        with pytest.raises(TypeError, match=r"^rank: expected an integer, got "):
+            framework.module.low_rank(x, framework.array(rank))
+
+
+def test_strict_arrays_take_numbers_of_numpy_but_no_arrays_of_it(strict):
+    x = strict.array(np.diag([3.0, 1.0]))
+    for tau in (np.float64(2.0), np.float32(2.0), np.int64(2)):
+        np.testing.assert_array_equal(np.asarray(svdinv.svt(x, tau)), np.diag([1.0, 0.0]))
+    words = r"^tau: expected a number or a array_api_strict.Array, got ndarray$"
+    with pytest.raises(TypeError, match=words):
+        svdinv.svt(x, np.array(2.0))
 
 
 def test_dispatch_refuses_what_is_no_array():

@@ -17,13 +17,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from svdinv_core import __version__ as __version__
+
 from . import rules
 from ._api import EighResult, Functions, PolarResult, SVDResult
 from ._dispatch import ADAPTERS, find_backend, find_explicit
 from ._explicit import Explicit
 from ._gauge import GaugeError, GaugeWarning
-
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "EighResult",

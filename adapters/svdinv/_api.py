@@ -8,7 +8,6 @@ array's type. Here stand the documentation, the checks and the delegation; formu
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -47,6 +46,7 @@ from ._checks import (
     check_matrix,
     check_parameter,
     check_rank,
+    check_real,
     check_special,
     check_square,
     check_thin,
@@ -155,10 +155,7 @@ class Functions(Generic[ArrayT]):
 
     def _parameter(self, name: str, value: Any, backend: Backend, x: Any, shape: Shape) -> Any:
         """A checked real parameter, one for each matrix of x."""
-        if isinstance(value, complex) or "complex" in dtype_name(getattr(value, "dtype", "")):
-            raise TypeError(f"{name}: expected a real number or array, got a complex one")
-        if not isinstance(value, numbers.Real) and not hasattr(value, "shape"):
-            raise TypeError(f"{name}: expected a number or an array, got {type(value).__name__}")
+        check_real(name, value)
         dtype = getattr(backend.xp, real_dtype(dtype_name(x.dtype)))
         parameter = backend.parameter(value, x, dtype)
         if parameter is None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
 from typing import Any
 
 __all__ = [
     "check_driver",
+    "check_dtype",
     "check_function_values",
     "check_matrix",
     "check_parameter",
     "check_rank",
+    "check_real",
     "check_special",
     "check_square",
     "check_thin",
@@ -55,15 +58,13 @@ def show(shape: Shape) -> str:
     return f"({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
 
 
-def check_matrix(dtype: Any, shape: Shape | None) -> None:
-    """Refuse what is not a batch of floating-point matrices of known size.
+def check_dtype(dtype: Any) -> None:
+    """Refuse what is not floating point.
 
     Raises
     ------
     TypeError
         If the dtype is not one of float16, bfloat16, float32, float64, complex64, complex128.
-    ValueError
-        If there are fewer than two dimensions, or m or n is not known yet.
     """
     name = dtype_name(dtype)
     if name not in _COMPUTED_IN:
@@ -72,6 +73,19 @@ def check_matrix(dtype: Any, shape: Shape | None) -> None:
             f"({', '.join(_COMPUTED_IN)}), got dtype {name}; convert it first, for example to "
             "float64"
         )
+
+
+def check_matrix(dtype: Any, shape: Shape | None) -> None:
+    """Refuse what is not a batch of floating-point matrices of known size.
+
+    Raises
+    ------
+    TypeError
+        As in `check_dtype`.
+    ValueError
+        If there are fewer than two dimensions, or m or n is not known yet.
+    """
+    check_dtype(dtype)
     if shape is None:
         raise ValueError(
             "x: the number of dimensions is not known here; give the traced function a static "
@@ -114,7 +128,7 @@ def check_rank(rank: Any) -> int:
     """A rank as a Python int, not negative."""
     try:
         value = operator.index(rank)
-    except TypeError:
+    except (TypeError, AttributeError):  # the latter from TensorFlow
         raise TypeError(f"rank: expected an integer, got {type(rank).__name__}") from None
     if value < 0:
         raise ValueError(f"rank: expected an integer of at least 0, got {value}")
@@ -138,6 +152,19 @@ def check_function_values(shape: Shape | None, expected: Shape) -> None:
             f"fn: expected an array of the shape of its argument {show(expected)}, got "
             f"{'no array' if shape is None else f'shape {show(shape)}'}; fn acts on each value"
         )
+
+
+def check_real(name: str, value: Any) -> None:
+    """Refuse a parameter that is not a real number or an array of them."""
+    dtype = dtype_name(getattr(value, "dtype", ""))
+    if isinstance(value, complex) or "complex" in dtype:
+        raise TypeError(f"{name}: expected a real number or array, got a complex one")
+    if isinstance(value, numbers.Real):
+        return
+    if not hasattr(value, "shape"):
+        raise TypeError(f"{name}: expected a number or an array, got {type(value).__name__}")
+    if not dtype.startswith(("float", "bfloat", "int", "uint", "bool")):
+        raise TypeError(f"{name}: expected a real number or array, got one of dtype {dtype}")
 
 
 def check_parameter(name: str, shape: Shape, x_shape: Shape) -> None:

@@ -54,7 +54,12 @@ def find_backend(x: Any) -> Backend:
             f"x: expected an array of NumPy, PyTorch, JAX, TensorFlow, CuPy, Dask or the array API "
             f"standard, got {type(x).__name__}"
         ) from None
-    return ExplicitBackend(xp, "array", lambda x: x)
+    cls = type(x)
+
+    def own(y: Any) -> Any:
+        return y if isinstance(y, cls) else None
+
+    return ExplicitBackend(xp, f"{cls.__module__.partition('.')[0]}.{cls.__name__}", own)
 
 
 def find_explicit(x: Any) -> ExplicitBackend:

@@ -7,6 +7,7 @@ that remembers this one call, and then ask the core for its derivative.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class ExplicitBackend:
         return tuple(x.shape)
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
-        if not hasattr(value, "shape"):
+        if isinstance(value, numbers.Real):  # scalars of NumPy among them
             return float(value)
         array = self.asarray(value)
         return None if array is None else self.xp.astype(array, dtype)

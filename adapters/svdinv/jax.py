@@ -25,7 +25,7 @@ from svdinv_core import gauge_residual as _residual
 
 from . import rules
 from ._api import EighResult, Function, Functions, PolarResult, SVDResult
-from ._checks import Shape
+from ._checks import Shape, check_dtype
 from ._gauge import not_eager, report
 
 __all__ = [
@@ -135,6 +135,8 @@ class _JaxBackend:
     differentiates = True
 
     def asarray(self, x: Any) -> Any:
+        if isinstance(x, np.ndarray):
+            check_dtype(x.dtype)  # JAX knows fewer
         return jnp.asarray(x) if isinstance(x, (jax.Array, np.ndarray)) else None
 
     def shape(self, x: Any) -> Shape | None:

@@ -45,9 +45,10 @@ __all__ = [
 
 def _asarray(x: Any) -> Any:
     try:
-        return np.asarray(x)
+        array = np.asarray(x)
     except ValueError:  # ragged nested lists
         return None
+    return array if isinstance(x, np.ndarray) or array.dtype.kind in "biufcV" else None
 
 
 _backend = ExplicitBackend(

@@ -37,7 +37,7 @@ from svdinv_core import gauge_residual as _residual
 from . import _tensorflow_namespace as _xp
 from . import rules
 from ._api import EighResult, Function, Functions, PolarResult, SVDResult
-from ._checks import Shape
+from ._checks import Shape, check_dtype
 from ._gauge import not_eager, report
 from ._limits import limit
 
@@ -140,6 +140,8 @@ class _TensorFlowBackend:
     differentiates = True
 
     def asarray(self, x: Any) -> Any:
+        if isinstance(x, np.ndarray):
+            check_dtype(x.dtype)  # TensorFlow knows fewer
         if isinstance(x, np.ndarray) or tf.is_tensor(x) or isinstance(x, tf.Variable):
             return tf.convert_to_tensor(x)
         return None

@@ -11,11 +11,12 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from .arguments import positive, progress_bar
+from .arguments import positive, progress_bar, seed
 from .bench import command as bench_command
 from .cases import ARRANGEMENTS, BUILT_IN, Case, InputError, built_in, from_image, from_npy
 from .compare import Plan, compare
 from .frameworks import FRAMEWORKS
+from .interrupt import INTERRUPTED, end_on_interrupt
 from .losses import EXACT, LOSSES, METHODS, NATIVE, RULES
 from .report import print_table, write_json
 from .suite import command as suite_command
@@ -210,7 +211,7 @@ def _build_parser() -> argparse.ArgumentParser:
         "--repeat", type=positive, default=5, metavar="N", help="timed repetitions, at most (5)"
     )
     what.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of the cotangent W (0)"
+        "--seed", type=seed, default=0, metavar="N", help="seed of the cotangent W (0)"
     )
 
     out = sub.add_argument_group("where to write")
@@ -329,10 +330,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"{parser.prog} {options.command}: error: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        reason = str(error).rstrip(".") or "it asked for more than there is"
+        print(f"{parser.prog} {options.command}: error: out of memory ({reason})", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 if __name__ == "__main__":
+    end_on_interrupt()
     sys.exit(main())

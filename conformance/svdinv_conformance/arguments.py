@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-__all__ = ["names_from", "positive", "progress_bar"]
+__all__ = ["names_from", "positive", "progress_bar", "seed"]
 
 
 def positive(text: str) -> int:
@@ -19,7 +19,15 @@ def positive(text: str) -> int:
     return value
 
 
-positive.__name__ = "whole number"  # as argparse calls it in its message
+def seed(text: str) -> int:
+    """A whole number from 0 upwards."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+positive.__name__ = seed.__name__ = "whole number"  # as argparse calls it in its message
 
 
 def names_from(allowed: Sequence[str]) -> Callable[[str], list[str]]:

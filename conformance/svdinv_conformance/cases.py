@@ -269,6 +269,39 @@ def built_in(name: str) -> Case:
 # --- from the user's files -----------------------------------------------------------------------
 
 
+MOST_ENTRIES = 10**8
+"""Entries of a file at most: the comparison keeps several copies, in extended precision."""
+
+
+def read_text(path: str | Path) -> str:
+    """Read a text file.
+
+    Raises
+    ------
+    InputError
+        If it is missing or is no text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: cannot be read (not a text file)") from None
+
+
+def _complaint(path: Path, error: Exception) -> str:
+    """Why a file is no plain array: NumPy takes whatever it does not know for a pickle."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start == b"\x93NUMPY":
+        return (
+            "it holds pickled objects" if "objects" in str(error) else "it is damaged or cut short"
+        )
+    if start.startswith(b"\x80"):
+        return "it holds pickled objects"
+    return "it does not begin as one" if start else "it is empty"
+
+
 def from_npy(path: str | Path) -> Case:
     """Read matrices ``(..., m, n)`` from a ``.npy`` file.
 
@@ -280,15 +313,15 @@ def from_npy(path: str | Path) -> Case:
     """
     path = Path(path)
     try:
-        array = np.load(path, allow_pickle=False)
+        with np.errstate(all="ignore"):  # a length beyond all bounds
+            array = np.load(path, mmap_mode="r", allow_pickle=False)  # no entry is read yet
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError) as error:
-        reason = "it holds pickled objects" if "pickle" in str(error).lower() else "it is damaged"
+    except (ValueError, EOFError, OverflowError) as error:
         raise InputError(
-            f"{path}: not a plain NumPy array ({reason}); write it with numpy.save"
+            f"{path}: not a plain NumPy array ({_complaint(path, error)}); write it with numpy.save"
         ) from None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: an npz archive; give one array, written with numpy.save")
@@ -298,6 +331,10 @@ def from_npy(path: str | Path) -> Case:
         raise InputError(f"{path}: has shape {array.shape}; at least two dimensions are needed")
     if array.size == 0:
         raise InputError(f"{path}: has shape {array.shape}, nothing to decompose")
+    if array.size > MOST_ENTRIES:
+        raise InputError(
+            f"{path}: has shape {array.shape}, too large; at most {MOST_ENTRIES:,} entries"
+        )
     wide = array.astype(np.complex128)
     if not np.isfinite(wide).all():
         raise InputError(f"{path}: holds infinities or NaN")

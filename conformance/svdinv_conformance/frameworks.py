@@ -233,6 +233,10 @@ class Torch(AutodiffFramework):
     def check_device(self, device: str) -> None:
         if device == "cuda" and not self.module.cuda.is_available():
             raise UnavailableError("torch sees no CUDA device")
+        try:
+            self.module.empty(0, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise UnavailableError(f"torch has no device {device!r} here") from error
 
     def gradient(self, problem: Problem, method: str, device: str) -> Callable[[], Gradient]:
         torch = self.module
@@ -370,6 +374,8 @@ class TensorFlow(AutodiffFramework):
         return super().load()
 
     def check_device(self, device: str) -> None:
+        if device not in ("cpu", "cuda"):
+            raise UnavailableError(f"tensorflow has no device {device!r} here; cpu or cuda")
         if device == "cuda" and not self.module.config.list_physical_devices("GPU"):
             raise UnavailableError("tensorflow sees no CUDA device")
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -20,6 +20,12 @@ SEED = 3407
 """The paper's."""
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Complain in one line."""
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
 def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         value = kind(text)
@@ -31,6 +37,13 @@ def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return parse
 
 
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"want 0 or more, got {text}")
+    return value
+
+
 def _share(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
@@ -39,7 +52,9 @@ def _share(text: str) -> float:
 
 
 def _common(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument("--seed", type=int, default=SEED, help="of all that is drawn (%(default)s)")
+    parser.add_argument(
+        "--seed", type=_seed, default=SEED, help="of all that is drawn (%(default)s)"
+    )
     parser.add_argument("--name", default=name, help="of the result file (%(default)s)")
     parser.add_argument(
         "--out", type=Path, default=results.FOLDER, help="folder of the result files"
@@ -105,7 +120,7 @@ def _dynamic_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="experiments",
         description="The paper's experiments with svdinv. Without --data and --test every "
         "command runs on what pip brings; named sets are found under $SVDINV_DATA.",
@@ -264,7 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--mask", nargs="+", default=list(masks.MRI_MASKS), help="(the paper's)")
     command.add_argument("--frames", type=_positive(int), default=16, help="(%(default)s)")
     command.add_argument("--size", type=_positive(int), default=128, help="pixels (%(default)s)")
-    command.add_argument("--seed", type=int, default=SEED, help="(%(default)s)")
+    command.add_argument("--seed", type=_seed, default=SEED, help="(%(default)s)")
     _picture(command, "experiments_masks.png")
     command.set_defaults(run=commands.run_mask_picture)
 
@@ -278,16 +293,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _make_folders(options: argparse.Namespace) -> None:
+    """Those of the files to write: find out before the work whether they can be had."""
+    if options.command != "report" and "out" in options:
+        options.out.mkdir(parents=True, exist_ok=True)
+    for file in ("picture", "checkpoint", "page"):
+        path = getattr(options, file, None)
+        if path is not None and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit status: 0, or 2 for bad input."""
+    """Run a command; return the exit status: 0, 2 for bad input, 130 after Ctrl-C."""
     options = _parser().parse_args(argv)
     torch.set_num_threads(options.threads)
     try:
+        _make_folders(options)
         print(options.run(options))
-    except (commands.RefusedError, data.DataError, ValueError, ImportError) as error:
+    except (commands.RefusedError, data.DataError, ValueError, ImportError, MemoryError) as error:
         print(f"experiments {options.command}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"experiments {options.command}: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
+        resumes = getattr(options, "checkpoint", None) is not None and "resume" in options
+        more = "; --resume goes on from the last checkpoint" if resumes else ""
+        print(f"interrupted{more}", file=sys.stderr)
         return 130
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import pickle
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -62,8 +61,8 @@ def _load(network: torch.nn.Module, checkpoint: Path, option: str) -> None:
     if not checkpoint.exists():
         raise RefusedError(f"{option}: no file {checkpoint}")
     try:
-        network.load_state_dict(torch.load(checkpoint, weights_only=True)["network"])
-    except (RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        network.load_state_dict(training.read_checkpoint(checkpoint)["network"])
+    except (RuntimeError, TypeError, ValueError) as error:
         raise RefusedError(
             f"{option}: {checkpoint} holds no weights of this network; see --iterations and --width"
         ) from error

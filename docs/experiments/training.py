@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -126,6 +127,23 @@ def _save(path: Path, network: nn.Module, optimiser: Any, description: str, log:
     os.replace(partial, path)
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds.
+
+    Raises
+    ------
+    ValueError
+        If the file is none.
+    """
+    try:
+        content = torch.load(path, weights_only=True)
+    except (RuntimeError, LookupError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is no checkpoint") from error
+    if not isinstance(content, dict) or "network" not in content:
+        raise ValueError(f"{path} is no checkpoint")
+    return content
+
+
 def train(
     network: nn.Module,
     batch: Batch,
@@ -167,7 +185,7 @@ def train(
     log = History()
     description = json.dumps({"label": label, **asdict(settings)})
     if resume and checkpoint is not None and checkpoint.exists():
-        content = torch.load(checkpoint, weights_only=True)
+        content = read_checkpoint(checkpoint)
         if content["settings"] != description:
             raise ValueError(
                 f"{checkpoint} was written with {content['settings']}, not with {description}: "

@@ -104,6 +104,11 @@ def test_a_gpu_that_is_not_there_is_said(capsys):
         (["--repeat", "0"], "is not a positive number"),
         (["--implementation", "nonesuch"], "nonesuch: no such module"),
         (["--json", "/dev/null/x.json"], "cannot be written"),
+        (["--plot", "cost.txt"], "name ends in .png"),
+        (["--markdown", "/nonexistent/x.md"], "cannot be read"),
+        (["--markdown", __file__], "has no line"),
+        (["--seed", "-1"], "-1 is negative"),
+        (["--implementation", "json", "--kind", "core"], "no copy of svdinv_core"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(capsys, arguments, words):

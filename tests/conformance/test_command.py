@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import signal
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -205,6 +206,20 @@ def _save(path: Path, make: str) -> None:
             np.savez(file, a=np.eye(2))
     elif make == "folder":
         path.mkdir()
+    elif make == "plain text":
+        path.write_text("1 2\n3 4\n")
+    elif make.startswith("only a header"):
+        _save_header(path, 10**10 if make.endswith("beyond all bounds") else 10**6)
+    elif make == "too large":
+        _save_header(path, 10_001)
+        with path.open("ab") as file:
+            file.truncate(file.tell() + 8 * 10_001**2)  # takes no space on the disk
+
+
+def _save_header(path: Path, side: int) -> None:
+    header = {"descr": "<f8", "fortran_order": False, "shape": (side, side)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
 
 
 @pytest.mark.parametrize(
@@ -217,8 +232,12 @@ def _save(path: Path, make: str) -> None:
         ("vector", "two dimensions"),
         ("empty", "nothing to decompose"),
         ("nan", "infinities or NaN"),
-        ("garbage", "not a plain NumPy array"),
-        ("nothing", "not a plain NumPy array"),
+        ("garbage", "it is damaged"),
+        ("nothing", "it is empty"),
+        ("plain text", "it does not begin as one"),
+        ("only a header", "it is damaged or cut short"),
+        ("only a header beyond all bounds", "it is damaged or cut short"),
+        ("too large", "too large; at most 100,000,000 entries"),
         ("npz", "npz archive"),
         ("folder", "cannot be read"),
     ],
@@ -260,6 +279,7 @@ def test_bad_image_file(capsys: pytest.CaptureFixture[str], tmp_path: Path, make
         ["--tau", "nan"],
         ["--tau", "many"],
         ["--repeat", "0"],
+        ["--seed", "-1"],
         ["--crop", "x"],
         ["--relative", "--absolute"],
         ["--rule", "svt", "--loss", "hard"],
@@ -288,6 +308,35 @@ def test_interrupt(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     monkeypatch.setattr(command, "compare", stop)
     status, _, err = run(capsys, *SMALL)
     assert status == 130
+    assert err == "interrupted\n"
+
+
+def test_out_of_memory(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise MemoryError("Unable to allocate 7 TiB.")
+
+    monkeypatch.setattr(command, "compare", fail)
+    status, _, err = run(capsys, *SMALL)
+    assert status == 2
+    assert err == "svdinv_conformance compare: error: out of memory (Unable to allocate 7 TiB)\n"
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+def test_ctrl_c(tmp_path: Path, swallows: bool) -> None:
+    """In the middle of foreign code, which may swallow an exception."""
+    caught = "KeyboardInterrupt" if swallows else "ValueError"
+    (tmp_path / "slow.py").write_text(
+        "import sys, time\nprint('here', flush=True)\nwhile True:\n"
+        f"    try:\n        time.sleep(60)\n    except {caught}:\n        pass\n"
+    )
+    arguments = [sys.executable, "-m", "svdinv_conformance", "run", "slow", "--framework", "torch"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
     assert err == "interrupted\n"
 
 

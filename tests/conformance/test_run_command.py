@@ -144,6 +144,14 @@ def test_xfails(capsys, tmp_path):
         (["svdinv.numpy", "--xfails-file", "/nonexistent/x"], "cannot be read"),
         (["svdinv.numpy", "--json", "/dev/null/x.json", *SMALL], "cannot be written"),
         (["svdinv.numpy", *SMALL, "--markdown", "/nonexistent/x.md"], "cannot be read"),
+        (["svdinv.numpy", *SMALL, "--markdown", sys.executable], "not a text file"),
+        (["svdinv.numpy", *SMALL, "--markdown", __file__], "has no line"),
+        (["svdinv.numpy", "--xfails-file", sys.executable], "not a text file"),
+        (["svdinv.numpy", "--device", ","], "names nothing"),
+        (["json", "--framework", "core"], "json: no copy of svdinv_core, it has no SVD, "),
+        ([""], "not the name of a module"),
+        (["..json"], "..json: not the name of a module"),
+        (["json:"], "say which object of the module"),
         (["--unknown"], "--unknown"),
     ],
 )
@@ -152,6 +160,37 @@ def test_wrong_usage_is_one_line_and_status_2(capsys, arguments, words):
     assert status == 2
     assert err.count("\n") == 1
     assert words in err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("unfinished", "def f(:", "unfinished cannot be imported: SyntaxError: invalid syntax"),
+        (
+            "unlucky",
+            "raise ValueError('no luck')",
+            "unlucky cannot be imported: ValueError: no luck",
+        ),
+        (
+            "broken:Me",
+            "class Me:\n  def __init__(self): self.x",
+            "broken:Me cannot be called: Attri",
+        ),
+    ],
+)
+def test_a_module_that_fails_is_not_run(capsys, tmp_path, monkeypatch, name, text, words):
+    (tmp_path / f"{name.partition(':')[0]}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    status, out, _ = run(capsys, name, "--framework", "torch", *SMALL)
+    assert status == 2
+    assert f"not run: {words}" in out
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch", "jax", "tensorflow"])
+def test_a_device_of_no_such_name_is_not_run(capsys, framework):
+    status, out, _ = run(capsys, f"svdinv.{framework}", "--device", "abacus", *SMALL)
+    assert status == 2
+    assert "not run: " in out
 
 
 def test_a_misspelt_xfail_is_an_error(capsys, tmp_path):

@@ -416,6 +416,12 @@ def test_commands(line, tmp_path, capsys):
         ("colour --start no.pt --steps 1 --no-test", "--start: no file no.pt"),
         ("colour --start text --steps 1 --no-test", "text holds no weights of this network"),
         ("colour --resume --steps 1 --no-test", "--resume needs --checkpoint"),
+        ("colour --resume --checkpoint text --steps 1 --no-test", "text is no checkpoint"),
+        ("colour --resume --checkpoint empty --steps 1 --no-test", "empty is no checkpoint"),
+        ("colour --start empty --steps 1 --no-test", "empty holds no weights of this network"),
+        ("table1 --matrices 1 --out text/folder", "text/folder: Not a directory"),
+        ("mask-picture --size 16 --frames 2 --picture text/x.png", "text: File exists"),
+        ("report --out results", "wrong.json is no result file"),
         ("dynamic --data nowhere", "nowhere: no .npz or .h5 files"),
         ("dynamic --mask spiral --size 16 --side 16", "unknown mask 'spiral'"),
         ("dynamic --size 16 --side 17", "want no more than --size"),
@@ -424,15 +430,40 @@ def test_commands(line, tmp_path, capsys):
 def test_commands_refuse_in_one_line(command, words, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text").write_text("no checkpoint")
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "wrong.json").write_text("no JSON")
     assert cli.main(command.split()) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["colour --ratio 1.5", "table1 --matrices 0", "nothing"])
+@pytest.mark.parametrize(
+    "command", ["colour --ratio 1.5", "table1 --matrices 0", "table1 --seed -1", "nothing", ""]
+)
 def test_bad_options(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(command.split())
     assert stopped.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "error: " in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("table1", "interrupted\n"),
+        ("colour --checkpoint a.pt", "interrupted; --resume goes on from the last checkpoint\n"),
+    ],
+)
+def test_an_interrupted_command(command, words, capsys, monkeypatch, tmp_path):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.commands.table1, "run", stop)
+    monkeypatch.setattr(cli.commands.data, "training_images", stop)
+    assert cli.main([*command.split(), "--out", "out"]) == 130
+    assert capsys.readouterr().err == words

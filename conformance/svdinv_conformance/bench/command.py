@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from ..arguments import names_from, positive, progress_bar
+from ..arguments import names_from, positive, progress_bar, seed
 from ..cases import InputError
 from ..suite.case import DTYPES
 from ..suite.implementation import Implementation, UnavailableError
 from ..suite.named import KINDS, resolve
 from ..suite.report import print_environment
-from ..suite.table import write_between
+from ..suite.table import between, write_between
 from .measure import Measured, Shape, measure
 from .report import markdown, print_table, sweeps, write_json, write_plot
 from .steps import WORKBENCHES
@@ -123,7 +124,7 @@ def add_parser(commands: Any) -> None:
         "--kind", metavar="NAME", help=f"whose arrays --implementation takes: {', '.join(KINDS)}"
     )
     what.add_argument("--repeat", type=positive, default=9, metavar="N", help="timed rounds (9)")
-    what.add_argument("--seed", type=int, default=0, metavar="N", help="of the matrices (0)")
+    what.add_argument("--seed", type=seed, default=0, metavar="N", help="of the matrices (0)")
     out = sub.add_argument_group("where to write")
     out.add_argument("--json", metavar="FILE", help="all numbers, for a program")
     out.add_argument("--plot", metavar="FILE.png", help="cost against size and against batch")
@@ -136,15 +137,19 @@ def add_parser(commands: Any) -> None:
 
 def execute(options: argparse.Namespace, console: Console, check_output: Any) -> int:
     """Run what was asked for, print and write it, and return the exit status."""
+    if options.plot is not None and Path(options.plot).suffix.lower() != ".png":
+        raise InputError(f"{options.plot}: a picture's name ends in .png")
     for path in (options.json, options.plot):
         check_output(path)
+    if options.markdown is not None:
+        between(options.markdown, *marks(options.threshold))
     shapes = options.shape or [shape(text) for text in DEFAULT]
     implementations: dict[str, Implementation] = {}
     for name in options.implementation:
         try:
             implementations[name] = resolve(name, options.kind)
         except UnavailableError as reason:
-            raise InputError(f"{name}: {reason}") from None
+            raise InputError(str(reason)) from None
     settings = {
         "device": options.device,
         "threshold": options.threshold,

@@ -25,7 +25,7 @@ from .report import (
     write_junit,
 )
 from .runner import Report, not_run, plan, run
-from .table import markdown, write_between
+from .table import between, markdown, write_between
 from .xfails import read_xfails
 
 __all__ = ["add_parser", "execute"]
@@ -63,7 +63,10 @@ exit status:
 
 
 def _split(text: str) -> list[str]:
-    return [part for part in (p.strip() for p in text.split(",")) if part]
+    names = [part for part in (p.strip() for p in text.split(",")) if part]
+    if not names:
+        raise argparse.ArgumentTypeError("names nothing")
+    return names
 
 
 def add_parser(commands: Any) -> None:
@@ -128,6 +131,8 @@ def execute(options: argparse.Namespace, console: Console, check_output: Any) ->
     files = (options.json, options.html, options.junit)
     for path in files:
         check_output(path)
+    if options.markdown is not None:
+        between(options.markdown)
 
     reports: list[Report] = []
     evidence: list[Evidence] = []

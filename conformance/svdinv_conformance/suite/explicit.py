@@ -21,7 +21,13 @@ from .case import Observable
 from .implementation import Arrays, NotApplicable, UnavailableError
 from .observables import Functions, elementwise
 
-__all__ = ["ArrayApi", "Core", "CuPy", "Explicit"]
+__all__ = ["CORE_NAMES", "ArrayApi", "Core", "CuPy", "Explicit"]
+
+CORE_NAMES = (
+    "SVD", "SingularValues", "SoftThreshold", "LowRank", "NuclearNorm", "Polar",
+    "SingularValueMap", "EigenvalueMap", "complex_step_slope",
+)  # fmt: skip
+"""What is asked of a copy of `svdinv_core`."""
 
 
 def _adjoint(xp: Any, x: Any) -> Any:

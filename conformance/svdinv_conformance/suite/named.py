@@ -13,7 +13,7 @@ from typing import Any
 from ..cases import InputError
 from ..frameworks import FRAMEWORKS, first_line
 from .autodiff import AUTODIFF
-from .explicit import ArrayApi, Core, CuPy, Explicit
+from .explicit import CORE_NAMES, ArrayApi, Core, CuPy, Explicit
 from .implementation import Implementation, UnavailableError
 
 __all__ = ["ADAPTERS", "KINDS", "NATIVE", "resolve"]
@@ -40,6 +40,8 @@ _REQUIRED = ("name", "versions", "check_device", "array", "numpy", "device", "va
 
 def _import(name: str) -> Any:
     """Import a module, also one that lies in the current folder."""
+    if not all(name.split(".")):
+        raise InputError(f"{name or 'an empty name'}: not the name of a module")
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
@@ -52,6 +54,9 @@ def _import(name: str) -> Any:
         raise UnavailableError(f"{name} cannot be imported: {first_line(error)}") from error
     except ImportError as error:
         raise UnavailableError(f"{name} cannot be imported: {first_line(error)}") from error
+    except Exception as error:  # whatever a user's module does
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UnavailableError(f"{name} cannot be imported: {reason}") from error
 
 
 def _version(module: Any) -> dict[str, str]:
@@ -67,6 +72,8 @@ def _version(module: Any) -> dict[str, str]:
 def _object(spec: str) -> Implementation:
     """``module:attribute``: an implementation, or something that makes one when it is called."""
     module, _, attribute = spec.partition(":")
+    if not attribute:
+        raise InputError(f"{spec}: say which object of the module, after the colon")
     found: Any = _import(module)
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -77,7 +84,11 @@ def _object(spec: str) -> Implementation:
             inspect.signature(found).bind()
         except TypeError as error:
             raise InputError(f"{spec}: cannot be called without arguments ({error})") from None
-        found = found()
+        try:
+            found = found()
+        except Exception as error:  # whatever a user's code does
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise UnavailableError(f"{spec} cannot be called: {reason}") from error
     missing = [name for name in _REQUIRED if not hasattr(found, name)]
     if missing:
         raise InputError(f"{spec}: not an implementation, it has no {', '.join(missing)}")
@@ -119,4 +130,8 @@ def resolve(spec: str, kind: str | None = None) -> Implementation:
                          f"({', '.join(KINDS)})")  # fmt: skip
     if kind not in ("core", "array-api") and not callable(getattr(module, "svd", None)):
         raise InputError(f"{spec}: exports no svd")
+    if kind == "core":
+        lacks = [name for name in CORE_NAMES if not hasattr(module, name)]
+        if lacks:
+            raise InputError(f"{spec}: no copy of svdinv_core, it has no {', '.join(lacks)}")
     return KINDS[kind](module, spec, _version(module))

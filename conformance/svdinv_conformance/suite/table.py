@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..cases import InputError
+from ..cases import InputError, read_text
 from .case import Case
 from .runner import STATUSES, Report
 
@@ -124,20 +124,26 @@ def title(report: Report) -> str:
     return report.name if report.device == "cpu" else f"{report.name} ({report.device})"
 
 
-def write_between(path: str | Path, text: str, start: str = BEGIN, stop: str = END) -> None:
-    """Put a text between the two marks of a document.
+def between(path: str | Path, start: str = BEGIN, stop: str = END) -> tuple[str, str]:
+    """What stands before and after the two marks of a document, and may be kept.
 
     Raises
     ------
     InputError
         If the document cannot be read or has no such marks.
     """
-    try:
-        document = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    document = read_text(path)
     before, begin, rest = document.partition(start)
     _, end, after = rest.partition(stop)
     if not begin or not end:
         raise InputError(f"{path}: has no line {start!r} followed by {stop!r}")
-    Path(path).write_text(f"{before}{start}\n\n{text}\n{stop}{after}", encoding="utf-8")
+    return before, after
+
+
+def write_between(path: str | Path, text: str, start: str = BEGIN, stop: str = END) -> None:
+    """Put a text between the two marks of a document; errors as in `between`."""
+    before, after = between(path, start, stop)
+    try:
+        Path(path).write_text(f"{before}{start}\n\n{text}\n{stop}{after}", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None

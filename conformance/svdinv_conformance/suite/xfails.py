@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ..cases import InputError
+from ..cases import InputError, read_text
 
 __all__ = ["Xfails", "read_xfails"]
 
@@ -57,11 +57,7 @@ def read_xfails(path: str | Path | None, ids: Iterable[str]) -> Xfails:
     """
     if path is None:
         return Xfails()
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    xfails = Xfails(text.splitlines())
+    xfails = Xfails(read_text(path).splitlines())
     unknown = xfails.unknown(ids)
     if unknown:
         shown = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" * (len(unknown) > 3))
