@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +136,9 @@ def _colour_table(found: Mapping[str, Result], classical: Mapping[str, Result]) 
                 _db(ours),
                 "" if svt is None else f"{_mean(svt, 'ssim'):.3f}",
                 "" if svt is None else f"{_mean(svt, 'mse') * 1e3:.2f}",
-                "" if svt is None else _steps(svt),
+                "" if svt is None else _steps(svt, found),
                 _db(_mean(inv, "psnr")),
-                "" if inv is None else _steps(inv),
+                "" if inv is None else _steps(inv, found),
                 f"{PAPER_COLOUR[ratio]:.2f}",
                 gap,
             ]
@@ -159,10 +159,27 @@ def _colour_table(found: Mapping[str, Result], classical: Mapping[str, Result]) 
     return _table(head, rows)
 
 
-def _steps(result: Result) -> str:
+def _lineage(
+    result: Result, found: Mapping[str, Result], kind: Callable[[Result], str]
+) -> list[tuple[str, int]]:
+    """Steps of a run and of those whose weights it began with, latest first, by their kind."""
+    runs: list[tuple[str, int]] = []
+    current: Result | None = result
+    while current is not None:
+        steps = current["training"]["steps_done"]
+        if runs and runs[-1][0] == kind(current):
+            steps += runs.pop()[1]
+        runs.append((kind(current), steps))
+        current = found.get(current["settings"].get("started_from") or "")
+    return runs
+
+
+def _steps(result: Result, found: Mapping[str, Result]) -> str:
+    (_, last), *before = _lineage(result, found, lambda r: f"`{_short(r)}` at {r['ratio']:.0%}")
     s = result["settings"]
-    start = f", after {s['started_from']}" if s.get("started_from") else ""
-    return f"{result['training']['steps_done']} of batch {s['batch']}, rate {s['rate']:g}{start}"
+    rate = "rate" if last == result["training"]["steps_done"] else "last rate"
+    start = "".join(f", after {steps} with {network}" for network, steps in before)
+    return f"{last} of batch {s['batch']}, {rate} {s['rate']:g}{start}"
 
 
 def _each(found: Mapping[str, Result]) -> str:
@@ -212,7 +229,7 @@ def _all_tested(found: Mapping[str, Result]) -> str:
     rows = [
         [
             f"`{_short(r)}`",
-            _steps(r) + _unfinished(r),
+            _steps(r, found) + _unfinished(r),
             f"{r['settings']['iterations']}",
             f"{r['training']['nonfinite_gradients']}",
             f"{r['training']['largest_gradient']:.2g}",
@@ -350,9 +367,7 @@ def _cuts(result: Result) -> str:
 
 
 def _total_steps(result: Result, found: Mapping[str, Result]) -> int:
-    before = found.get(result["settings"].get("started_from") or "")
-    steps: int = result["training"]["steps_done"]
-    return steps + (_total_steps(before, found) if before else 0)
+    return sum(steps for _, steps in _lineage(result, found, lambda r: ""))
 
 
 def _longest(found: Mapping[str, Result], like: Result) -> Result:
@@ -366,16 +381,7 @@ def _longest(found: Mapping[str, Result], like: Result) -> Result:
 
 
 def _dynamic_steps(result: Result, found: Mapping[str, Result]) -> str:
-    """Steps of a run, and of those whose weights it began with, by mask."""
-    runs: list[tuple[str, int]] = []
-    current: Result | None = result
-    while current is not None:
-        mask, steps = current["mask"], current["training"]["steps_done"]
-        if runs and runs[-1][0] == mask:
-            steps += runs.pop()[1]
-        runs.append((mask, steps))
-        current = found.get(current["settings"]["started_from"] or "")
-    (_, last), *before = runs
+    (_, last), *before = _lineage(result, found, lambda r: str(r["mask"]))
     return " after ".join([str(last), *(f"{steps} of {mask}" for mask, steps in before)])
 
 
@@ -446,7 +452,7 @@ def _summary(
         if best is not None:
             ours = _mean(best, "psnr")
             found = f"{ours:.2f} dB, {ours - PAPER_COLOUR[0.4]:+.2f} against the paper's"
-            found += f" ({_steps(best)})"
+            found += f" ({_steps(best, colour)})"
         rows.append([f"`{name}` network, 40 % of the pixels, PSNR", "30.5 dB", found])
     rules = [
         r
