@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import svdinv
 from support.drivers import driver
 from support.errors import norm, relative_error
 from support.family import SCALES, SIZES, SPECTRA, cells, draw, haar, normal
 from support.namespaces import NAMESPACES, namespace
 from svdinv import rules
 
+import svdinv_core
 from svdinv_core import SVD, SVDFactors, get_rule, rule_names
 from svdinv_core.rules import Pairs
 
@@ -393,3 +397,14 @@ def test_every_rule_is_reached_by_its_name():
     for name in rule_names():
         assert get_rule(name).name == name
         assert isinstance(get_rule(name), rules.Rule)
+
+
+@pytest.mark.parametrize("rule", rule_names())
+def test_every_rule_is_named_where_its_users_look(rule):
+    root = Path(__file__).parents[1]
+    name = type(get_rule(rule)).__name__
+    assert name in svdinv_core.__all__  # compiled programs find it there
+    assert name in svdinv.rules.__all__
+    assert f'"{rule}"' in svdinv.svd.__doc__
+    assert f"svdinv.rules.{name}" in (root / "docs" / "reference" / "rules.md").read_text()
+    assert f"`{rule}`" in (root / "README.md").read_text()
