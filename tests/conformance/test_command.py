@@ -331,11 +331,20 @@ def test_ctrl_c(tmp_path: Path, swallows: bool) -> None:
     )
     arguments = [sys.executable, "-m", "svdinv_conformance", "run", "slow", "--framework", "torch"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(arguments, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "here\n"
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+    # Where the tests run in the background of a shell, SIGINT is ignored, by heirs as well.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(arguments, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "here\n"
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert err == "interrupted\n"
 
