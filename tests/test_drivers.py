@@ -137,7 +137,7 @@ def pulled(framework, name, A, static, cts, **kwargs):
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("is_complex", [False, True])
 @pytest.mark.parametrize("size", [(40, 4), (4, 9)], ids=str)
-@pytest.mark.parametrize("smallest", [0.3, 1e-2, 1e-4])
+@pytest.mark.parametrize("smallest", [0.3, 1e-3])
 def test_other_operators_by_every_driver(framework, precision, is_complex, size, smallest):
     """`gram` where all values are large; `auto` is as good as `svd` whatever they are."""
     A, rng = full_rank(size, is_complex, precision, smallest)
