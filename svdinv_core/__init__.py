@@ -17,6 +17,7 @@ from .hermitian import (
     RecomposeHermitian,
     eigenvalue_coefficients,
 )
+from .low_rank import LowRank
 from .midpoint import apply_at_midpoint, decompose_at_midpoint
 from .namespace import Namespace
 from .operator import Decomposition, Operator
@@ -33,7 +34,8 @@ from .rules import (
     get_rule,
     rule_names,
 )
-from .scaled import LowRank, ScaledFactors, ScaledOperator, ScaledSVD, SoftThreshold
+from .scaled import ScaledFactors, ScaledOperator, ScaledSVD
+from .soft_threshold import SoftThreshold
 from .spectral import (
     NuclearNorm,
     Polar,

@@ -6,6 +6,7 @@ from .namespace import Array, Namespace
 
 __all__ = [
     "adjoint",
+    "counted",
     "diagonal_matrix",
     "first",
     "is_complex",
@@ -71,12 +72,14 @@ def real_diagonal(xp: Namespace, x: Array) -> Array:
     return xp.real(d) if is_complex(xp, x) else d
 
 
-def order_sign(xp: Namespace, d: Array) -> Array:
-    """1 below the diagonal, -1 above it, 0 on it: ``(..., k, k)`` for ``d (..., k)``.
+def counted(xp: Namespace, x: Array) -> Array:
+    """``1, 2, ..., k`` along the last axis, of the dtype of real `x` and on its device."""
+    return xp.cumulative_sum(xp.ones_like(x), axis=-1)
 
-    The index is counted along `d` itself, so that it lives on the same device.
-    """
-    index = xp.cumulative_sum(xp.ones_like(d), axis=-1)
+
+def order_sign(xp: Namespace, d: Array) -> Array:
+    """1 below the diagonal, -1 above it, 0 on it: ``(..., k, k)`` for ``d (..., k)``."""
+    index = counted(xp, d)
     return xp.sign(xp.expand_dims(index, axis=-1) - xp.expand_dims(index, axis=-2))
 
 

@@ -75,24 +75,23 @@ class Eigh:
         """Raise NotImplementedError if there is neither."""
         self.rule.require_linear()
 
-    def compute(self, xp: Namespace, A: Array) -> EighFactors:
+    def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> EighFactors:
         """Eigendecomposition of the Hermitian part of ``A (..., n, n)``.
 
         A matrix with a non-finite entry gets NaN factors; the others of its batch are right.
+        `finite` says that there is none, and saves the look.
         """
         if 0 in A.shape:
             zeros = xp.zeros_like(A)
             w = xp.sum(zeros, axis=-1)
             return EighFactors(xp.real(w) if is_complex(xp, w) else w, zeros)
-        values_finite = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
-        finite = xp.expand_dims(values_finite, axis=-1)
-        safe = xp.where(finite, hermitian_part(xp, A), xp.zeros_like(A))
-        w, Q = xp.linalg.eigh(safe)
+        if finite:
+            return EighFactors(*xp.linalg.eigh(hermitian_part(xp, A)))
+        values_usable = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
+        usable = xp.expand_dims(values_usable, axis=-1)
+        w, Q = xp.linalg.eigh(xp.where(usable, hermitian_part(xp, A), xp.zeros_like(A)))
         nan = float("nan")  # no array of it: debuggers would take it for a result
-        return EighFactors(
-            xp.where(values_finite, w, nan),
-            xp.where(finite, Q, nan),
-        )
+        return EighFactors(xp.where(values_usable, w, nan), xp.where(usable, Q, nan))
 
     def jvp(self, xp: Namespace, factors: EighFactors, dA: Array) -> EighFactors:
         """Forward mode: ``(dw, dQ)`` for a tangent `dA`."""

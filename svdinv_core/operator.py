@@ -29,8 +29,8 @@ class Decomposition(Protocol):
     def require_linear(self) -> None:
         """Raise NotImplementedError if `vjp` is all there is, and may not be differentiated."""
 
-    def compute(self, xp: Namespace, A: Array) -> Any:
-        """Factors of A; NaN for a matrix with a non-finite entry."""
+    def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> Any:
+        """Factors of A; NaN for a matrix with a non-finite entry, of which `finite` denies any."""
 
     def jvp(self, xp: Namespace, factors: Any, dA: Array) -> Any:
         """Tangents of the factors."""
@@ -55,9 +55,16 @@ class Operator:
     def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
         """The largest singular value, and the smallest that has to be told from others.
 
-        ``(..., 1)`` each, from S in the order of the decomposition.
+        ``(..., 1)`` each, from S in descending order.
         """
         raise NotImplementedError
+
+    def suits_gram(self, m: int, n: int) -> bool:
+        """Whether the Gram matrix of an m-by-n matrix is likely to be good enough.
+
+        What is, by its values, says :meth:`.gram.Gram.resolves`.
+        """
+        return False
 
     def apply(self, xp: Namespace, A: Array, factors: Any, params: tuple[Array, ...]) -> Any:
         """Value at A, from its factors."""

@@ -24,6 +24,7 @@ from typing import ClassVar, NamedTuple
 
 from .arrays import (
     adjoint,
+    counted,
     diagonal_matrix,
     first,
     last,
@@ -67,11 +68,6 @@ def _columns(xp: Namespace, v: Array) -> tuple[Array, Array]:
     return xp.expand_dims(v, axis=-1), xp.expand_dims(v, axis=-2)
 
 
-def _counted(xp: Namespace, S: Array) -> Array:
-    """``1, 2, ..., k`` along the last axis, on the same device."""
-    return xp.cumulative_sum(xp.ones_like(S), axis=-1)
-
-
 def _pairs(xp: Namespace, factors: SVDFactors) -> Pairs:
     """Gaps, sums and guarded reciprocals by the default tolerances."""
     U, S, Vh = factors
@@ -85,6 +81,13 @@ class _OfFactors(Operator):
 
     def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
         return first(S), last(S)
+
+    def suits_gram(self, m: int, n: int) -> bool:
+        """Not nearly square matrices, whose condition grows with their size.
+
+        That of a random one of twice as many rows as columns is at most about 6.
+        """
+        return max(m, n) >= 2 * min(m, n)
 
 
 class SpectralOperator(_OfFactors):
@@ -200,7 +203,7 @@ class Unitary(SpectralOperator):
             return ones
         det = xp.expand_dims(xp.linalg.det(xp.matmul(U, Vh)), axis=-1)
         sign = xp.where(det < 0, -ones, ones)
-        return xp.where(_counted(xp, S) == S.shape[-1], sign, ones)
+        return xp.where(counted(xp, S) == S.shape[-1], sign, ones)
 
     def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
         pairs = _pairs(xp, factors)

@@ -101,12 +101,13 @@ class SVD:
         """Raise NotImplementedError if there is neither."""
         self.rule.require_linear()
 
-    def compute(self, xp: Namespace, A: Array) -> SVDFactors:
+    def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> SVDFactors:
         """Thin SVD of ``A (..., m, n)``.
 
         A matrix with a non-finite entry gets NaN factors and leaves the other matrices
         of its batch alone: LAPACK is never shown such a matrix (it raises for the whole
-        batch in some frameworks, and does not return in others).
+        batch in some frameworks, and does not return in others). `finite` says that there is
+        none, and saves the look.
         """
         *batch, m, n = A.shape
         k = min(m, n)
@@ -114,14 +115,16 @@ class SVD:
             return _empty_factors(xp, A, k)
         if self.gram is not None:
             return _by_gram(xp, self.gram, A)
-        values_finite = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
-        finite = xp.expand_dims(values_finite, axis=-1)
-        U, S, Vh = xp.linalg.svd(xp.where(finite, A, xp.zeros_like(A)), full_matrices=False)
+        if finite:
+            return SVDFactors(*xp.linalg.svd(A, full_matrices=False))
+        values_usable = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
+        usable = xp.expand_dims(values_usable, axis=-1)
+        U, S, Vh = xp.linalg.svd(xp.where(usable, A, xp.zeros_like(A)), full_matrices=False)
         nan = float("nan")  # no array of it: debuggers would take it for a result
         return SVDFactors(
-            xp.where(finite, U, nan),
-            xp.where(values_finite, S, nan),
-            xp.where(finite, Vh, nan),
+            xp.where(usable, U, nan),
+            xp.where(values_usable, S, nan),
+            xp.where(usable, Vh, nan),
         )
 
     def _coefficients(self, xp: Namespace, factors: SVDFactors) -> tuple[Pairs, Coefficients]:
@@ -222,11 +225,9 @@ class SVD:
 def _by_gram(xp: Namespace, gram: Gram, A: Array) -> SVDFactors:
     """Factors from ``A^H A``; for a value of zero the vector of the longer side is zero."""
     wide = A.shape[-2] < A.shape[-1]
-    tall, S, V = gram.compute(xp, adjoint(xp, A) if wide else A)
-    inverse = 1.0 / xp.where(S == 0, xp.ones_like(S), S)
-    U = like(xp, scale_columns(xp, xp.matmul(tall, V), inverse), A)
-    U, V = xp.flip(U, axis=-1), xp.flip(like(xp, V, A), axis=-1)
-    S = xp.flip(real_like(xp, S, A), axis=-1)
+    W, S, V = gram.compute(xp, adjoint(xp, A) if wide else A)
+    U = like(xp, scale_columns(xp, W, 1.0 / xp.where(S != 0, S, 1.0)), A)
+    S, V = real_like(xp, S, A), like(xp, V, A)
     return SVDFactors(V, S, adjoint(xp, U)) if wide else SVDFactors(U, S, adjoint(xp, V))
 
 

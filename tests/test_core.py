@@ -94,7 +94,7 @@ def test_core_under_array_api_strict_stays_on_the_device(device, is_complex):
             tangents = decomposition.jvp(xp, factors, to(W)) if decomposition.linear else factors
             ct = decomposition.vjp(xp, factors, tuple(tangents))
             assert all(y.device == device for y in (*factors, *tangents, ct))
-        for scaled in (ScaledSVD(), ScaledSVD(Gram()), ScaledSVD(Gram(True, True))):
+        for scaled in (ScaledSVD(), ScaledSVD(Gram()), ScaledSVD(Gram(True, True, True))):
             factors = scaled.compute(xp, A)
             tangents = scaled.jvp(xp, factors, to(W))
             ct = scaled.vjp(xp, factors, tuple(tangents))

@@ -27,7 +27,6 @@ from svdinv_core import (
     Recompose,
     RecomposeHermitian,
     Rule,
-    ScaledOperator,
     SingularValueMap,
     SingularValues,
     SoftThreshold,
@@ -110,8 +109,18 @@ class Backend(Protocol):
     def trials(self, x: Any) -> tuple[Gram, ...]:
         """What ``driver="auto"`` tries before the singular value decomposition."""
 
+    @property
+    def gram(self) -> Gram:
+        """What ``driver="gram"`` takes, but for the scale."""
+
     def choose(self, enough: Any, found: Any, otherwise: Callable[[], Any]) -> Any:
         """`found` where the truth value says so, `otherwise` where not."""
+
+    def together(self, choice: Callable[..., Any], x: Any, params: tuple[Any, ...]) -> Any:
+        """``choice(x, *params)``, for a whole batch at once also where a transform hides one."""
+
+    def most(self, x: Any, counts: Callable[[], Any]) -> int | None:
+        """The largest of the counts, where a look at them costs little and saves more."""
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: tuple[Any, ...]) -> Any:
         """These factors as functions of x, differentiable by the decomposition's rule."""
@@ -381,7 +390,10 @@ class Functions(Generic[ArrayT]):
         backend, array, dtype, shape = self._prepare(x)
         threshold = self._parameter("tau", tau, backend, array, shape)
         operator = SoftThreshold(relative=bool(relative))
-        out = _operate(backend, operator, array, (threshold,), driver)
+        params = (threshold,)
+        raw = _factors(backend, operator, array, params, driver)
+        kept = backend.most(array, lambda: operator.counts(backend.xp, raw.S, params))
+        out = backend.apply(replace(operator, kept=kept), array, raw, params)
         return self._finish(backend, out, dtype)
 
     def singular_value_map(
@@ -769,38 +781,36 @@ def _factors(
     """Factors of x for an operator, by the driver that was asked for."""
     decomposition: Any = operator.decomposition
 
-    def by(gram: Gram) -> Any:
+    def by_svd(x: Any) -> Any:
+        return decomposition.factors(*backend.factors(decomposition, x, accurate=True))
+
+    def by(gram: Gram, x: Any) -> Any:
         found = backend.factors(replace(decomposition, gram=gram), x, accurate=False)
         return decomposition.factors(*found)
 
-    def first_good_enough(grams: tuple[Gram, ...]) -> Any:
+    def first_good_enough(grams: tuple[Gram, ...], x: Any, params: tuple[Any, ...]) -> Any:
         if not grams:
-            return decomposition.factors(*backend.factors(decomposition, x, accurate=True))
+            return by_svd(x)
         gram, *others = grams
-        found = by(gram)
+        found = by(gram, x)
         extent = operator.extent(backend.xp, found.S, params)
 
         def but_for_spoilt() -> Any:
             spoilt = ~backend.xp.all(backend.xp.isfinite(x), axis=(-2, -1))
             enough = gram.resolves(backend.xp, found.S, extent, spoilt)
-            return backend.choose(enough, found, lambda: first_good_enough(tuple(others)))
+            return backend.choose(
+                enough, found, lambda: first_good_enough(tuple(others), x, params)
+            )
 
         enough = gram.resolves(backend.xp, found.S, extent)
         return backend.choose(enough, found, but_for_spoilt)
 
     if driver == "gram":
-        return by(Gram(normalized=True))
-    promising = driver == "auto" and _promising(operator, backend.shape(x))
-    return first_good_enough(backend.trials(x) if promising else ())
-
-
-def _promising(operator: Operator, shape: Shape | None) -> bool:
-    """Whether to try the Gram matrix: not where its smallest value counts and will be too small.
-
-    The condition of a matrix that is nearly square grows with its size, that of a random one of
-    twice as many rows as columns is at most about 6.
-    """
-    if isinstance(operator, ScaledOperator):
-        return True
-    m, n = (shape or (None, None))[-2:]
-    return m is not None and n is not None and max(m, n) >= 2 * min(m, n)
+        return by(replace(backend.gram, normalized=True), x)
+    m, n = x.shape[-2:]  # checked to be known
+    if driver == "svd" or not operator.suits_gram(m, n):
+        return by_svd(x)
+    trials = backend.trials(x)
+    if not trials:
+        return by_svd(x)
+    return backend.together(lambda x, *params: first_good_enough(trials, x, params), x, params)

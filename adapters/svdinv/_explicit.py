@@ -72,14 +72,27 @@ class ExplicitBackend:
 
     def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
         with self.quiet():
-            return decomposition.compute(self.xp, x)
+            looks = bool(self._trials)  # whether a look at values is free
+            finite = looks and bool(self.xp.isfinite(self.xp.sum(x)))
+            return decomposition.compute(self.xp, x, finite=finite)
 
     def trials(self, x: Any) -> tuple[Gram, ...]:
         """None where a look at values waits for a device, or for a lazy array."""
         return self._trials
 
+    gram = Gram()
+
     def choose(self, enough: Any, found: Any, otherwise: Callable[[], Any]) -> Any:
         return found if enough else otherwise()
+
+    def together(self, choice: Callable[..., Any], x: Any, params: tuple[Any, ...]) -> Any:
+        return choice(x, *params)
+
+    def most(self, x: Any, counts: Callable[[], Any]) -> int | None:
+        """Where values may be looked at."""
+        if not self._trials or 0 in x.shape:
+            return None
+        return int(self.xp.max(counts()))
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
         return raw

@@ -23,7 +23,6 @@ __all__ = [
     "cumulative_sum",
     "expand_dims",
     "finfo",
-    "flip",
     "float64",
     "imag",
     "isdtype",
@@ -87,10 +86,6 @@ def expand_dims(x: Any, /, *, axis: int) -> Any:
 
 def finfo(dtype: Any, /) -> Any:
     return np.finfo(dtype.real_dtype.as_numpy_dtype)
-
-
-def flip(x: Any, /, *, axis: int) -> Any:
-    return tf.reverse(x, [axis])
 
 
 def isdtype(dtype: Any, kind: str) -> bool:

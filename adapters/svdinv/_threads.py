@@ -48,7 +48,12 @@ class Workers:
                 self._size = size
             return self._pool
 
-    def run(self, tasks: Sequence[Callable[[], T]], size: int) -> list[T]:
-        """Results of the tasks, run by `size` threads; an exception of one is raised here."""
+    def run(self, tasks: Sequence[Callable[[], T]], size: int, *, here: bool = False) -> list[T]:
+        """Results of the tasks, run by `size` threads; an exception of one is raised here.
+
+        With `here` the caller's thread runs the first task itself.
+        """
         pool = self._threads(size)
-        return [future.result() for future in [pool.submit(task) for task in tasks]]
+        given = [pool.submit(task) for task in (tasks[1:] if here else tasks)]
+        own = [tasks[0]()] if here else []
+        return own + [future.result() for future in given]

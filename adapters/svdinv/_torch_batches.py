@@ -15,12 +15,15 @@ import torch
 
 from ._threads import Workers
 
-__all__ = ["in_pieces", "is_plain"]
+__all__ = ["in_pieces", "is_plain", "work"]
 
 Decompose = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
 WORTH_SPLITTING = 1e5
 """Entries times shorter side of a batch below which a second thread costs more than it gains."""
+
+LARGEST_SPLIT = 256
+"""Shorter side of a matrix above which BLAS's own threads gain as much."""
 
 _settings = threading.Lock()
 
@@ -40,6 +43,11 @@ def _one_thread() -> None:
 
 
 _workers = Workers("svdinv-torch", _one_thread)
+
+
+def work(x: torch.Tensor) -> int:
+    """Entries of a batch (..., m, n) times the shorter side, which decompositions go by."""
+    return x.numel() * min(x.shape[-2:])
 
 
 def is_plain(x: torch.Tensor) -> bool:
@@ -69,7 +77,7 @@ def in_pieces(fn: Decompose, x: torch.Tensor) -> Any:
     if torch.compiler.is_compiling() or x.ndim == 2:
         return fn(x)
     *batch, m, n = x.shape
-    if x.numel() * min(m, n) < WORTH_SPLITTING or not is_plain(x):
+    if work(x) < WORTH_SPLITTING or min(m, n) > LARGEST_SPLIT or not is_plain(x):
         return fn(x)
     threads = torch.get_num_threads()
     flat = x.reshape(-1, m, n)

@@ -7,6 +7,7 @@ is differentiated again, the factors it holds are first made functions of the in
 
 from __future__ import annotations
 
+import inspect
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -171,6 +172,10 @@ class _Watch(torch.autograd.Function):
     def jvp(ctx: Any, _gauge: Any, *tangents: Any) -> Any:
         return tuple(tangent.view_as(tangent) for tangent in tangents)
 
+
+# `apply` binds its arguments by the signature of `forward` at each call, and looks for it there.
+for _forward in (_Decompose.forward, _PullBack.forward, _Apply.forward, _Watch.forward):
+    setattr(_forward, "__signature__", inspect.signature(_forward))  # noqa: B010
 
 # PyTorch types none of these.
 decompose: Any = _Decompose.apply

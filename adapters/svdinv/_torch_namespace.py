@@ -23,7 +23,6 @@ __all__ = [
     "cumulative_sum",
     "expand_dims",
     "finfo",
-    "flip",
     "float64",
     "imag",
     "isdtype",
@@ -74,10 +73,6 @@ def cumulative_sum(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
 
 def expand_dims(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
     return x.unsqueeze(axis)
-
-
-def flip(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
-    return torch.flip(x, (axis,))
 
 
 def isdtype(dtype: torch.dtype, kind: str) -> bool:

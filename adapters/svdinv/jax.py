@@ -129,6 +129,31 @@ def _watch_reverse(gauge: str, factors: SVDFactors, cts: SVDFactors) -> Any:
 _watch.defvjp(_watch_forward, _watch_reverse)
 
 
+def _for_a_batch(choice: Any) -> Any:
+    """A function of (..., m, n) and of (...), which `vmap` calls once and not under a `select`."""
+
+    @jax.custom_batching.custom_vmap
+    def call(x: Any, *params: Any) -> Any:
+        return choice(x, *params)
+
+    @call.def_vmap
+    def batch(size: int, batched: Any, x: Any, *params: Any) -> Any:
+        if not batched[0]:
+            x = jnp.broadcast_to(x, (size, *x.shape))
+        dims = x.ndim - 2
+
+        def aligned(p: Any) -> Any:
+            return jnp.reshape(p, (p.shape[0], *(1,) * (dims - p.ndim), *p.shape[1:]))
+
+        params = tuple(
+            aligned(p) if mapped else p for p, mapped in zip(params, batched[1:], strict=True)
+        )
+        out = call(x, *params)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return call
+
+
 class _JaxBackend:
     array_name = "jax.Array"
     xp = jnp
@@ -151,7 +176,18 @@ class _JaxBackend:
             return decomposition.factors(*raw)
 
     def trials(self, x: Any) -> tuple[Gram, ...]:
-        return (Gram(),)
+        return (self.gram,)
+
+    gram = Gram()
+
+    def together(self, choice: Any, x: Any, params: tuple[Any, ...]) -> Any:
+        x, *fixed = (jax.lax.stop_gradient(a) for a in (x, *params))
+        if not isinstance(x, jax.core.Tracer):
+            return choice(x, *fixed)
+        return _for_a_batch(choice)(x, *fixed)
+
+    def most(self, x: Any, counts: Any) -> int | None:
+        return None
 
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
         here = not isinstance(enough, jax.core.Tracer) and all(

@@ -11,8 +11,9 @@ from typing import Any
 from ._missing import cannot_import
 
 try:
-    import array_api_compat.numpy as _xp
     import numpy as np
+
+    from . import _numpy_namespace as _xp
 except ImportError as error:
     raise cannot_import(error, "numpy", "NumPy") from error
 

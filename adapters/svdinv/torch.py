@@ -40,7 +40,7 @@ from ._api import EighResult, Function, Functions, PolarResult, SVDResult
 from ._checks import Shape
 from ._gauge import not_eager
 from ._limits import limit
-from ._torch_batches import is_plain
+from ._torch_batches import is_plain, work
 from ._torch_function import full_precision
 
 __all__ = [
@@ -61,6 +61,12 @@ __all__ = [
     "svt",
 ]
 
+
+WORTH_A_LOOK = 3e4
+"""Entries times shorter side below which the Gram matrix costs more operations than it saves."""
+
+WORTH_LEAVING_OUT = 1e6
+"""The same for leaving out the columns that a threshold drops."""
 
 _DOUBLE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 _SINGLE = {double: single for single, double in _DOUBLE.items()}
@@ -134,21 +140,33 @@ class _TorchBackend:
         without this, 6e-7 with it).
         """
         x = x.detach()
+        by_gram = getattr(decomposition, "gram", None) is not None  # which looks for itself
+        finite = not by_gram and is_plain(x) and bool(torch.isfinite(x.sum()))
         with full_precision(x):
             if accurate and x.device.type == "cpu" and x.dtype in _DOUBLE:
-                raw = decomposition.compute(_xp, x.to(_DOUBLE[x.dtype]))
+                raw = decomposition.compute(_xp, x.to(_DOUBLE[x.dtype]), finite=finite)
                 return tuple(factor.to(_SINGLE[factor.dtype]) for factor in raw)
-            return tuple(decomposition.compute(_xp, x))
+            return tuple(decomposition.compute(_xp, x, finite=finite))
 
     def trials(self, x: Any) -> tuple[Gram, ...]:
-        """Only where a look at values costs nothing."""
-        if not is_plain(x):
+        """Only where a look at values costs nothing, and where there is something to gain."""
+        if work(x) < WORTH_A_LOOK or not is_plain(x):
             return ()
         gram = Gram()
         return (gram, Gram(double=True)) if x.dtype in _DOUBLE else (gram,)
 
+    gram = Gram()
+
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
         return found if enough else otherwise()
+
+    def together(self, choice: Any, x: Any, params: tuple[Any, ...]) -> Any:
+        return choice(x, *params)
+
+    def most(self, x: Any, counts: Any) -> int | None:
+        if work(x) < WORTH_LEAVING_OUT or not is_plain(x):
+            return None
+        return int(counts().amax())
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> tuple[Any, ...]:
         if _dropped():

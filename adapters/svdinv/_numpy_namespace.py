@@ -1,0 +1,26 @@
+"""The array functions of the core over NumPy: array-api-compat, with decompositions in threads."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from array_api_compat.numpy import *  # noqa: F403
+
+from ._numpy_batches import LARGEST_EIGH, LARGEST_SVD, in_pieces
+
+
+class linalg:
+    """The functions below ``xp.linalg``."""
+
+    det = staticmethod(np.linalg.det)
+    diagonal = staticmethod(partial(np.diagonal, axis1=-2, axis2=-1))
+
+    @staticmethod
+    def svd(x: Any, /, *, full_matrices: bool = True) -> Any:
+        return in_pieces(partial(np.linalg.svd, full_matrices=full_matrices), x, LARGEST_SVD)
+
+    @staticmethod
+    def eigh(x: Any, /) -> Any:
+        return in_pieces(np.linalg.eigh, x, LARGEST_EIGH)

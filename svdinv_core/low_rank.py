@@ -1,0 +1,59 @@
+r"""The best approximation of a given rank: the largest values kept, the others dropped.
+
+g = 1 kept, 0 dropped
+Gamma_ij = 1/(S_i^2 - S_j^2) for i kept and j dropped;  0 within either part
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .arrays import counted, first, reciprocal
+from .namespace import Array, Namespace
+from .rules import Pairs, Pinv
+from .scaled import Divided, ScaledOperator
+
+__all__ = ["LowRank"]
+
+
+class _Kept(NamedTuple):
+    """g: 1 on kept values, 0 on the others."""
+
+    g: Array
+
+
+@dataclass(frozen=True)
+class LowRank(ScaledOperator):
+    """Truncation to the `rank` largest values.
+
+    Where the cut splits a tie the derivative does not exist; there Gamma is 0, and the result
+    finite.
+    """
+
+    rank: int
+
+    def leading(self, k: int) -> int:
+        return min(self.rank, k)
+
+    def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
+        largest = first(S)
+        if self.rank == 0 or self.rank >= S.shape[-1]:
+            return largest, largest
+        above, below = S[..., self.rank - 1 : self.rank], S[..., self.rank : self.rank + 1]
+        return largest, xp.sqrt(above - below) * xp.sqrt(above + below)
+
+    def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> _Kept:
+        g = xp.where(counted(xp, S) <= self.rank, xp.ones_like(S), 0.0)
+        return _Kept(xp.where(S >= 0, g, S))  # a NaN stays one
+
+    def divided(self, xp: Namespace, S: Array, point: _Kept, r: int) -> Divided:
+        k = S.shape[-1]
+        pairs = Pairs.of(xp, S, k, k, Pinv())
+        g = point.g
+        across = xp.expand_dims(g, axis=-1) - xp.expand_dims(g, axis=-2)
+        apart = (across != 0) & ~pairs.tied
+        return Divided(
+            first=(-across * reciprocal(xp, pairs.gap, apart))[..., :r],
+            second=reciprocal(xp, pairs.total, apart)[..., :r],
+        )

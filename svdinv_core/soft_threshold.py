@@ -1,0 +1,158 @@
+r"""Singular value thresholding, ``f(S) = max(S - t, 0)``, with neither cases nor a quotient 0/0.
+
+With ``f = max(S - t, 0)``, ``e = |S - t|`` and ``p = max(S, t)``
+
+    g = f/S = f/p
+    g_i - g_j = t (p_i - p_j)/(p_i p_j)
+    (p_i - p_j)/(S_i - S_j) = (f_i + f_j)/(e_i + e_j)
+
+The last line is 1 for two kept values, 0 for two dropped ones, and ``(S_i - t)/(S_i - S_j)`` across
+the threshold: it says so in all three cases, and adds where a difference quotient would cancel. So
+
+    Gamma_ij = (g_i - g_j)/(S_i^2 - S_j^2) = t/(p_i p_j) (f_i + f_j)/((e_i + e_j)(S_i + S_j))
+
+has no difference but those of single values with the threshold, and the derivative cannot grow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .arrays import first, sum_to_shape
+from .namespace import Array, Namespace
+from .rules import default_degeneracy_rtol
+from .scaled import Divided, ScaledOperator
+
+__all__ = ["SoftThreshold"]
+
+
+class _Thresholded(NamedTuple):
+    """``d = S - t``, ``f = max(d, 0)``, ``1/max(S, t)`` (1 where that is 0), ``g``."""
+
+    d: Array
+    f: Array
+    inverse: Array
+    g: Array
+
+
+def _sums(xp: Namespace, v: Array, r: int) -> Array:
+    """``v_i + v_j``, j up to r."""
+    return xp.expand_dims(v, axis=-1) + xp.expand_dims(v[..., :r], axis=-2)
+
+
+@dataclass(frozen=True)
+class SoftThreshold(ScaledOperator):
+    """Singular value thresholding; one parameter, tau.
+
+    Parameters
+    ----------
+    relative : bool
+        The threshold is ``tau`` times the largest value. Where that is repeated its derivative is
+        the mean over the repetition: the element of least norm among the subgradients, and the
+        one that does not depend on the choice of singular vectors.
+    kept : int, optional
+        No matrix has more values above its threshold than this, to one who has looked.
+    """
+
+    relative: bool = False
+    kept: int | None = None
+
+    def leading(self, k: int) -> int:
+        return k if self.kept is None else self.kept
+
+    def counts(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Array:
+        """How many values each matrix keeps, ``(...)``; NaN ones are kept."""
+        kept = ~(self._threshold(xp, S, params[0]) >= S)
+        return xp.sum(xp.astype(kept, S.dtype), axis=-1)
+
+    @staticmethod
+    def _column(xp: Namespace, t: Array) -> Array:
+        """A per-matrix parameter against ``(..., k)``; a Python number stays one."""
+        return t if isinstance(t, (int, float)) else xp.expand_dims(t, axis=-1)
+
+    def _threshold(self, xp: Namespace, S: Array, tau: Array) -> Array:
+        t = self._column(xp, tau)
+        return t * first(S) if self.relative else t
+
+    def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
+        return first(S), self._threshold(xp, S, params[0])
+
+    def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> _Thresholded:
+        t = self._threshold(xp, S, params[0])
+        d = S - t
+        f = xp.maximum(d, xp.zeros_like(d))
+        p = f + t
+        inverse = 1.0 / xp.where(p != 0, p, 1.0)
+        return _Thresholded(d=d, f=f, inverse=inverse, g=f * inverse)
+
+    def divided(self, xp: Namespace, S: Array, point: _Thresholded, r: int) -> Divided:
+        f = _sums(xp, point.f, r)
+        # Where neither value is kept the numerator is 0, and the denominators may be.
+        some = f != 0
+        e = xp.where(some, _sums(xp, xp.abs(point.d), r), 1.0)
+        total = xp.where(some, _sums(xp, S, r), 1.0)
+        q = xp.expand_dims(1.0 - point.g, axis=-1)  # t/p
+        return Divided(
+            first=q * (f / e / total),
+            second=xp.expand_dims(point.inverse[..., :r], axis=-2),
+        )
+
+    def _largest_weights(self, xp: Namespace, S: Array) -> Array:
+        """Derivative of the largest value in the values: 1/r on its r repetitions."""
+        largest = first(S)
+        rtol = default_degeneracy_rtol(float(xp.finfo(S.dtype).eps))
+        top = xp.where(~(largest - S > rtol * largest), xp.ones_like(S), 0.0)
+        return top / xp.sum(top, axis=-1, keepdims=True)
+
+    @staticmethod
+    def _kept_inverse(xp: Namespace, point: _Thresholded, r: int) -> Array:
+        """``1/S`` on kept values, 0 on the others."""
+        inverse = point.inverse[..., :r]
+        return xp.where(point.f[..., :r] != 0, inverse, 0.0)
+
+    def push(
+        self,
+        xp: Namespace,
+        S: Array,
+        point: _Thresholded,
+        params: tuple[Array, ...],
+        dparams: tuple[Array | None, ...],
+        diagonal: Array | None,
+    ) -> Array | None:
+        (tau,), (dtau,) = params, dparams
+        dt: Array = None if dtau is None else xp.expand_dims(dtau, axis=-1)
+        r = S.shape[-1] if diagonal is None else diagonal.shape[-1]
+        if not self.relative and dt is None:
+            return None
+        inverse = self._kept_inverse(xp, point, r)
+        if self.relative:
+            dt = None if dt is None else dt * first(S)
+            if diagonal is not None:
+                weights = self._largest_weights(xp, S)[..., :r]
+                mean = xp.sum(weights * inverse * diagonal, axis=-1, keepdims=True)
+                through_largest = self._column(xp, tau) * mean
+                dt = through_largest if dt is None else dt + through_largest
+        return None if dt is None else -dt * inverse
+
+    def pull(
+        self,
+        xp: Namespace,
+        S: Array,
+        point: _Thresholded,
+        params: tuple[Array, ...],
+        diagonal: Array,
+    ) -> tuple[tuple[Array | None, ...], Array | None]:
+        (tau,) = params
+        fixed = isinstance(tau, (int, float))
+        if fixed and not self.relative:
+            return (None,), None
+        r = diagonal.shape[-1]
+        inverse = self._kept_inverse(xp, point, r)
+        ct_t = -xp.sum(inverse * diagonal, axis=-1)
+        more: Array = None
+        if self.relative:
+            weights = self._largest_weights(xp, S)[..., :r]
+            more = xp.expand_dims(ct_t * tau, axis=-1) * weights * inverse
+            ct_t = ct_t * xp.sum(first(S), axis=-1)
+        return (None if fixed else sum_to_shape(xp, ct_t, tuple(tau.shape)),), more
