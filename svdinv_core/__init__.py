@@ -7,7 +7,7 @@ its licence is in it.
 """
 
 from .complex_step import complex_step_slope
-from .gauge import default_gauge_rtol, gauge_residual
+from .gauge import gauge_residual
 from .gram import Gram
 from .hermitian import (
     EigenvalueMap,
@@ -31,6 +31,7 @@ from .rules import (
     Rule,
     Taylor,
     Tf,
+    default_gauge_rtol,
     get_rule,
     rule_names,
 )

@@ -19,12 +19,7 @@ from .namespace import Array, Namespace
 from .rules import Pairs, Pinv
 from .svd import SVDFactors
 
-__all__ = ["default_gauge_rtol", "gauge_residual"]
-
-
-def default_gauge_rtol(eps: float) -> float:
-    """Above this residual a loss counts as dependent on the choice of singular vectors."""
-    return float(eps**0.5)
+__all__ = ["gauge_residual"]
 
 
 def _square(xp: Namespace, x: Array) -> Array:

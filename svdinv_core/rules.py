@@ -9,10 +9,10 @@ and only ``1/gap`` is ever in danger. A rule says which numbers stand in the pla
 ``1/gap`` and ``1/total``, pair by pair; the formulas that use them (:mod:`.svd`) are
 the same for every rule. With ``dP = U^H dA V``, ``h(X) = X + X^H``, ``a(X) = X - X^H``
 
-    dOmega_u = (h(dP) * gap + a(dP) * total) / 2 + tie * dP
-    dOmega_v = (h(dP) * gap - a(dP) * total) / 2
+    dOmega_u = (h(dP) * inverse_gap + a(dP) * inverse_total) / 2 + tie * dP
+    dOmega_v = (h(dP) * inverse_gap - a(dP) * inverse_total) / 2
 
-where ``gap``, ``total``, ``tie`` are the fields of :class:`Coefficients`. These are
+where ``inverse_gap``, ``inverse_total``, ``tie`` are the fields of :class:`Coefficients`. These are
 linear in ``dA``, so that the reverse rule is the exact adjoint of the forward one. One rule,
 :class:`Fit`, looks at the cotangents as well, and has a reverse rule only.
 
@@ -43,7 +43,9 @@ __all__ = [
     "Taylor",
     "Tf",
     "default_degeneracy_rtol",
+    "default_gauge_rtol",
     "default_rank_rtol",
+    "difference_rtol",
     "get_rule",
     "promised_rtol",
     "rule_names",
@@ -60,6 +62,20 @@ def default_rank_rtol(eps: float, size: int) -> float:
     return float(eps * size)
 
 
+def difference_rtol(eps: float) -> float:
+    """Two values are near when a difference quotient is no better than the mean of two slopes.
+
+    The quotient has an error of about eps |f|/|gap| and the mean of the slopes one of about
+    gap^2 |f'''|/12; at a relative gap of 3 eps^(1/3) both are near eps^(2/3)/5.
+    """
+    return 3 * float(eps ** (1 / 3))
+
+
+def default_gauge_rtol(eps: float) -> float:
+    """Above this residual a loss counts as dependent on the choice of singular vectors."""
+    return float(eps**0.5)
+
+
 def promised_rtol(eps: float) -> float:
     """Relative error thresholding keeps to, worst case: 1e-5 in single, 1e-12 in double."""
     return 1e-5 if eps > 1e-10 else 1e-12
@@ -68,12 +84,12 @@ def promised_rtol(eps: float) -> float:
 class Coefficients(NamedTuple):
     """Numbers that stand for the divisions of the derivative, each ``(..., k, k)``, real.
 
-    ``gap`` is antisymmetric, ``total`` symmetric; ``tie`` multiplies ``dP`` itself in
-    ``dOmega_u`` and is None for every rule but one.
+    ``inverse_gap`` is antisymmetric, ``inverse_total`` symmetric; ``tie`` multiplies ``dP`` itself
+    in ``dOmega_u`` and is None for every rule but one.
     """
 
-    gap: Array
-    total: Array
+    inverse_gap: Array
+    inverse_total: Array
     tie: Array | None = None
 
 
@@ -92,7 +108,7 @@ class Pairs:
     inverse_values : (..., k), ``1/values``, 0 for a zero value
     inverse_total : (..., k, k), ``1/total``, 0 where both values are zero
     both_zero : (..., k, k) bool
-    eps : float, unit roundoff spacing of the dtype
+    eps : float, machine epsilon of the dtype
     """
 
     values: Array
@@ -185,7 +201,7 @@ class Rule:
 
     def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
         """What stands for ``1/gap`` and ``1/total``."""
-        return Coefficients(gap=self.inverse_gap(xp, pairs), total=pairs.inverse_total)
+        return Coefficients(self.inverse_gap(xp, pairs), pairs.inverse_total)
 
     def fitted(self, xp: Namespace, pairs: Pairs, mean: Array, ct_values: Array) -> Array:
         """Term ``(..., k, k)`` of the reverse rule that is not linear in the cotangents.
@@ -252,8 +268,8 @@ class Inv(Rule):
             tied = tied | (off_diagonal & (xp.abs(pairs.gap) * pairs.total < 1.0 / self.limit))
         zeros = xp.zeros_like(pairs.gap)
         return Coefficients(
-            gap=reciprocal(xp, pairs.gap, off_diagonal & ~tied),
-            total=xp.where(tied, zeros, pairs.inverse_total),
+            inverse_gap=reciprocal(xp, pairs.gap, off_diagonal & ~tied),
+            inverse_total=xp.where(tied, zeros, pairs.inverse_total),
             tie=xp.where(tied, xp.expand_dims(pairs.inverse_values, axis=-1), zeros),
         )
 
@@ -268,8 +284,8 @@ class Tf(Rule):
     name: ClassVar[str] = "tf"
 
     def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
-        total = xp.where(pairs.tied, xp.zeros_like(pairs.gap), pairs.inverse_total)
-        return Coefficients(gap=self.inverse_gap(xp, pairs), total=total)
+        inverse_total = xp.where(pairs.tied, xp.zeros_like(pairs.gap), pairs.inverse_total)
+        return Coefficients(self.inverse_gap(xp, pairs), inverse_total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,18 +310,18 @@ class Clip(Rule):
         inverse_size = reciprocal(xp, size, size > 0)
         # By `where`: PyTorch's tangent of `minimum` cancels between operands this far apart.
         within = (size > 0) & (inverse_size < limit)
-        gap = pairs.order * xp.where(within, inverse_size, limit)
-        return xp.where(pairs.both_zero, xp.zeros_like(gap), gap), within
+        inverse = pairs.order * xp.where(within, inverse_size, limit)
+        return xp.where(pairs.both_zero, xp.zeros_like(inverse), inverse), within
 
     def inverse_gap(self, xp: Namespace, pairs: Pairs) -> Array:
         return self._limited(xp, pairs, xp.zeros_like(pairs.gap) + self.limit)[0]
 
     def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
         # F total and F gap with |F| = min(1/(|gap| total), limit), F itself never formed.
-        gap, within = self._limited(xp, pairs, self.limit * pairs.total)
+        inverse_gap, within = self._limited(xp, pairs, self.limit * pairs.total)
         kept = within | (pairs.order == 0)
-        total = xp.where(kept, pairs.inverse_total, self.limit * xp.abs(pairs.gap))
-        return Coefficients(gap=gap, total=total)
+        inverse_total = xp.where(kept, pairs.inverse_total, self.limit * xp.abs(pairs.gap))
+        return Coefficients(inverse_gap, inverse_total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -349,10 +365,10 @@ class Taylor(Rule):
     def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
         inverse_larger, ratio = self._pair(xp, pairs)
         series = self._series(xp, ratio * ratio) * inverse_larger
-        total = series * (1.0 - ratio)
+        inverse_total = series * (1.0 - ratio)
         return Coefficients(
-            gap=pairs.order * series * (1.0 + ratio),
-            total=xp.where(pairs.order != 0, total, pairs.inverse_total),
+            inverse_gap=pairs.order * series * (1.0 + ratio),
+            inverse_total=xp.where(pairs.order != 0, inverse_total, pairs.inverse_total),
         )
 
 
@@ -484,6 +500,5 @@ def get_rule(rule: str | Rule) -> Rule:
         return _RULES[rule]()
     known = ", ".join(repr(name) for name in _RULES)
     raise ValueError(
-        f"rule: unknown rule {rule!r}; use one of {known}, or an object of svdinv.rules "
-        "such as svdinv.rules.Taylor(terms=9)"
+        f"rule: unknown rule {rule!r}; use one of {known}, or a rule object such as Taylor(terms=9)"
     )

@@ -109,7 +109,7 @@ class ScaledSVD:
             return ScaledFactors(scale_columns(xp, U, S), S, Vh)
         return ScaledFactors(U, S, scale_rows(xp, S, Vh))
 
-    def _rotation(self, xp: Namespace, S: Array) -> tuple[Array, Array, Array]:
+    def _reciprocals(self, xp: Namespace, S: Array) -> tuple[Array, Array, Array]:
         """``1/(S_j - S_i)``, 0 on a tie; ``1/(S_j + S_i)``; and ``1/S``, 0 for a zero value."""
         k = S.shape[-1]
         pairs = Pairs.of(xp, S, k, k, Pinv())
@@ -120,11 +120,11 @@ class ScaledSVD:
         """Forward mode: with ``dV = V Omega``, ``Omega = (D + D^H)/(S_j^2 - S_i^2)``."""
         wide = _is_wide(factors)
         W, V, Vh = _tall(xp, factors)
-        gap, total, values = self._rotation(xp, factors.S)
+        inverse_gap, inverse_total, inverse_S = self._reciprocals(xp, factors.S)
         dA_V = xp.matmul(adjoint(xp, dA) if wide else dA, V)
         D = xp.matmul(adjoint(xp, W), dA_V)
-        omega = scale(xp, total, scale(xp, gap, D + adjoint(xp, D)))
-        dS = values * real_diagonal(xp, D)
+        omega = scale(xp, inverse_total, scale(xp, inverse_gap, D + adjoint(xp, D)))
+        dS = inverse_S * real_diagonal(xp, D)
         dW = dA_V + xp.matmul(W, omega)
         if wide:
             return ScaledFactors(xp.matmul(V, omega), dS, adjoint(xp, dW))
@@ -143,7 +143,7 @@ class ScaledSVD:
         if wide:
             ct_W = None if ct_right is None else adjoint(xp, ct_right)
             ct_Vh = None if ct_left is None else adjoint(xp, ct_left)
-        gap, total, values = self._rotation(xp, factors.S)
+        inverse_gap, inverse_total, inverse_S = self._reciprocals(xp, factors.S)
         core: Array = None
         X: Array = None
         if ct_W is not None:
@@ -152,10 +152,10 @@ class ScaledSVD:
             Y = adjoint(xp, xp.matmul(ct_Vh, V))
             X = Y if X is None else X + Y
         if X is not None:
-            X = scale(xp, total, scale(xp, gap, X))
+            X = scale(xp, inverse_total, scale(xp, inverse_gap, X))
             core = X + adjoint(xp, X)
         if ct_S is not None:
-            diagonal = diagonal_matrix(xp, values * ct_S, W.dtype)
+            diagonal = diagonal_matrix(xp, inverse_S * ct_S, W.dtype)
             core = diagonal if core is None else core + diagonal
         inner = xp.matmul(W, core)
         ct_A = xp.matmul(inner if ct_W is None else inner + ct_W, Vh)

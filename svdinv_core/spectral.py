@@ -37,7 +37,7 @@ from .arrays import (
 )
 from .namespace import Array, Namespace
 from .operator import Operator
-from .rules import Pairs, Pinv
+from .rules import Pairs, Pinv, difference_rtol
 from .svd import SVD, SVDFactors, directional_core
 
 __all__ = [
@@ -350,11 +350,9 @@ class NuclearNorm(_ValuesOperator):
 def divided_differences(xp: Namespace, v: Array, f: Array, slope: Array, largest: Array) -> Array:
     """``(f_i - f_j)/(v_i - v_j)``, and the mean of the two slopes where ``v_i`` is near ``v_j``.
 
-    `largest` is ``(..., 1, 1)``. The quotient has an error of about eps |f|/|gap| and the mean
-    of the slopes one of about gap^2 |f'''|/12; at a relative gap of 3 eps^(1/3) both are near
-    eps^(2/3)/5.
+    `largest` is ``(..., 1, 1)``.
     """
-    near = 3 * float(xp.finfo(v.dtype).eps) ** (1 / 3)
+    near = difference_rtol(float(xp.finfo(v.dtype).eps))
     (v_i, v_j), (f_i, f_j), (s_i, s_j) = (_columns(xp, y) for y in (v, f, slope))
     gap = v_i - v_j
     apart = xp.abs(gap) > near * largest
@@ -366,11 +364,11 @@ def loewner_coefficients(xp: Namespace, factors: SVDFactors, f: Array, slope: Ar
     _U, S, _Vh = factors
     pairs = _pairs(xp, factors)
     (f_i, f_j), (s_i, s_j) = _columns(xp, f), _columns(xp, slope)
-    both_zero = xp.where(pairs.both_zero, 0.5 * (s_i + s_j), (f_i + f_j) * pairs.inverse_total)
+    minus = xp.where(pairs.both_zero, 0.5 * (s_i + s_j), (f_i + f_j) * pairs.inverse_total)
     return Loewner(
         values=f,
         plus=divided_differences(xp, S, f, slope, xp.expand_dims(first(S), axis=-1)),
-        minus=both_zero,
+        minus=minus,
         ratio=xp.where(pairs.inverse_values == 0, slope, f * pairs.inverse_values),
     )
 

@@ -135,19 +135,19 @@ class SVD:
             # A real a(dP) has no diagonal. Automatic transposition would not see that two terms
             # of size 1/S cancel there, and leave their rounding.
             off_diagonal = pairs.order != 0
-            total = xp.where(off_diagonal, coefficients.total, xp.zeros_like(pairs.gap))
-            coefficients = coefficients._replace(total=total)
+            inverse_total = xp.where(off_diagonal, coefficients.inverse_total, 0.0)
+            coefficients = coefficients._replace(inverse_total=inverse_total)
         return pairs, coefficients
 
     def jvp(self, xp: Namespace, factors: SVDFactors, dA: Array) -> SVDFactors:
         """Forward mode: ``(dU, dS, dVh)`` for a tangent `dA` of A's shape and dtype."""
         self.require_linear()
         U, _, Vh = factors
-        pairs, (gap, total, tie) = self._coefficients(xp, factors)
+        pairs, (inverse_gap, inverse_total, tie) = self._coefficients(xp, factors)
         P, dA_V, Uh_dA = directional_core(xp, factors, dA)
         Ph = adjoint(xp, P)
-        symmetric = scale(xp, gap, P + Ph)
-        skew = scale(xp, total, P - Ph)
+        symmetric = scale(xp, inverse_gap, P + Ph)
+        skew = scale(xp, inverse_total, P - Ph)
         omega_u = 0.5 * (symmetric + skew)
         omega_v = 0.5 * (symmetric - skew)
         if tie is not None:
@@ -176,7 +176,8 @@ class SVD:
 
         An absent cotangent is None and costs nothing; None comes back if all are absent.
 
-            core = diag(ct_S) + [ (a(X) + a(Y)) gap + (a(X) - a(Y)) total ] / 2 + tie X
+            core = diag(ct_S) + tie X
+                   + [ (a(X) + a(Y)) inverse_gap + (a(X) - a(Y)) inverse_total ] / 2
             ct_A = U core Vh + (I - U U^H) ct_U S+ Vh + U S+ ct_Vh (I - V V^H)
 
         with ``X = U^H ct_U`` and ``Y = V^H ct_Vh^H``.
@@ -189,7 +190,7 @@ class SVD:
         if ct_U is None and ct_Vh is None:
             return xp.matmul(scale_columns(xp, U, ct_S), Vh)
 
-        pairs, (gap, total, tie) = self._coefficients(xp, factors)
+        pairs, (inverse_gap, inverse_total, tie) = self._coefficients(xp, factors)
         weights = pairs.inverse_values
         core: Array = None
         X: Array = None
@@ -197,7 +198,7 @@ class SVD:
         left = right = None  # (I - U U^H) ct_U S+ and S+ ct_Vh (I - V V^H), without I's part
         if ct_U is not None:
             X = xp.matmul(adjoint(xp, U), ct_U)
-            core = 0.5 * scale(xp, gap + total, X - adjoint(xp, X))
+            core = 0.5 * scale(xp, inverse_gap + inverse_total, X - adjoint(xp, X))
             if tie is not None:
                 core = core + scale(xp, tie, X)
             if m > k:
@@ -205,7 +206,7 @@ class SVD:
                 left = scale_columns(xp, ct_U, weights)
         if ct_Vh is not None:
             Yh = xp.matmul(ct_Vh, adjoint(xp, Vh))
-            part = 0.5 * scale(xp, gap - total, adjoint(xp, Yh) - Yh)
+            part = 0.5 * scale(xp, inverse_gap - inverse_total, adjoint(xp, Yh) - Yh)
             if n > k:
                 part = part - scale_rows(xp, weights, Yh)
                 right = scale_rows(xp, weights, ct_Vh)

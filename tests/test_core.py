@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -297,3 +298,18 @@ def test_cupy_imports_without_a_gpu_and_has_the_same_names():
     import svdinv.numpy
 
     assert set(svdinv.cupy.__all__) == set(svdinv.numpy.__all__)
+
+
+def test_imports_go_upwards_in_the_list_of_contributing():
+    """As CONTRIBUTING.md has the modules of the core, each imports only those above it."""
+    text = (CORE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = re.findall(
+        r"^ {6,8}(\w+)\.py  ", text[text.index("svdinv_core ") : text.index("adapters/")], re.M
+    )
+    modules = {path.stem: path for path in CORE.glob("*.py")}
+    assert set(listed) == set(modules) - {"__init__"}
+    for name in listed:
+        tree = ast.parse(modules[name].read_text(encoding="utf-8"))
+        nodes = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+        imported = {node.module for node in nodes if node.level}
+        assert imported <= set(listed[: listed.index(name)]), name

@@ -38,3 +38,14 @@ def test_the_gauge_is_reported_for_a_strict_namespace():
     with pytest.raises(svdinv.GaugeError):
         pullback((ct, S, None))
     pullback((U, S, Vh))
+
+
+def test_a_measure_has_no_derivative():
+    from svdinv.numpy import gauge_residual, jvp, svd, vjp
+
+    U, S, Vh = svd(np.eye(2))
+    words = r"^fn: gauge_residual is a measure, and has no derivative here$"
+    with pytest.raises(TypeError, match=words):
+        vjp(gauge_residual, U, S, Vh, U, Vh)
+    with pytest.raises(TypeError, match=words):
+        jvp(gauge_residual, (U, S, Vh, U, Vh), (U,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.arrays import adjoint, single
 from support.drivers import FRAMEWORKS, driver
 from support.errors import norm, relative_error
 from support.family import SIZES, Cell, cells, draw, haar, normal
@@ -14,10 +15,6 @@ from svdinv_conformance.reference import decompose, spectral_gradient
 from svdinv_core import SVD, SVDFactors
 
 THRESHOLD = 0.35
-
-
-def adjoint(x):
-    return np.conj(np.swapaxes(x, -1, -2))
 
 
 def kept(s):
@@ -46,10 +43,6 @@ def gradient(framework, A, W, f, slope, extra=0.0, rule="fit"):
     factors = map(framework.numpy, framework.module.svd(framework.array(A)))
     ct_U, ct_S, ct_Vh = cotangents(f, slope, *factors, W)
     return framework.vjp("svd", (A,), (ct_U, ct_S + ct_S.dtype.type(extra), ct_Vh), rule=rule)[1][0]
-
-
-def single(x):
-    return x.astype(np.complex64 if np.iscomplexobj(x) else np.float32)
 
 
 def check_gap(hold, cell, count):

@@ -20,6 +20,14 @@ CALLS = {  # function and its further arguments
     "eigh": {},
 }
 
+
+def residual(framework, **instead):
+    """`gauge_residual` of a decomposition, with some of the arguments replaced."""
+    given = {"U": (4, 2), "S": (2,), "Vh": (2, 3), "ct_U": (4, 2), "ct_Vh": (2, 3)}
+    arrays = {name: np.ones(shape) for name, shape in given.items()} | instead
+    return framework.module.gauge_residual(*(framework.array(a) for a in arrays.values()))
+
+
 BAD = {
     "integers": (
         TypeError,
@@ -101,6 +109,41 @@ BAD = {
         ValueError,
         lambda f: f.module.procrustes(f.array(np.ones((3, 2))), special=True),
         r"^x: expected square matrices \(\.\.\., n, n\), got shape \(3, 2\)$",
+    ),
+    "eigenvalues of a rectangle": (
+        ValueError,
+        lambda f: f.module.eigh(f.array(np.ones((3, 2)))),
+        r"^x: expected square matrices \(\.\.\., n, n\), got shape \(3, 2\)$",
+    ),
+    "fn that changes the shape": (
+        ValueError,
+        lambda f: f.module.singular_value_map(f.array(np.eye(3)), lambda s: s[..., :1]),
+        r"^fn: expected an array of the shape of its argument \(3,\), got shape \(1,\)",
+    ),
+    "negative tau": (
+        ValueError,
+        lambda f: f.module.svt(f.array(np.eye(2)), -0.5),
+        r"^tau: expected a number of at least 0, got -0\.5$",
+    ),
+    "tau of NaN": (
+        ValueError,
+        lambda f: f.module.svt(f.array(np.eye(2)), np.float32("nan")),
+        r"^tau: expected a number of at least 0, got nan$",
+    ),
+    "factors of integers": (
+        TypeError,
+        lambda f: residual(f, ct_Vh=np.ones((2, 3), dtype=np.int64)),
+        r"^ct_Vh: expected a real or complex floating-point array \(.*\), got dtype int64; convert",
+    ),
+    "a cotangent of another shape": (
+        ValueError,
+        lambda f: residual(f, ct_U=np.ones((3, 4))),
+        r"^ct_U: expected shape \(4, 2\), got \(3, 4\)$",
+    ),
+    "factors that do not go together": (
+        ValueError,
+        lambda f: residual(f, Vh=np.ones((3, 3))),
+        r"^Vh: expected shape \(2, 3\), got \(3, 3\)$",
     ),
     "tau of no kind": (
         TypeError,

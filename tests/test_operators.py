@@ -7,6 +7,7 @@ import zlib
 import mpmath as mp
 import numpy as np
 import pytest
+from support.arrays import adjoint
 from support.drivers import FRAMEWORKS, driver
 from support.errors import relative_error
 from support.family import SIZES, SPECTRA, Cell, cells, draw, haar, normal, spectrum
@@ -17,10 +18,6 @@ SMALL = ((4, 4), (5, 3), (3, 5))
 BOUND = {"float64": 1e-10, "float32": 5e-5}
 ADJOINT_BOUND = {"float64": 1e-12, "float32": 1e-5}
 LARGEST_CONDITION = {"float64": 1e4, "float32": 1e3}  # beyond it the bound says nothing
-
-
-def adjoint(x):
-    return np.conj(np.swapaxes(x, -1, -2))
 
 
 def hermitian_part(x):
@@ -303,35 +300,6 @@ def test_truncated_factors_of_svd_have_the_exact_gradient(framework, size, is_co
         else:
             (exact,) = numpy.vjp(numpy.low_rank, x, 2)[1](W)
             np.testing.assert_allclose(got, exact, atol=1e-11)
-
-
-BAD = {
-    "rank": (ValueError, lambda m, x: m.low_rank(x, -1), r"^rank: .* at least 0, got -1$"),
-    "rank of no integer": (TypeError, lambda m, x: m.low_rank(x, 1.5), r"^rank: .* got float$"),
-    "special": (
-        ValueError,
-        lambda m, x: m.procrustes(x[..., :2], special=True),
-        r"^x: expected square matrices \(\.\.\., n, n\), got shape \(3, 2\)$",
-    ),
-    "eigh": (ValueError, lambda m, x: m.eigh(x[..., :2]), r"^x: expected square matrices"),
-    "fn": (
-        ValueError,
-        lambda m, x: m.singular_value_map(x, lambda s: s[..., :1]),
-        r"^fn: expected an array of the shape of its argument \(3,\), got shape \(1,\)",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_arguments_are_refused(framework, case):
-    error, call, words = BAD[case]
-    with pytest.raises(error, match=words):
-        call(framework.module, framework.array(np.eye(3)))
-
-
-def test_a_complex_rotation_is_refused(framework):
-    with pytest.raises(ValueError, match=r"^special: a rotation is real, got .* complex128"):
-        framework.module.procrustes(framework.array(np.eye(3) + 0j), special=True)
 
 
 def test_numpy_says_when_fn_is_not_complex():

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from support.arrays import adjoint
 from support.drivers import driver
 from support.errors import norm
 from support.family import Cell, draw, haar, normal
@@ -21,10 +22,6 @@ FUNCTIONS = (
     *(f"{function} {rule}" for function in ("svd", "eigh") for rule in LINEAR),
 )
 SIZES = ((4, 4), (5, 3), (3, 5))
-
-
-def adjoint(x):
-    return np.conj(np.swapaxes(x, -1, -2))
 
 
 class Torch:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import svdinv
+from support.arrays import adjoint, single
 from support.drivers import driver
 from support.errors import norm, relative_error
 from support.family import SCALES, SIZES, SPECTRA, cells, draw, haar, normal
@@ -21,15 +22,6 @@ from svdinv_core.rules import Pairs
 BOUND = {"float64": 1e-12, "float32": 1e-5}
 GUARDED = tuple(name for name in rule_names() if name != "plain")
 LINEAR = tuple(name for name in GUARDED if get_rule(name).linear)
-
-
-def adjoint(x):
-    return np.conj(np.swapaxes(x, -1, -2))
-
-
-def single(x):
-    """The same numbers in single precision."""
-    return x.astype(np.complex64 if np.iscomplexobj(x) else np.float32)
 
 
 def factors_and_cotangents(cell, count, precision):

@@ -41,11 +41,15 @@ from svdinv_core import (
 from ._checks import (
     Shape,
     check_driver,
+    check_dtype,
+    check_factor_shapes,
     check_function_values,
     check_matrix,
+    check_not_negative,
     check_parameter,
     check_rank,
     check_real,
+    check_same_shape,
     check_special,
     check_square,
     check_thin,
@@ -53,6 +57,7 @@ from ._checks import (
     dtype_name,
     real_dtype,
 )
+from ._driver import factors_for, operate
 from ._gauge import check_mode
 
 __all__ = ["Backend", "EighResult", "Functions", "PolarResult", "SVDResult"]
@@ -151,9 +156,7 @@ class Functions(Generic[ArrayT]):
     def _prepare(self, x: Any) -> tuple[Backend, Any, Any, Shape]:
         """Backend, the checked matrix in its computing dtype, the dtype to return, the shape."""
         backend = self._find_backend(x)
-        array = backend.asarray(x)
-        if array is None:
-            raise TypeError(f"x: expected a {backend.array_name}, got {type(x).__name__}")
+        array = _array(backend, "x", x)
         shape = backend.shape(array)
         check_matrix(array.dtype, shape)
         assert shape is not None
@@ -283,6 +286,17 @@ class Functions(Generic[ArrayT]):
             phases of complex vectors count, and unitary mixing at repeated and zero values.
             An array like any other: no value is looked at.
 
+        Raises
+        ------
+        TypeError
+            If an argument is not a floating-point array.
+        ValueError
+            If the shapes do not go together.
+
+        Notes
+        -----
+        A measure to look at, and no function to train on: it has no derivative of svdinv's own.
+
         Examples
         --------
         >>> import numpy as np
@@ -292,11 +306,30 @@ class Functions(Generic[ArrayT]):
         0.0
         """
         backend = self._find_backend(U)
-        with_conj = backend.cotangent
-        residual: ArrayT = gauge_residual(
-            backend.xp, SVDFactors(U, S, Vh), with_conj(ct_U), with_conj(ct_Vh)
+        given = {"U": U, "S": S, "Vh": Vh, "ct_U": ct_U, "ct_Vh": ct_Vh}
+        arrays = {name: _array(backend, name, value) for name, value in given.items()}
+        for name, array in arrays.items():
+            check_dtype(array.dtype, name)
+        dtype = arrays["U"].dtype
+        work = compute_dtype(dtype_name(dtype))
+        whole, real = (getattr(backend.xp, name) for name in (work, real_dtype(work)))
+        for name, array in arrays.items():
+            wanted = real if name == "S" else whole
+            if array.dtype != wanted:
+                arrays[name] = backend.xp.astype(array, wanted)
+        shapes = {name: backend.shape(array) for name, array in arrays.items()}
+        if shapes["U"] is not None and shapes["Vh"] is not None:
+            check_factor_shapes(shapes["U"], shapes["Vh"])
+            check_same_shape("S", shapes["S"], (*shapes["U"][:-2], shapes["U"][-1]))
+            check_same_shape("ct_U", shapes["ct_U"], shapes["U"])
+            check_same_shape("ct_Vh", shapes["ct_Vh"], shapes["Vh"])
+        residual = gauge_residual(
+            backend.xp,
+            SVDFactors(arrays["U"], arrays["S"], arrays["Vh"]),
+            backend.cotangent(arrays["ct_U"]),
+            backend.cotangent(arrays["ct_Vh"]),
         )
-        return residual
+        return self._finish(backend, residual, dtype)
 
     def svdvals(self, x: ArrayT, /) -> ArrayT:
         """Singular values, in descending order.
@@ -331,7 +364,7 @@ class Functions(Generic[ArrayT]):
         array([4., 3.])
         """
         backend, array, dtype, _ = self._prepare(x)
-        return self._finish(backend, _operate(backend, SingularValues(), array), dtype)
+        return self._finish(backend, operate(backend, SingularValues(), array), dtype)
 
     def svt(self, x: ArrayT, tau: Any, *, relative: bool = False, driver: str = "auto") -> ArrayT:
         """Singular value thresholding, ``U diag(max(S - tau, 0)) Vh``.
@@ -341,7 +374,8 @@ class Functions(Generic[ArrayT]):
         x : array (..., m, n)
             Real or complex floating point.
         tau : float or array broadcastable to ``x.shape[:-2]``
-            Threshold, not negative, in the units of the singular values; differentiable.
+            Threshold, at least 0, in the units of the singular values; differentiable. An array
+            is not looked at: a negative value in it makes the values grow.
         relative : bool, default False
             The threshold is ``tau * S[..., 0]``, differentiated through as well.
         driver : {"auto", "svd", "gram"}, default "auto"
@@ -362,8 +396,8 @@ class Functions(Generic[ArrayT]):
         TypeError
             If `x` is not a floating-point array, or `tau` is not real.
         ValueError
-            If `x` has fewer than two dimensions, `tau` does not broadcast, or for an unknown
-            `driver`.
+            If `x` has fewer than two dimensions, `tau` does not broadcast or is a negative number,
+            or for an unknown `driver`.
 
         Notes
         -----
@@ -388,10 +422,11 @@ class Functions(Generic[ArrayT]):
         """
         check_driver(driver)
         backend, array, dtype, shape = self._prepare(x)
+        check_not_negative("tau", tau)
         threshold = self._parameter("tau", tau, backend, array, shape)
         operator = SoftThreshold(relative=bool(relative))
         params = (threshold,)
-        raw = _factors(backend, operator, array, params, driver)
+        raw = factors_for(backend, operator, array, params, driver)
         kept = backend.most(array, lambda: operator.counts(backend.xp, raw.S, params))
         out = backend.apply(replace(operator, kept=kept), array, raw, params)
         return self._finish(backend, out, dtype)
@@ -453,8 +488,8 @@ class Functions(Generic[ArrayT]):
             operator = SingularValueMap(
                 lambda values: self._values(backend, fn, values), backend.slope(fn)
             )
-            return self._finish(backend, _operate(backend, operator, array, driver=driver), dtype)
-        raw = _factors(backend, Recompose(), array, (), driver)
+            return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+        raw = factors_for(backend, Recompose(), array, (), driver)
         S = backend.apply(SingularValues(), array, raw, ())
         f = self._values(backend, fn, S)
         coefficients = loewner_coefficients(backend.xp, raw._replace(S=S), f, backend.slope(fn)(S))
@@ -509,7 +544,7 @@ class Functions(Generic[ArrayT]):
         check_driver(driver)
         kept = check_rank(rank)
         backend, array, dtype, _ = self._prepare(x)
-        return self._finish(backend, _operate(backend, LowRank(kept), array, driver=driver), dtype)
+        return self._finish(backend, operate(backend, LowRank(kept), array, driver=driver), dtype)
 
     def nuclear_norm(self, x: ArrayT, /, *, driver: str = "auto") -> ArrayT:
         """Sum of the singular values.
@@ -549,7 +584,7 @@ class Functions(Generic[ArrayT]):
         """
         check_driver(driver)
         backend, array, dtype, _ = self._prepare(x)
-        return self._finish(backend, _operate(backend, NuclearNorm(), array, driver=driver), dtype)
+        return self._finish(backend, operate(backend, NuclearNorm(), array, driver=driver), dtype)
 
     def polar(self, x: ArrayT, /, *, driver: str = "auto") -> PolarResult[ArrayT]:
         """Polar decomposition ``x = unitary @ positive`` (wide: ``positive @ unitary``).
@@ -593,8 +628,7 @@ class Functions(Generic[ArrayT]):
         check_driver(driver)
         backend, array, dtype, _ = self._prepare(x)
         unitary, positive = (
-            self._finish(backend, y, dtype)
-            for y in _operate(backend, Polar(), array, driver=driver)
+            self._finish(backend, y, dtype) for y in operate(backend, Polar(), array, driver=driver)
         )
         return PolarResult(unitary, positive)
 
@@ -648,7 +682,7 @@ class Functions(Generic[ArrayT]):
         if special:
             check_special(dtype_name(array.dtype), shape)
         operator = Unitary(special=bool(special))
-        return self._finish(backend, _operate(backend, operator, array, driver=driver), dtype)
+        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
 
     def eigh(self, x: ArrayT, /, *, rule: str | Rule = "inv") -> EighResult[ArrayT]:
         """Eigendecomposition of a Hermitian matrix whose derivative survives repeated values.
@@ -749,7 +783,7 @@ class Functions(Generic[ArrayT]):
             operator = EigenvalueMap(
                 lambda values: self._values(backend, fn, values), backend.slope(fn)
             )
-            return self._finish(backend, _operate(backend, operator, array), dtype)
+            return self._finish(backend, operate(backend, operator, array), dtype)
         decomposition = RecomposeHermitian.decomposition
         raw = EighFactors(*backend.factors(decomposition, array, accurate=True))
         w = backend.apply(Eigenvalues(), array, raw, ())
@@ -768,49 +802,9 @@ class Functions(Generic[ArrayT]):
         return result
 
 
-def _operate(
-    backend: Backend, operator: Operator, x: Any, params: tuple[Any, ...] = (), driver: str = "svd"
-) -> Any:
-    """Value of an operator at x, decomposed once."""
-    return backend.apply(operator, x, _factors(backend, operator, x, params, driver), params)
-
-
-def _factors(
-    backend: Backend, operator: Operator, x: Any, params: tuple[Any, ...], driver: str
-) -> Any:
-    """Factors of x for an operator, by the driver that was asked for."""
-    decomposition: Any = operator.decomposition
-
-    def by_svd(x: Any) -> Any:
-        return decomposition.factors(*backend.factors(decomposition, x, accurate=True))
-
-    def by(gram: Gram, x: Any) -> Any:
-        found = backend.factors(replace(decomposition, gram=gram), x, accurate=False)
-        return decomposition.factors(*found)
-
-    def first_good_enough(grams: tuple[Gram, ...], x: Any, params: tuple[Any, ...]) -> Any:
-        if not grams:
-            return by_svd(x)
-        gram, *others = grams
-        found = by(gram, x)
-        extent = operator.extent(backend.xp, found.S, params)
-
-        def but_for_spoilt() -> Any:
-            spoilt = ~backend.xp.all(backend.xp.isfinite(x), axis=(-2, -1))
-            enough = gram.resolves(backend.xp, found.S, extent, spoilt)
-            return backend.choose(
-                enough, found, lambda: first_good_enough(tuple(others), x, params)
-            )
-
-        enough = gram.resolves(backend.xp, found.S, extent)
-        return backend.choose(enough, found, but_for_spoilt)
-
-    if driver == "gram":
-        return by(replace(backend.gram, normalized=True), x)
-    m, n = x.shape[-2:]  # checked to be known
-    if driver == "svd" or not operator.suits_gram(m, n):
-        return by_svd(x)
-    trials = backend.trials(x)
-    if not trials:
-        return by_svd(x)
-    return backend.together(lambda x, *params: first_good_enough(trials, x, params), x, params)
+def _array(backend: Backend, name: str, value: Any) -> Any:
+    """An argument as an array of the framework."""
+    array = backend.asarray(value)
+    if array is None:
+        raise TypeError(f"{name}: expected a {backend.array_name}, got {type(value).__name__}")
+    return array

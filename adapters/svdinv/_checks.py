@@ -9,11 +9,14 @@ from typing import Any
 __all__ = [
     "check_driver",
     "check_dtype",
+    "check_factor_shapes",
     "check_function_values",
     "check_matrix",
+    "check_not_negative",
     "check_parameter",
     "check_rank",
     "check_real",
+    "check_same_shape",
     "check_special",
     "check_square",
     "check_thin",
@@ -58,7 +61,7 @@ def show(shape: Shape) -> str:
     return f"({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
 
 
-def check_dtype(dtype: Any) -> None:
+def check_dtype(dtype: Any, argument: str = "x") -> None:
     """Refuse what is not floating point.
 
     Raises
@@ -69,7 +72,7 @@ def check_dtype(dtype: Any) -> None:
     name = dtype_name(dtype)
     if name not in _COMPUTED_IN:
         raise TypeError(
-            f"x: expected a real or complex floating-point array "
+            f"{argument}: expected a real or complex floating-point array "
             f"({', '.join(_COMPUTED_IN)}), got dtype {name}; convert it first, for example to "
             "float64"
         )
@@ -101,6 +104,23 @@ def check_matrix(dtype: Any, shape: Shape | None) -> None:
             f"x: the lengths m and n of the last two dimensions are not known here, got shape "
             f"{show(shape)}; give the traced function static ones (the batch may stay unknown)"
         )
+
+
+def check_factor_shapes(U: Shape, Vh: Shape) -> None:
+    """Refuse factors that are no ``(..., m, k)`` and ``(..., k, n)``."""
+    if len(U) < 2:
+        raise ValueError(f"U: expected at least 2 dimensions (..., m, k), got shape {show(U)}")
+    check_same_shape("Vh", Vh, (*U[:-2], U[-1], Vh[-1] if Vh else None))
+
+
+def check_same_shape(name: str, shape: Shape | None, expected: Shape) -> None:
+    """Refuse an argument whose shape does not go with that of another."""
+    known = () if shape is None else shape
+    fits = len(known) == len(expected) and all(
+        None in (n, e) or n == e for n, e in zip(known, expected, strict=True)
+    )
+    if shape is not None and not fits:
+        raise ValueError(f"{name}: expected shape {show(expected)}, got {show(shape)}")
 
 
 def check_thin(full_matrices: bool) -> None:
@@ -165,6 +185,12 @@ def check_real(name: str, value: Any) -> None:
         raise TypeError(f"{name}: expected a number or an array, got {type(value).__name__}")
     if not dtype.startswith(("float", "bfloat", "int", "uint", "bool")):
         raise TypeError(f"{name}: expected a real number or array, got one of dtype {dtype}")
+
+
+def check_not_negative(name: str, value: Any) -> None:
+    """Refuse a number that is negative or NaN; arrays are not looked at."""
+    if isinstance(value, numbers.Real) and not float(value) >= 0:
+        raise ValueError(f"{name}: expected a number of at least 0, got {float(value):g}")
 
 
 def check_parameter(name: str, shape: Shape, x_shape: Shape) -> None:

@@ -77,7 +77,7 @@ class ExplicitBackend:
             return decomposition.compute(self.xp, x, finite=finite)
 
     def trials(self, x: Any) -> tuple[Gram, ...]:
-        """None where a look at values waits for a device, or for a lazy array."""
+        """Empty where a look at values waits for a device, or for a lazy array."""
         return self._trials
 
     gram = Gram()
@@ -114,7 +114,7 @@ class ExplicitBackend:
 class _Recorder(ExplicitBackend):
     """The same backend, remembering its one call; every parameter becomes an array."""
 
-    call: _Call
+    call: _Call | None = None
 
     def __init__(self, backend: ExplicitBackend) -> None:
         super().__init__(
@@ -133,6 +133,7 @@ class _Recorder(ExplicitBackend):
         return raw
 
     def watch(self, factors: SVDFactors, gauge: str) -> Any:
+        assert self.call is not None
         self.call.gauge = gauge
         return factors
 
@@ -184,6 +185,8 @@ class Explicit:
             )
         recorder = _Recorder(backend)
         out = getattr(Functions[Any](lambda _: recorder), fn.__name__)(x, *args, **kwargs)
+        if recorder.call is None:
+            raise TypeError(f"fn: {fn.__name__} is a measure, and has no derivative here")
         return recorder.call, out
 
     def vjp(self, fn: Any, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -210,7 +213,10 @@ class Explicit:
         Raises
         ------
         TypeError
-            If `fn` is not a function of svdinv.
+            If `fn` is not a function of svdinv with a derivative, or `x` is an array of a
+            framework that differentiates by itself.
+        svdinv.GaugeError
+            From the pullback of ``svd(gauge="raise")``.
 
         Examples
         --------
@@ -266,7 +272,14 @@ class Explicit:
         Returns
         -------
         out, dout
-            ``fn(*primals, **kwargs)`` and its tangent, of the same form.
+            ``fn(*primals, **kwargs)`` and its tangent, of the same form, shapes and dtypes.
+
+        Raises
+        ------
+        TypeError
+            As for `vjp`.
+        NotImplementedError
+            For ``rule="fit"``, which has no forward mode.
 
         Examples
         --------

@@ -12,6 +12,7 @@ results differentiable depends on who is looking:
 
 from __future__ import annotations
 
+import cmath
 from typing import Any
 
 from ._missing import cannot_import
@@ -141,7 +142,7 @@ class _TorchBackend:
         """
         x = x.detach()
         by_gram = getattr(decomposition, "gram", None) is not None  # which looks for itself
-        finite = not by_gram and is_plain(x) and bool(torch.isfinite(x.sum()))
+        finite = not by_gram and is_plain(x) and cmath.isfinite(x.sum().item())
         with full_precision(x):
             if accurate and x.device.type == "cpu" and x.dtype in _DOUBLE:
                 raw = decomposition.compute(_xp, x.to(_DOUBLE[x.dtype]), finite=finite)

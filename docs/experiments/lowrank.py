@@ -31,8 +31,8 @@ class InvWithoutPhase(rules.Inv):
 
     def coefficients(self, xp: Any, pairs: Any) -> Any:
         found = super().coefficients(xp, pairs)
-        off_diagonal = xp.where(pairs.order != 0, found.total, xp.zeros_like(found.total))
-        return found._replace(total=off_diagonal)
+        off_diagonal = xp.where(pairs.order != 0, found.inverse_total, 0.0)
+        return found._replace(inverse_total=off_diagonal)
 
 
 @dataclass

@@ -15,14 +15,11 @@ import numpy as np
 import svdinv.numpy
 from svdinv.numpy import vjp
 
+from .arrays import adjoint
 from .family import haar, normal
 
 TAU = 0.4
 TIED = ("identity", "twice a unitary", "tall batch")
-
-
-def adjoint(x):
-    return np.conj(np.swapaxes(x, -1, -2))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from svdinv import _api
+from svdinv import _api, _driver
 from svdinv._limits import LIMITS
 
 from .observables import OBSERVABLES, TIED, problems
@@ -113,9 +113,10 @@ def one(framework: Any, transform: Transform, name: str, problem: Any) -> float:
 @contextlib.contextmanager
 def one_basis() -> Any:
     """Tied singular vectors from one driver: a second derivative at a tie depends on them."""
-    drive = _api._factors
+    factors_for = _driver.factors_for
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_api, "_factors", lambda *args: drive(*args[:-1], "svd"))
+        for module in (_api, _driver):
+            patch.setattr(module, "factors_for", lambda *args: factors_for(*args[:-1], "svd"))
         yield
 
 

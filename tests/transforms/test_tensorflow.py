@@ -176,3 +176,12 @@ def test_forward_mode_in_a_function_goes_red_with_the_custom_gradient(monkeypatc
     monkeypatch.setattr(svdinv.tensorflow, "_passed_over", lambda *tensors: False)
     with pytest.raises(AssertionError, match=r"identity: \d"):
         check(tensorflow_operations, transform, observable)
+
+
+def test_it_says_what_it_needs_when_a_size_is_unknown():
+    for shape in ([None, 4], [2, 3, None], None):
+        traced = tf.function(
+            svdinv.tensorflow.svd, input_signature=[tf.TensorSpec(shape, tf.float64)]
+        )
+        with pytest.raises(ValueError, match=r"x: .* (is|are) not known here"):
+            traced.get_concrete_function()

@@ -122,11 +122,8 @@ def saved_loaded(loss, x, d):
     return gradient(torch.load(file, weights_only=False), x)[1]
 
 
-def checkpointed(reentrant):
-    def run(loss, x, d):
-        return gradient(lambda y: checkpoint.checkpoint(loss, y, use_reentrant=reentrant), x)[1]
-
-    return run
+def checkpointed(loss, x, d):
+    return gradient(lambda y: checkpoint.checkpoint(loss, y, use_reentrant=False), x)[1]
 
 
 def reentrant_checkpoint(loss, x, d):
@@ -215,7 +212,7 @@ TRANSFORMS = (
     Transform("export, save, load, backward", "gradient", exported_saved_loaded),
     Transform("torch.save, torch.load", "gradient", saved_loaded),
     Transform("autocast", "gradient", autocast),
-    Transform("checkpoint", "gradient", checkpointed(reentrant=False)),
+    Transform("checkpoint", "gradient", checkpointed),
     Transform("checkpoint, reentrant", "gradient", reentrant_checkpoint),
     Transform("not contiguous", "gradient", not_contiguous),
     Transform("conjugated view", "gradient", conjugated),
@@ -397,3 +394,54 @@ def test_a_cell_goes_red_without_its_rule(monkeypatch, remove, name, observable)
     remove(monkeypatch, *native(_torch_namespace))
     with pytest.raises(AssertionError, match="identity: inf"):
         check(torch_operations, transform, observable)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 3), (2, 3)], ids=str)
+@pytest.mark.parametrize("relative", [False, True])
+def test_gradcheck_of_svt(dtype, shape, relative):
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=getattr(torch, dtype), requires_grad=True)
+    tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+
+    def fn(x, tau):
+        return svdinv.torch.svt(x, tau, relative=relative)
+
+    assert torch.autograd.gradcheck(
+        fn,
+        (x, tau),
+        check_forward_ad=True,
+        check_batched_grad=True,
+        check_batched_forward_grad=True,
+    )
+    assert torch.autograd.gradgradcheck(
+        fn, (x, tau), check_fwd_over_rev=True, check_rev_over_rev=True, fast_mode=True
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 3), (2, 3)], ids=str)
+@pytest.mark.parametrize("rule", ["inv", "pinv", "plain", "tf", "clip", "lorentzian"])
+def test_gradcheck_of_svd(dtype, shape, rule):
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=getattr(torch, dtype), requires_grad=True)
+
+    def fn(x):
+        U, S, Vh = svdinv.torch.svd(x, rule=rule)
+        return (U * torch.tanh(S)[..., None, :]) @ Vh
+
+    assert torch.autograd.gradcheck(fn, (x,), check_forward_ad=True, fast_mode=True)
+    assert torch.autograd.gradgradcheck(fn, (x,), check_fwd_over_rev=True, fast_mode=True)
+
+
+def test_autocast_does_not_reach_the_derivative():
+    x = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    grads = []
+    for enabled in (False, True):
+        leaf = x.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            out = svdinv.torch.svt(leaf, 0.5)
+            assert out.dtype == torch.float32
+            (out * x).sum().backward()
+        grads.append(leaf.grad)
+    torch.testing.assert_close(*grads, rtol=1e-6, atol=1e-6)

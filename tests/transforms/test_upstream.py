@@ -133,6 +133,17 @@ except tf.errors.InvalidArgumentError as error:
 """,
         "True",
     ),
+    "TensorFlow: no determinant in XLA (limit 'determinant in XLA')": (
+        """
+import tensorflow as tf
+det = tf.function(tf.linalg.det, jit_compile=True)
+try:
+    det(tf.eye(2))
+except tf.errors.InvalidArgumentError as error:
+    print("MatrixDeterminant" in str(error))
+""",
+        "True",
+    ),
 }
 
 
