@@ -322,7 +322,11 @@ def test_jax_takes_one_driver_under_vmap():
     cases = [
         (jax.vmap(inner), (A, tau), expected),
         (jax.vmap(inner, (0, None)), (A, tau[0]), svdinv.jax.svt(A, tau[0])),
-        (jax.vmap(inner, (None, 0)), (A[0], tau), svdinv.jax.svt(A[:1], tau[:, None])),
+        (
+            jax.vmap(inner, (None, 0)),
+            (A[0], tau),
+            svdinv.jax.svt(jnp.broadcast_to(A[0], A.shape), tau[:, None]),
+        ),
         (jax.vmap(svdinv.jax.svt), (A, jnp.ones((3, 4))), svdinv.jax.svt(A, 1.0)),
     ]
     for fn, args, wanted in cases:
