@@ -154,7 +154,6 @@ def train(
     save_every: float = 60.0,
     progress: bool = False,
     label: str = "",
-    loss_function: Callable[[Tensor, Tensor], Tensor] = squared_error,
 ) -> History:
     """Train a network in place.
 
@@ -217,7 +216,7 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = rate
             inputs, target = batch(np.random.default_rng([settings.seed, step]))
-            loss, norm = _gradient(network, inputs, target, optimiser, loss_function)
+            loss, norm = _gradient(network, inputs, target, optimiser)
             log.loss.append(loss)
             if math.isfinite(norm):
                 if norm > log.gradient:
@@ -248,12 +247,11 @@ def _gradient(
     inputs: tuple[Tensor, ...],
     target: Tensor,
     optimiser: torch.optim.Optimizer,
-    loss_function: Callable[[Tensor, Tensor], Tensor],
 ) -> tuple[float, float]:
     """Loss, and norm of its gradient, which is left in the parameters; NaN for either."""
     optimiser.zero_grad()
     try:
-        loss = loss_function(network(*inputs), target)
+        loss = squared_error(network(*inputs), target)
         loss.backward()
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         # what LAPACK makes of a matrix that is not finite
