@@ -68,10 +68,10 @@ def _picture(parser: argparse.ArgumentParser, name: str) -> None:
 def _network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
-        choices=[*low_rank_names(), "fit", InvWithoutPhase.name],
+        choices=[*low_rank_names(), InvWithoutPhase.name],
         default="svt",
         metavar="STEP",
-        help=f"low-rank step: {', '.join(low_rank_names())} (%(default)s)",
+        help=f"low-rank step: {', '.join(low_rank_names())}, {InvWithoutPhase.name} (%(default)s)",
     )
     parser.add_argument(
         "--iterations", type=_positive(int), default=10, help="of ADMM, unrolled (%(default)s)"
