@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
         "--ratio", type=_share, nargs="+", default=list(compressive.RATIOS), help="(the paper's)"
     )
     command.add_argument(
-        "--solver", nargs="+", choices=solvers.NAMES, default=list(solvers.NAMES), help="(both)"
+        "--solver", nargs="+", choices=solvers.SOLVERS, default=list(solvers.SOLVERS), help="(both)"
     )
     command.add_argument("--steps", type=_positive(int), default=100, help="(%(default)s)")
     _weights(command, [0.01, 0.03, 0.1, 0.3])

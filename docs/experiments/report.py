@@ -123,7 +123,7 @@ def _mean(result: Result | None, *keys: str) -> Any:
 def _colour_table(found: Mapping[str, Result], classical: Mapping[str, Result]) -> str:
     solved = {r["ratio"]: r for r in classical.values()}
     names = {"admm": "ADMM"}
-    ran = [s for s in solvers.NAMES if any(_mean(r, s, "psnr") for r in solved.values())]
+    ran = [s for s in solvers.SOLVERS if any(_mean(r, s, "psnr") for r in solved.values())]
     rows = []
     for ratio in RATIOS:
         svt, inv = _best(found, "svt", ratio), _best(found, "svd-inv", ratio)
@@ -325,7 +325,7 @@ def _dynamic_table(found: Mapping[str, Result], classical: Mapping[str, Result])
                     [
                         mask,
                         _db(zero),
-                        *(_db(_mean(base, s, "psnr")) for s in solvers.NAMES),
+                        *(_db(_mean(base, s, "psnr")) for s in solvers.SOLVERS),
                         f"`{_short(r)}`",
                         _db(ours),
                         f"{_mean(r, 'ssim'):.3f}",
@@ -339,7 +339,7 @@ def _dynamic_table(found: Mapping[str, Result], classical: Mapping[str, Result])
                     ]
                 )
         if base is not None and not any(r["mask"] == mask for r in nets):
-            classic = (_db(_mean(base, s, "psnr")) for s in solvers.NAMES)
+            classic = (_db(_mean(base, s, "psnr")) for s in solvers.SOLVERS)
             rest = ["no network trained", *[""] * 8, f"{PAPER_DYNAMIC[mask]:.2f}"]
             rows.append([mask, _db(zero), *classic, *rest])
     head = [
