@@ -405,7 +405,7 @@ def _stress(found: Mapping[str, Result]) -> str:
                 str(t["steps_done"]),
                 str(t["nonfinite_gradients"]),
                 f"{t['largest_gradient']:.2g}",
-                str(t["bit_equal_pairs"]),
+                str(t["matrices_with_bit_equal_values"]),
                 f"{loss[0]:.2g}",
                 f"{loss[-1]:.2g}",
             ]

@@ -68,7 +68,7 @@ class History:
     smallest_gap
         Between two singular values of one matrix in any low-rank step, relative to the largest.
     ties, matrices
-        Matrices looked at, and those with two bit-equal singular values.
+        Matrices with two bit-equal singular values, zero ones among them, and all looked at.
     seconds
         Of wall time, all parts of a resumed run together.
     """
@@ -98,7 +98,7 @@ class History:
             "largest_gradient": self.gradient,
             "largest_gradient_step": self.gradient_step,
             "smallest_relative_gap": self.smallest_gap if self.matrices else None,
-            "bit_equal_pairs": self.ties,
+            "matrices_with_bit_equal_values": self.ties,
             "matrices_looked_at": self.matrices,
             "seconds": round(self.seconds, 1),
         }
