@@ -10,14 +10,11 @@ from typing import Any, NoReturn
 
 import torch
 
-from . import commands, compressive, data, masks, ports, results, solvers
+from . import commands, compressive, data, masks, ports, results, solvers, training
 from .commands import IMAGES
 from .lowrank import InvWithoutPhase, low_rank_names
 
 __all__ = ["main"]
-
-SEED = 3407
-"""The paper's."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,7 +50,7 @@ def _share(text: str) -> float:
 
 def _common(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
-        "--seed", type=_seed, default=SEED, help="of all that is drawn (%(default)s)"
+        "--seed", type=_seed, default=training.SEED, help="of all that is drawn (%(default)s)"
     )
     parser.add_argument("--name", default=name, help="of the result file (%(default)s)")
     parser.add_argument(
@@ -279,7 +276,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--mask", nargs="+", default=list(masks.MRI_MASKS), help="(the paper's)")
     command.add_argument("--frames", type=_positive(int), default=16, help="(%(default)s)")
     command.add_argument("--size", type=_positive(int), default=128, help="pixels (%(default)s)")
-    command.add_argument("--seed", type=_seed, default=SEED, help="(%(default)s)")
+    command.add_argument("--seed", type=_seed, default=training.SEED, help="(%(default)s)")
     _picture(command, "experiments_masks.png")
     command.set_defaults(run=commands.run_mask_picture)
 

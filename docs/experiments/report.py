@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import figures, results, solvers, table1
+from . import figures, results, solvers, table1, training
 from .compressive import RATIOS
 from .lowrank import low_rank_names
 from .masks import MRI_MASKS
@@ -29,8 +29,6 @@ PAPER_DYNAMIC = {
 """PSNR of SVD-inv in the paper's Table 3, dB, on other data."""
 
 _NOT_RUN = "not run"
-SEED = 3407
-"""The paper's."""
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -91,7 +89,7 @@ figures do not come out of this set-up.
 
 and against the paper's label, `torch.linalg.svd` in double precision, where that is finite:
 
-{table("label", [m for m in methods if m != "the paper's label"])}
+{table("label", [m for m in methods if m != table1.LABEL])}
 
 The label is the last line of the first table: at a gap of 1e-15 double precision has lost what it
 should teach, and no method can come closer to it than it is to the truth. Against the exact
@@ -593,7 +591,7 @@ def draw(folder: Path, images: Path) -> list[Path]:
     rules = {
         r["settings"]["method"]: r["training"]["loss"]
         for name, r in runs.items()
-        if name.startswith("rules-") and r["settings"]["seed"] == SEED
+        if name.startswith("rules-") and r["settings"]["seed"] == training.SEED
     }
     if rules:
         ordered = {m: rules[m] for m in low_rank_names() if m in rules}

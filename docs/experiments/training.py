@@ -19,7 +19,10 @@ from torch import Tensor, nn
 
 from .lowrank import GapWatch
 
-__all__ = ["History", "Settings", "Watched", "squared_error", "train"]
+__all__ = ["SEED", "History", "Settings", "Watched", "squared_error", "train"]
+
+SEED = 3407
+"""The paper's."""
 
 Batch = Callable[[np.random.Generator], tuple[tuple[Tensor, ...], Tensor]]
 """Draws the inputs of the network and the target."""
@@ -49,7 +52,7 @@ class Settings:
 
     steps: int
     rate: float = 1e-3
-    seed: int = 3407
+    seed: int = SEED
     stop_at_nonfinite: bool = False
 
 
