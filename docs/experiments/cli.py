@@ -1,4 +1,4 @@
-"""The command line: one command an experiment, each of which writes a result file."""
+"""The command line: a command for each experiment and each picture, and one for the page."""
 
 from __future__ import annotations
 
