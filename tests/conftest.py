@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from support.drivers import FRAMEWORKS, driver
 
 _WORST = "worst: "
+
+# Before the modules that read them are imported.
+if _shared := os.environ.get("SVDINV_SHARED"):
+    os.environ.setdefault("SVDINV_DATA", str(Path(_shared, "data").resolve()))
+    os.environ.setdefault("SVDINV_ORACLES", str(Path(_shared, "oracles").resolve()))
 
 
 @pytest.fixture(params=FRAMEWORKS)

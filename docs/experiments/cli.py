@@ -1,4 +1,4 @@
-"""The command line: one command an experiment, each of which writes a result file."""
+"""The command line: a command for each experiment and each picture, and one for the page."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from typing import Any, NoReturn
 
 import torch
 
-from . import commands, compressive, data, masks, ports, results, solvers
+from . import commands, compressive, data, masks, ports, results, solvers, training
 from .commands import IMAGES
 from .lowrank import InvWithoutPhase, low_rank_names
 
 __all__ = ["main"]
-
-SEED = 3407
-"""The paper's."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,7 +50,7 @@ def _share(text: str) -> float:
 
 def _common(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
-        "--seed", type=_seed, default=SEED, help="of all that is drawn (%(default)s)"
+        "--seed", type=_seed, default=training.SEED, help="of all that is drawn (%(default)s)"
     )
     parser.add_argument("--name", default=name, help="of the result file (%(default)s)")
     parser.add_argument(
@@ -68,10 +65,10 @@ def _picture(parser: argparse.ArgumentParser, name: str) -> None:
 def _network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
-        choices=[*low_rank_names(), "fit", InvWithoutPhase.name],
+        choices=[*low_rank_names(), InvWithoutPhase.name],
         default="svt",
         metavar="STEP",
-        help=f"low-rank step: {', '.join(low_rank_names())} (%(default)s)",
+        help=f"low-rank step: {', '.join(low_rank_names())}, {InvWithoutPhase.name} (%(default)s)",
     )
     parser.add_argument(
         "--iterations", type=_positive(int), default=10, help="of ADMM, unrolled (%(default)s)"
@@ -185,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         "--ratio", type=_share, nargs="+", default=list(compressive.RATIOS), help="(the paper's)"
     )
     command.add_argument(
-        "--solver", nargs="+", choices=solvers.NAMES, default=list(solvers.NAMES), help="(both)"
+        "--solver", nargs="+", choices=solvers.SOLVERS, default=list(solvers.SOLVERS), help="(both)"
     )
     command.add_argument("--steps", type=_positive(int), default=100, help="(%(default)s)")
     _weights(command, [0.01, 0.03, 0.1, 0.3])
@@ -279,7 +276,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--mask", nargs="+", default=list(masks.MRI_MASKS), help="(the paper's)")
     command.add_argument("--frames", type=_positive(int), default=16, help="(%(default)s)")
     command.add_argument("--size", type=_positive(int), default=128, help="pixels (%(default)s)")
-    command.add_argument("--seed", type=_seed, default=SEED, help="(%(default)s)")
+    command.add_argument("--seed", type=_seed, default=training.SEED, help="(%(default)s)")
     _picture(command, "experiments_masks.png")
     command.set_defaults(run=commands.run_mask_picture)
 

@@ -126,9 +126,9 @@ def gradient_errors(
 
 
 def solve(solver: str, y: Array, mask: Array, weight: float, steps: int) -> Array:
-    """The image of an untrained solver, ``admm`` or ``proximal gradient``, limited to [0, 1]."""
-    run = solvers.admm if solver == "admm" else solvers.proximal_gradient
-    return np.asarray(np.clip(run(PixelSampling(mask), y, weight, steps), 0, 1))
+    """The image of one of `solvers.SOLVERS`, limited to [0, 1]."""
+    found = solvers.SOLVERS[solver](PixelSampling(mask), y, weight, steps)
+    return np.asarray(np.clip(found, 0, 1))
 
 
 def choose_weight(images: Array, ratio: float, weights: Sequence[float], steps: int) -> float:

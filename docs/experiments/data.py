@@ -5,8 +5,7 @@ images of 32 by 32 pixels), or any folder of pictures; by default the photograph
 Dynamic: a folder of ``.npz`` or ``.h5`` files with an array ``frames``, one file a subject; by
 default a computed phantom of a beating heart.
 
-A set that is named and not given a folder is looked for under ``$SVDINV_DATA``, then under
-``shared/data`` beside the repository.
+A set that is named and not given a folder is looked for under ``$SVDINV_DATA``.
 """
 
 from __future__ import annotations
@@ -63,11 +62,9 @@ def data_folder(name: str) -> Path:
     DataError
         If it is not found.
     """
-    roots = [Path(os.environ["SVDINV_DATA"])] if os.environ.get("SVDINV_DATA") else []
-    roots.append(Path(__file__).resolve().parents[3] / "shared" / "data")
-    for root in roots:
-        if (root / name).exists():
-            return root / name
+    root = os.environ.get("SVDINV_DATA")
+    if root and (Path(root) / name).exists():
+        return Path(root) / name
     raise DataError(
         f"no data set {name!r}: set SVDINV_DATA to the folder that holds {name}/, or give a folder"
     )

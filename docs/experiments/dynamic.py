@@ -138,8 +138,8 @@ def evaluate(
 
 
 def solve(solver: str, y: Array, mask: Array, weight: float, steps: int) -> Array:
-    """Frames of an untrained solver, ``admm`` or ``proximal gradient``, low rank in time."""
-    run = solvers.admm if solver == "admm" else solvers.proximal_gradient
+    """Frames of one of `solvers.SOLVERS`, low rank in time."""
+    run = solvers.SOLVERS[solver]
     return np.asarray(run(FourierSampling(mask), y, weight, steps, matrices=solvers.casorati))
 
 
@@ -166,7 +166,7 @@ def classical(
 
     errors = [sum(row["mse"] for row in tested("admm", choice, w).values()) for w in weights]
     weight = weights[int(np.argmin(errors))]
-    found = {s: tested(s, series, weight) for s in ("proximal gradient", "admm")}
+    found = {s: tested(s, series, weight) for s in solvers.SOLVERS}
     return {"zero-filled": evaluate(None, series, mask), **found}, weight
 
 

@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from svdinv_conformance.plots import STYLES
 
+from . import table1
+
 __all__ = ["colour_picture", "dynamic_picture", "gap_figure", "loss_figure", "mask_figure", "save"]
 
 Array = NDArray[Any]
 
-_LABEL = "the paper's label"
 _EXTRA = {
-    "exact operator": STYLES["svt"],
+    table1.EXACT: STYLES["svt"],
     "native": STYLES["native torch"],
-    "inv, the paper's criterion": ("#1e3a8a", "--", "s"),
-    _LABEL: ("#9ca3af", "-.", "o"),
+    table1.LITERAL: ("#1e3a8a", "--", "s"),
+    table1.LABEL: ("#9ca3af", "-.", "o"),
     "inv-no-phase": ("#ea580c", "--", "s"),
     "torch": ("#111827", "-", ""),
     "jax": ("#2563eb", "--", ""),
@@ -68,7 +69,7 @@ def gap_figure(curves: Mapping[str, Any]) -> Figure:
     for axes, (workflow, by_method) in zip(panels, curves["median"].items(), strict=True):
         for method, error in by_method.items():
             colour, line, marker = _style(method)
-            exact = method == "exact operator"
+            exact = method == table1.EXACT
             values = np.array([np.nan if e is None else e for e in error], float)
             (curve,) = axes.plot(
                 position,

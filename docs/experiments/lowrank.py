@@ -2,8 +2,8 @@
 
 native       ``U relu(S - t S_1) Vh`` through `torch.linalg.svd` and its own gradient
 svd-<rule>   the same through `svdinv.torch.svd` with that rule
-fit          short for svd-fit
 svt          `svdinv.torch.svt`, whose gradient is exact and needs no rule
+inv-no-phase svd-inv without a term of its gradient, see `InvWithoutPhase`
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import torch
 from svdinv import rules
 from svdinv import torch as st
-from svdinv.rules import Rule
 from torch import Tensor, nn
 
 __all__ = ["GapWatch", "InvWithoutPhase", "LowRank", "low_rank_names"]
@@ -73,7 +72,7 @@ class GapWatch:
 
 
 def low_rank_names() -> tuple[str, ...]:
-    """Every name that :class:`LowRank` takes, `svt` first."""
+    """The steps to compare, `svt` first; ``inv-no-phase``, wrong on purpose, is none of them."""
     return ("svt", *(f"svd-{name}" for name in rules.rule_names()), "native")
 
 
@@ -83,9 +82,7 @@ class LowRank(nn.Module):
     Parameters
     ----------
     method
-        One of :func:`low_rank_names`, or ``fit``.
-    rule
-        A rule object in the place of the one the name stands for.
+        One of :func:`low_rank_names`, or ``inv-no-phase``.
 
     Raises
     ------
@@ -93,16 +90,14 @@ class LowRank(nn.Module):
         If there is none of that name.
     """
 
-    def __init__(self, method: str = "svt", rule: Rule | None = None) -> None:
+    def __init__(self, method: str = "svt") -> None:
         super().__init__()
-        method = "svd-fit" if method == "fit" else method
-        if method == InvWithoutPhase.name:
-            rule = InvWithoutPhase()
-        elif method not in low_rank_names():
-            known = ", ".join(low_rank_names())
-            raise ValueError(f"unknown low-rank step {method!r}; use one of {known}")
+        known = (*low_rank_names(), InvWithoutPhase.name)
+        if method not in known:
+            raise ValueError(f"unknown low-rank step {method!r}; use one of {', '.join(known)}")
         self.method = method
-        self.rule: str | Rule = method.removeprefix("svd-") if rule is None else rule
+        without_phase = method == InvWithoutPhase.name
+        self.rule = InvWithoutPhase() if without_phase else method.removeprefix("svd-")
         self.watch: GapWatch | None = None
 
     def forward(self, x: Tensor, share: Tensor) -> Tensor:

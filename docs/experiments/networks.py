@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from svdinv.rules import Rule
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -59,7 +58,7 @@ def convolutions(kind: Kind, widths: Sequence[int]) -> nn.Sequential:
 
 
 class Iteration(nn.Module):
-    """The parameters of one ADMM iteration, and its Z step."""
+    """What is learned in one ADMM iteration, and its Z step."""
 
     def __init__(self, kind: Kind, channels: int, width: int, low_rank: LowRank) -> None:
         super().__init__()
@@ -70,9 +69,11 @@ class Iteration(nn.Module):
         self.eta = nn.Parameter(torch.tensor(1.0))
         self.low_rank = low_rank
 
-    def share(self) -> Tensor:
-        """The threshold, as a share of the largest singular value."""
-        return torch.sigmoid(self.threshold)
+    def z_step(self, shifted: Tensor) -> Tensor:
+        """Z from ``X + L``, of the same shape."""
+        transformed = _through(self.transform, shifted)
+        low_rank = self.low_rank(transformed, torch.sigmoid(self.threshold))
+        return _through(self.back, low_rank) + shifted
 
 
 class Unrolled(nn.Module):
@@ -86,22 +87,12 @@ class Unrolled(nn.Module):
         How many times ADMM is unrolled, each with parameters of its own.
     width
         Channels between the convolutions.
-    rule
-        A rule object, in the place of the one that `method` names.
     """
 
-    def __init__(
-        self,
-        kind: Kind,
-        channels: int,
-        method: str,
-        iterations: int,
-        width: int,
-        rule: Rule | None,
-    ) -> None:
+    def __init__(self, kind: Kind, channels: int, method: str, iterations: int, width: int) -> None:
         super().__init__()
         self.width = width
-        self.low_rank = LowRank(method, rule)
+        self.low_rank = LowRank(method)
         self.layers = nn.ModuleList(
             Iteration(kind, channels, width, self.low_rank) for _ in range(iterations)
         )
@@ -125,10 +116,8 @@ class ColourNetwork(Unrolled):
     torch.Size([1, 3, 16, 16])
     """
 
-    def __init__(
-        self, method: str = "svt", iterations: int = 10, width: int = 16, rule: Rule | None = None
-    ) -> None:
-        super().__init__(nn.Conv2d, 3, method, iterations, width, rule)
+    def __init__(self, method: str = "svt", iterations: int = 10, width: int = 16) -> None:
+        super().__init__(nn.Conv2d, 3, method, iterations, width)
 
     def forward(self, y: Tensor, mask: Tensor) -> Tensor:
         """Sampled images ``(B, 3, H, W)`` and their mask ``(3, H, W)``; the whole images."""
@@ -136,8 +125,7 @@ class ColourNetwork(Unrolled):
         x, multiplier = y, torch.zeros_like(y)
         for layer in self.layers:
             assert isinstance(layer, Iteration)
-            shifted = x + multiplier
-            z = layer.back(layer.low_rank(layer.transform(shifted), layer.share())) + shifted
+            z = layer.z_step(x + multiplier)
             x = sampling.data_step(y, z - multiplier, 0.0)
             multiplier = multiplier + torch.relu(layer.eta) * (x - z)
         return x
@@ -155,10 +143,8 @@ class DynamicNetwork(Unrolled):
     torch.Size([1, 4, 16, 16])
     """
 
-    def __init__(
-        self, method: str = "svt", iterations: int = 10, width: int = 16, rule: Rule | None = None
-    ) -> None:
-        super().__init__(FrameConvolution, 2, method, iterations, width, rule)
+    def __init__(self, method: str = "svt", iterations: int = 10, width: int = 16) -> None:
+        super().__init__(FrameConvolution, 2, method, iterations, width)
         self.log_mu = nn.ParameterList(torch.tensor(-2.0) for _ in range(iterations))
 
     def forward(self, y: Tensor, mask: Tensor) -> Tensor:
@@ -168,13 +154,15 @@ class DynamicNetwork(Unrolled):
         multiplier = torch.zeros_like(x)
         for layer, log_mu in zip(self.layers, self.log_mu, strict=True):
             assert isinstance(layer, Iteration)
-            shifted = x + multiplier
-            transformed = _complex(layer.transform(_channels(shifted)))
-            z = _complex(layer.back(_channels(layer.low_rank(transformed, layer.share()))))
-            z = z + shifted
+            z = layer.z_step(x + multiplier)
             x = sampling.data_step(y, z - multiplier, torch.exp(log_mu))
             multiplier = multiplier + torch.relu(layer.eta) * (x - z)
         return x
+
+
+def _through(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """Convolutions of images, or of complex frames as two channels."""
+    return _complex(layers(_channels(x))) if x.is_complex() else layers(x)
 
 
 def _channels(x: Tensor) -> Tensor:

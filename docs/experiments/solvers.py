@@ -21,7 +21,7 @@ from array_api_compat import array_namespace
 from .operators import Operator
 
 __all__ = [
-    "NAMES",
+    "SOLVERS",
     "START",
     "Matrices",
     "admm",
@@ -33,7 +33,6 @@ __all__ = [
 
 Array = Any
 
-NAMES = ("proximal gradient", "admm")
 START = 0.3
 """First threshold of the continuation, as a share of the largest singular value."""
 
@@ -141,6 +140,10 @@ def admm(
         x = operator.data_step(y, z - multiplier, mu)
         multiplier = multiplier + x - z
     return x
+
+
+SOLVERS: dict[str, Callable[..., Array]] = {"proximal gradient": proximal_gradient, "admm": admm}
+"""By the name they have in result files."""
 
 
 def _check(weight: float, steps: int) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from svdinv.rules import Rule
 from torch import Tensor, nn
 
 from .lowrank import GapWatch, LowRank
@@ -94,13 +93,13 @@ class StressNetwork(nn.Module):
 
     Parameters
     ----------
-    method, rule
+    method
         As for `experiments.lowrank.LowRank`.
     """
 
-    def __init__(self, method: str = "svt", rule: Rule | None = None) -> None:
+    def __init__(self, method: str = "svt") -> None:
         super().__init__()
-        self.low_rank = LowRank(method, rule)
+        self.low_rank = LowRank(method)
         self.gain = nn.Parameter(torch.tensor(1.0))
         self.first = nn.Parameter(torch.eye(SIZE))
         self.second = nn.Parameter(torch.eye(SIZE))

@@ -54,6 +54,7 @@ PAPER = {
 LITERAL = "inv, the paper's criterion"
 EXACT = "exact operator"
 NATIVE = "native torch"
+LABEL = "the paper's label"
 METHODS = (EXACT, *rules.rule_names(), LITERAL, NATIVE)
 
 
@@ -176,7 +177,7 @@ def run(count: int = 1000, seed: int = 0) -> dict[str, Any]:
                 for method in METHODS:
                     got, _ = gradient(method, workflow, d, torch.float32)
                     errors[method] = _compare(got[kept], true[kept], label[kept])
-                errors["the paper's label"] = _compare(label[kept], true[kept], label[kept])
+                errors[LABEL] = _compare(label[kept], true[kept], label[kept])
                 rows.append(
                     {
                         "factors": "orthogonal" if orthogonal else "identity",
@@ -217,20 +218,17 @@ def gap_curves(count: int = 200, seed: int = 0, gaps: Sequence[float] = GAPS) ->
     """
     median: dict[str, dict[str, list[float | None]]] = {}
     for workflow, name in WORKFLOWS.items():
-        median[name] = {method: [] for method in (*METHODS, "the paper's label")}
+        median[name] = {method: [] for method in (*METHODS, LABEL)}
         for gap in gaps:
             d = draw(seed, count, 1.0, True, gap)
             kept = d.clear if workflow > 1 else np.ones(count, bool)
             true = exact(workflow, d)[kept]
             size = np.linalg.norm(true, axis=(-2, -1))
             for method, curve in median[name].items():
-                label = method == "the paper's label"
-                got, _ = gradient(
-                    NATIVE if label else method,
-                    workflow,
-                    d,
-                    torch.float64 if label else torch.float32,
-                )
+                if method == LABEL:
+                    got, _ = gradient(NATIVE, workflow, d, torch.float64)
+                else:
+                    got, _ = gradient(method, workflow, d, torch.float32)
                 with np.errstate(all="ignore"):
                     error = np.linalg.norm(got[kept] - true, axis=(-2, -1)) / size
                 finite = bool(np.isfinite(error).all())

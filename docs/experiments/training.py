@@ -19,7 +19,10 @@ from torch import Tensor, nn
 
 from .lowrank import GapWatch
 
-__all__ = ["History", "Settings", "Watched", "squared_error", "train"]
+__all__ = ["SEED", "History", "Settings", "Watched", "squared_error", "train"]
+
+SEED = 3407
+"""The paper's."""
 
 Batch = Callable[[np.random.Generator], tuple[tuple[Tensor, ...], Tensor]]
 """Draws the inputs of the network and the target."""
@@ -49,7 +52,7 @@ class Settings:
 
     steps: int
     rate: float = 1e-3
-    seed: int = 3407
+    seed: int = SEED
     stop_at_nonfinite: bool = False
 
 
@@ -68,7 +71,7 @@ class History:
     smallest_gap
         Between two singular values of one matrix in any low-rank step, relative to the largest.
     ties, matrices
-        Matrices looked at, and those with two bit-equal singular values.
+        Matrices with two bit-equal singular values, zero ones among them, and all looked at.
     seconds
         Of wall time, all parts of a resumed run together.
     """
@@ -98,7 +101,7 @@ class History:
             "largest_gradient": self.gradient,
             "largest_gradient_step": self.gradient_step,
             "smallest_relative_gap": self.smallest_gap if self.matrices else None,
-            "bit_equal_pairs": self.ties,
+            "matrices_with_bit_equal_values": self.ties,
             "matrices_looked_at": self.matrices,
             "seconds": round(self.seconds, 1),
         }
@@ -154,7 +157,6 @@ def train(
     save_every: float = 60.0,
     progress: bool = False,
     label: str = "",
-    loss_function: Callable[[Tensor, Tensor], Tensor] = squared_error,
 ) -> History:
     """Train a network in place.
 
@@ -217,7 +219,7 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = rate
             inputs, target = batch(np.random.default_rng([settings.seed, step]))
-            loss, norm = _gradient(network, inputs, target, optimiser, loss_function)
+            loss, norm = _gradient(network, inputs, target, optimiser)
             log.loss.append(loss)
             if math.isfinite(norm):
                 if norm > log.gradient:
@@ -248,12 +250,11 @@ def _gradient(
     inputs: tuple[Tensor, ...],
     target: Tensor,
     optimiser: torch.optim.Optimizer,
-    loss_function: Callable[[Tensor, Tensor], Tensor],
 ) -> tuple[float, float]:
     """Loss, and norm of its gradient, which is left in the parameters; NaN for either."""
     optimiser.zero_grad()
     try:
-        loss = loss_function(network(*inputs), target)
+        loss = squared_error(network(*inputs), target)
         loss.backward()
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         # what LAPACK makes of a matrix that is not finite

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from experiments import cli, report, results
+from experiments import cli, colour_tables, report, results
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -93,5 +93,5 @@ def test_runs_as_a_folder():
 
 def test_a_jump_of_the_loss():
     curve = [1.0, 0.5, 0.1, None, 0.7, 2.0, 0.1]
-    assert report._jump({"loss": curve, "loss_every": 10}) == "about 40: from 0.1 to 2"
-    assert report._jump({"loss": curve[:3], "loss_every": 10}) == "no"
+    assert colour_tables.jump({"loss": curve, "loss_every": 10}) == "about 40: from 0.1 to 2"
+    assert colour_tables.jump({"loss": curve[:3], "loss_every": 10}) == "no"

@@ -17,7 +17,7 @@ def test_diagonal_matrices_tell_nothing_apart(rows):
     for (factors, _, _), row in rows.items():
         if factors == "identity":
             for method, error in row["errors"].items():
-                if method in ("plain", "native torch"):
+                if method in ("plain", table1.NATIVE):
                     assert error["nonfinite"] == row["matrices"]
                 elif method == table1.EXACT:  # multiplies and divides by a value
                     assert error["nonfinite"] == 0
@@ -37,7 +37,7 @@ def test_orthogonal_factors(rows, case, workflow, hold):
         hold("experiments: Table 1, inv", errors["inv"], 1e-4)
     for method in ("tf", "clip", "taylor", "pinv"):
         assert errors[method] > 3 * errors["inv"], method
-    finite = [m for m in row["errors"] if m not in ("plain", "native torch", "the paper's label")]
+    finite = [m for m in row["errors"] if m not in ("plain", table1.NATIVE, table1.LABEL)]
     assert all(row["errors"][m]["nonfinite"] == 0 for m in finite)
 
 
@@ -48,7 +48,7 @@ def test_error_falls_with_the_gap():
     assert soft["plain"][0] is None
     assert soft["inv"][3] < 1e-4 < 1e-3 < soft["inv"][2]
     assert max(soft[table1.EXACT]) < 1e-5
-    label = soft["the paper's label"]
+    label = soft[table1.LABEL]
     assert label[3] < 1e-12 < 1e-6 < label[1]
 
 
