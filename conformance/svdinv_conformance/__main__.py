@@ -20,11 +20,11 @@ from .interrupt import INTERRUPTED, end_on_interrupt
 from .losses import EXACT, LOSSES, METHODS, NATIVE, RULES
 from .report import print_table, write_json
 from .suite import command as suite_command
+from .suite.case import DTYPES
 from .suite.evidence import gather
 
 __all__ = ["main"]
 
-DTYPES = ("float32", "float64", "complex64", "complex128")
 DEVICES = ("cpu", "cuda")
 PIPE_WIDTH = 132
 """Columns of the table when it does not go to a terminal."""

@@ -10,10 +10,12 @@ answer is determined, and only reported where it is not.
 
 * ``svt``: 1 + the root mean square of ``s_1 / |s_i - s_j|``, counted for the pairs with one value
   above and one below the threshold (the others amplify nothing);
-* rules: the same, counted for every pair with a value above the threshold that the rule does not
-  treat as tied;
+* rules: the same, counted for every pair with a value above the threshold that is not tied;
 * losses of the values alone (``nuclear``): ``1 + s_1 / s_k``;
 * the gradient in the threshold: ``1 + s_1 / |s_i - s_j|`` of the two values next to it.
+
+*Tied* means the same for every rule, the default of the library (:func:`tie_rtol`); ``fit``, whose
+own tolerance is wider, is judged like the others.
 
 A non-finite entry in a judged result is a failure. The exact operators are held to the exact
 gradient as well, wherever that is defined.

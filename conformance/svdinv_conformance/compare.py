@@ -108,8 +108,10 @@ class Row:
         Median time of forward and backward, without the first call.
     faults
         What is wrong, in words; empty if nothing is.
-    gradient
-        The gradient itself.
+    gradient, tau_gradient
+        The gradient itself, in the matrices and in the threshold.
+    compared
+        Whether there is another framework or device to agree with.
     """
 
     framework: str

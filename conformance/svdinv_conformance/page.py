@@ -30,7 +30,7 @@ from .report import (
 )
 from .style import STYLE
 from .suite.page import evidence_section
-from .sweep import sweep
+from .sweep import DRAWS, SIZE, sweep
 
 __all__ = ["render", "write_page"]
 
@@ -198,8 +198,8 @@ def _sweeps(result: Comparison, tell: Callable[[str], None] | None) -> str:
     first = next(iter(frameworks))
     return (
         "<h2>Error as two values approach each other</h2>"
-        "<p>6&times;6 matrices with random factors, one pair of values at the given distance, the "
-        "median of 12 draws. Rules are shown as computed in "
+        f"<p>{SIZE}&times;{SIZE} matrices with random factors, one pair of values at the given "
+        f"distance, the median of {DRAWS} draws. Rules are shown as computed in "
         f"{escape(first)}; an X near the upper edge means that at least one gradient is not finite."
         " (LAPACK finds the two values of a true tie bit for bit equal only now and then.)</p>"
         f'<div class="plots">{"".join(figures)}</div>'

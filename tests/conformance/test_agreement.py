@@ -15,6 +15,8 @@ from svdinv_conformance.agreement import (
 )
 from svdinv_conformance.losses import RULES
 
+from svdinv_core.rules import default_degeneracy_rtol
+
 EPS = float(np.finfo(np.float64).eps)
 DISTINCT = np.array([3.0, 2.0, 1.0])
 TIED = np.array([3.0, 2.0, 2.0])
@@ -79,6 +81,11 @@ def test_svt_ignores_gaps_that_do_not_matter() -> None:
     assert judge("svt", "soft", close, 0.1, "float64", SQUARE) == judge(
         "svt", "soft", wide, 0.1, "float64", SQUARE
     )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_tied_means_what_it_means_in_the_library(dtype: str) -> None:
+    assert tie_rtol(dtype) == default_degeneracy_rtol(float(np.finfo(dtype).eps))
 
 
 def test_gap_near_the_tie_tolerance_counts_as_a_tie() -> None:
