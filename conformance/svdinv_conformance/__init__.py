@@ -25,13 +25,13 @@ except ImportError as error:
         f"svdinv_conformance needs {error.name}: pip install svdinv[conformance]"
     ) from error
 
-from .cases import Case, built_in, from_image, from_npy
 from .compare import Comparison, Plan, compare
+from .inputs import Input, built_in, from_image, from_npy
 from .reference import decompose, exact_gradient
 
 __all__ = [
-    "Case",
     "Comparison",
+    "Input",
     "Plan",
     "built_in",
     "compare",

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from .arguments import positive, progress_bar, seed
 from .bench import command as bench_command
-from .cases import ARRANGEMENTS, BUILT_IN, Case, InputError, built_in, from_image, from_npy
 from .compare import Plan, compare
 from .frameworks import FRAMEWORKS
+from .inputs import ARRANGEMENTS, BUILT_IN, Input, InputError, built_in, from_image, from_npy
 from .interrupt import INTERRUPTED, end_on_interrupt
 from .losses import EXACT, LOSSES, METHODS, NATIVE, RULES
 from .report import print_table, write_json
@@ -220,11 +220,11 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _cases(options: argparse.Namespace) -> list[Case]:
-    cases = [built_in(name) for name in options.case or []]
-    cases += [from_npy(path) for path in options.input or []]
-    cases += [from_image(path, options.crop, options.arrange) for path in options.image or []]
-    return cases or [built_in("photo-tiled")]
+def _inputs(options: argparse.Namespace) -> list[Input]:
+    inputs = [built_in(name) for name in options.case or []]
+    inputs += [from_npy(path) for path in options.input or []]
+    inputs += [from_image(path, options.crop, options.arrange) for path in options.image or []]
+    return inputs or [built_in("photo-tiled")]
 
 
 def _check_output(path: str | None) -> None:
@@ -258,10 +258,10 @@ def _compare(options: argparse.Namespace) -> int:
     if options.list_cases:
         _list_cases(console)
         return 0
-    cases = _cases(options)
-    complex_only = all(case.real is None for case in cases)
+    inputs = _inputs(options)
+    complex_only = all(given.real is None for given in inputs)
     plan = Plan(
-        cases=cases,
+        inputs=inputs,
         losses=options.loss or ["soft"],
         methods=options.rule or METHODS,
         frameworks=options.framework or list(FRAMEWORKS),

@@ -1,6 +1,6 @@
 """Compute every gradient that was asked for, and tell how they compare.
 
-:func:`compare` turns a :class:`Plan` into a :class:`Comparison`: one :class:`Row` for each case,
+:func:`compare` turns a :class:`Plan` into a :class:`Comparison`: one :class:`Row` for each input,
 loss, method, framework, type and device, and one for each framework or device that is not there.
 Nothing here prints.
 """
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .agreement import Judgement, judge, norms, relative_difference, undefined
-from .cases import Case
 from .frameworks import FRAMEWORKS, Framework, Gradient, Problem, UnavailableError, first_line
+from .inputs import Input
 from .losses import EXACT, NATIVE, THRESHOLDED, methods_for, weights
 from .reference import ExactGradient, Factors, decompose, exact_gradient, extended_precision
 
@@ -45,8 +45,8 @@ class Plan:
 
     Attributes
     ----------
-    cases
-        Inputs.
+    inputs
+        The matrices.
     losses, methods, frameworks, dtypes, devices
         Names; methods that do not apply to a loss are left out for it.
     tau
@@ -59,7 +59,7 @@ class Plan:
         Seed of the cotangent W.
     """
 
-    cases: Sequence[Case]
+    inputs: Sequence[Input]
     losses: Sequence[str]
     methods: Sequence[str]
     frameworks: Sequence[str]
@@ -149,11 +149,11 @@ class Row:
 
 @dataclass
 class Group:
-    """The rows of one case and loss, with the exact gradients they are measured against.
+    """The rows of one input and loss, with the exact gradients they are measured against.
 
     Attributes
     ----------
-    case, loss
+    input, loss
         What was differentiated.
     tau
         Thresholds by type; empty for losses without one.
@@ -167,7 +167,7 @@ class Group:
         The results.
     """
 
-    case: Case
+    input: Input
     loss: str
     tau: dict[str, Array] = field(default_factory=dict)
     exact: dict[str, ExactGradient] = field(default_factory=dict)
@@ -185,7 +185,7 @@ class Comparison:
     plan
         What was asked for.
     groups
-        The results, by case and loss.
+        The results, by input and loss.
     missing
         Frameworks and devices that are not there.
     versions
@@ -226,7 +226,7 @@ class Comparison:
         else:
             text += ", which is no wider than float64 on this platform"
         if not all(group.extended for group in self.groups):
-            large = sorted({group.case.name for group in self.groups if not group.extended})
+            large = sorted({group.input.name for group in self.groups if not group.extended})
             text += f"; float64 LAPACK factors for {', '.join(large)}, good to about 1e-13"
         return text
 
@@ -272,8 +272,8 @@ def compare(
         frameworks = {name: FRAMEWORKS[name]() for name in plan.frameworks}
     result = Comparison(plan)
     steps = [
-        (case, loss, dtype, method)
-        for case in plan.cases
+        (given, loss, dtype, method)
+        for given in plan.inputs
         for loss in plan.losses
         for dtype in plan.dtypes
         for method in methods_for(loss)
@@ -308,29 +308,29 @@ def compare(
                 present.append((framework, device))
     total = len(steps) * len(present)
 
-    for case in plan.cases:
+    for given in plan.inputs:
         factors: dict[str, Factors] = {}
         for loss in plan.losses:
-            group = Group(case, loss)
+            group = Group(given, loss)
             result.groups.append(group)
             for dtype in plan.dtypes:
                 methods = [m for m in methods_for(loss) if m in plan.methods]
-                x = case.matrices(dtype)
+                x = given.matrices(dtype)
                 if x is None:
                     group.rows += [
-                        Row(f.name, device, dtype=dtype, status="unavailable", note=_unfit(case))
+                        Row(f.name, device, dtype=dtype, status="unavailable", note=_unfit(given))
                         for f, device in present
                     ]
                     done += len(methods) * len(present)
                     continue
                 if dtype not in factors:
-                    tell(f"{case.name}: exact gradient, {dtype}")
+                    tell(f"{given.name}: exact gradient, {dtype}")
                     factors[dtype] = decompose(x)
                 problem = _pose(plan, group, dtype, x, factors[dtype])
                 for method in methods:
                     rows = []
                     for framework, device in present:
-                        tell(f"{case.name}, {loss}: {method}, {framework.name} {dtype} {device}")
+                        tell(f"{given.name}, {loss}: {method}, {framework.name} {dtype} {device}")
                         rows.append(
                             _measure(framework, problem, method, dtype, device, plan.repeat)
                         )
@@ -341,8 +341,8 @@ def compare(
     return result
 
 
-def _unfit(case: Case) -> str:
-    if case.real is None:
+def _unfit(given: Input) -> str:
+    if given.real is None:
         return "the input is complex"
     return "the input overflows this type"
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .agreement_matrix import agreement_matrix
 from .compare import Comparison, Group, Row
 from .frameworks import FRAMEWORKS, Framework, UnavailableError
 from .losses import EXACT, NATIVE
-from .matrix import agreement_matrix
 from .plots import difference_image, gap_plot, gradient_image, matrix_image
 from .report import (
     COLUMNS,
@@ -101,7 +101,7 @@ def _pictures(group: Group, dtype: str) -> str:
     exact = _first_matrix(group.exact[dtype].x)
     limit = float(np.quantile(np.abs(exact.real), 0.995))
     limit = limit if limit > 0 else 1.0
-    x = group.case.matrices(dtype)
+    x = group.input.matrices(dtype)
     if x is None:
         return ""
     figures = [

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .agreement import tie_rtol
+from .agreement_matrix import AgreementMatrix, agreement_matrix
 from .compare import Comparison, Group, Row
-from .matrix import AgreementMatrix, agreement_matrix
 from .suite.report import evidence_as_json, print_evidence
 
 __all__ = [
@@ -142,9 +142,9 @@ def cells(row: Row) -> dict[str, str]:
 
 
 def group_title(group: Group, result: Comparison) -> str:
-    """Name a case and a loss, and what is the same in all its rows."""
+    """Name an input and a loss, and what is the same in all its rows."""
     plan = result.plan
-    title = f"{group.case.name}, {group.loss}"
+    title = f"{group.input.name}, {group.loss}"
     if group.tau:
         title += f", tau {plan.tau:g}" + (" of the largest value" if plan.relative else "")
     if len(plan.dtypes) == 1:
@@ -156,9 +156,9 @@ def group_title(group: Group, result: Comparison) -> str:
 
 
 def describe(group: Group) -> str:
-    """Describe a case: its own words, its shape, and its ties and zeros."""
-    shape = "x".join(map(str, group.case.shape))
-    text = f"{group.case.description} ({shape})"
+    """Describe an input: its own words, its shape, and its ties and zeros."""
+    shape = "x".join(map(str, group.input.shape))
+    text = f"{group.input.description} ({shape})"
     if not group.singular_values:
         return text
     dtype, s = next(iter(group.singular_values.items()))
@@ -344,9 +344,9 @@ def as_json(result: Comparison) -> dict[str, Any]:
         },
         "groups": [
             {
-                "case": group.case.name,
-                "description": group.case.description,
-                "shape": list(group.case.shape),
+                "case": group.input.name,
+                "description": group.input.description,
+                "shape": list(group.input.shape),
                 "loss": group.loss,
                 "extended_reference": group.extended,
                 "rows": [_row_as_json(row) for row in group.rows],

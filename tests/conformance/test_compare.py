@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from svdinv_conformance.cases import built_in
 from svdinv_conformance.compare import Comparison, Plan, compare
 from svdinv_conformance.frameworks import (
     FRAMEWORKS,
@@ -17,6 +16,7 @@ from svdinv_conformance.frameworks import (
     Problem,
     UnavailableError,
 )
+from svdinv_conformance.inputs import built_in
 from svdinv_conformance.losses import EXACT, LOSSES, METHODS, methods_for, weights
 from svdinv_conformance.reference import decompose, exact_gradient
 

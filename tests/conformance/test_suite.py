@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import svdinv.numpy
-from svdinv_conformance.cases import InputError
+from svdinv_conformance.inputs import InputError
 from svdinv_conformance.suite import (
     CHECKS,
     CheckFailed,

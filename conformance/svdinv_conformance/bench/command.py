@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from ..arguments import names_from, positive, progress_bar, seed
-from ..cases import InputError
+from ..inputs import InputError
 from ..suite.case import DTYPES
 from ..suite.implementation import Implementation, UnavailableError
 from ..suite.named import KINDS, resolve

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from ..arguments import names_from, progress_bar
-from ..cases import InputError
+from ..inputs import InputError
 from .case import DTYPES, load_cases
 from .checks import CHECKS
 from .evidence import Evidence, gather

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import InputError
 from ..frameworks import first_line
+from ..inputs import InputError
 from .case import DATA, Case
 from .checks import CHECKS, CheckFailed, checks_for
 from .implementation import Implementation, NotApplicable, UnavailableError

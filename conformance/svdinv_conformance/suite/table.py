@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..cases import InputError, read_text
+from ..inputs import InputError, read_text
 from .case import Case
 from .runner import STATUSES, Report
 
