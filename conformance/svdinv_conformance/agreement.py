@@ -49,8 +49,6 @@ __all__ = [
     "SAFETY",
     "Judgement",
     "judge",
-    "norms",
-    "relative_difference",
     "tie_rtol",
     "undefined",
 ]
@@ -185,35 +183,3 @@ def judge(
     if max(tolerance, tau_tolerance) > LOOSEST:
         return Judgement(np.inf, np.inf, f"gaps too small for {dtype}")
     return Judgement(tolerance, tau_tolerance)
-
-
-def norms(x: NDArray[Any]) -> NDArray[Any]:
-    """Give the Frobenius norm ``(...)`` of each matrix; NaN where an entry is not finite."""
-    finite = np.isfinite(x).all(axis=(-2, -1))
-    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        norm = np.sqrt(np.sum(np.abs(x) ** 2, axis=(-2, -1)))
-    return np.where(finite, norm, np.nan)
-
-
-def relative_difference(
-    a: NDArray[Any], b: NDArray[Any], scale: NDArray[Any] | None = None
-) -> NDArray[Any]:
-    """Compare two results matrix by matrix, in the Frobenius norm.
-
-    Parameters
-    ----------
-    a, b
-        ``(..., m, n)``.
-    scale
-        Norms ``(...)`` to divide by; by default the larger one of the two.
-
-    Returns
-    -------
-    array
-        ``|a - b| / scale``, 0 where both are equal, NaN where an entry is not finite.
-    """
-    if scale is None:
-        scale = np.maximum(norms(a), norms(b))
-    with np.errstate(invalid="ignore", over="ignore", under="ignore", divide="ignore"):
-        difference = norms(a - b)
-        return np.where(difference == 0, 0, difference / scale)

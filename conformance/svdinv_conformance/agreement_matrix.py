@@ -12,8 +12,8 @@ from itertools import combinations
 
 import numpy as np
 
-from .agreement import relative_difference
 from .compare import Comparison, Row
+from .errors import relative_difference
 
 __all__ = ["AgreementMatrix", "Cell", "agreement_matrix"]
 

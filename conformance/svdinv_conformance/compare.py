@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .agreement import Judgement, judge, norms, relative_difference, undefined
+from .agreement import Judgement, judge, undefined
+from .errors import norms, relative_difference
 from .frameworks import FRAMEWORKS, Framework, Gradient, Problem, UnavailableError, first_line
 from .inputs import Input
 from .losses import EXACT, NATIVE, THRESHOLDED, methods_for, weights

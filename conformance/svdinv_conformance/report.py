@@ -17,6 +17,7 @@ from rich.text import Text
 from .agreement import tie_rtol
 from .agreement_matrix import AgreementMatrix, agreement_matrix
 from .compare import Comparison, Group, Row
+from .errors import finite
 from .suite.report import evidence_as_json, print_evidence
 
 __all__ = [
@@ -289,10 +290,6 @@ def _styled(row: Row, shown: list[str], before: Row | None) -> list[Text]:
 # --- JSON ----------------------------------------------------------------------------------------
 
 
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else value
-
-
 def _row_as_json(row: Row) -> dict[str, Any]:
     grade, words = verdict(row)
     return {
@@ -302,18 +299,18 @@ def _row_as_json(row: Row) -> dict[str, Any]:
         "device": row.device,
         "status": row.status,
         "note": row.note,
-        "error": _finite(row.error),
-        "tau_error": _finite(row.tau_error),
+        "error": finite(row.error),
+        "tau_error": finite(row.tau_error),
         "undefined": row.undefined or None,
-        "agreement": _finite(row.agreement),
-        "tolerance": _finite(row.tolerance),
+        "agreement": finite(row.agreement),
+        "tolerance": finite(row.tolerance),
         "judged": row.judged,
         "judged_matrices": row.judged_matrices,
         "matrices": row.matrices,
         "not_judged_because": row.excuse or None,
         "nonfinite": row.nonfinite,
         "entries": row.entries,
-        "milliseconds": _finite(row.milliseconds),
+        "milliseconds": finite(row.milliseconds),
         "faults": row.faults,
         "grade": grade,
         "verdict": words,
@@ -356,8 +353,8 @@ def as_json(result: Comparison) -> dict[str, Any]:
         "agreement_matrix": [
             {
                 "between": list(pair),
-                "difference": _finite(cell.difference),
-                "tolerance": _finite(cell.tolerance),
+                "difference": finite(cell.difference),
+                "tolerance": finite(cell.tolerance),
                 "where": cell.where,
             }
             for pair, cell in agreement_matrix(result).cells.items()

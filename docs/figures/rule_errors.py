@@ -14,20 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import array_api_compat.numpy as xp
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from svdinv import numpy as svdinv
 from svdinv import rules
-from svdinv_conformance.agreement import norms, relative_difference
+from svdinv_conformance.errors import norms, relative_difference
 from svdinv_conformance.plots import STYLES
+from svdinv_conformance.recomposition import pull_back
 from svdinv_conformance.reference import decompose, spectral_gradient
+from svdinv_conformance.sweep import THRESHOLD, matrices
 
 DOCS = Path(__file__).resolve().parents[1]
 PICTURE, PAGE = DOCS / "images" / "rule_errors.png", DOCS / "choosing_a_rule.md"
 
-THRESHOLD = 0.35
-OTHER_VALUES = (0.75, 0.55, 0.25, 0.1)
 GAPS = (0.0, *(10.0 ** (p / 2) for p in range(-33, -1)))
 TOLERANCES = {  # exponent of eps by name
     "eps": 1.0,
@@ -65,31 +66,11 @@ FUNCTIONS = {
 }
 
 
-def matrices(draws: int, dtype: str, is_complex: bool) -> Array:
-    """One pair of values 1 and 1 - gap for each gap, ``(gaps, draws, 6, 6)``."""
-    rng = np.random.default_rng(0)
-    size = 2 + len(OTHER_VALUES)
-
-    def orthogonal() -> Array:
-        x = rng.standard_normal((draws, size, size))
-        return np.linalg.qr(x + 1j * rng.standard_normal(x.shape) if is_complex else x)[0]
-
-    spectra = np.array([[1, 1 - np.longdouble(gap), *OTHER_VALUES] for gap in GAPS])
-    U, V = (orthogonal().astype(np.clongdouble if is_complex else np.longdouble) for _ in "UV")
-    # a Newton step makes the factors orthogonal in extended precision
-    U, V = (Q @ (3 * np.eye(size) - np.conj(np.swapaxes(Q, -1, -2)) @ Q) / 2 for Q in (U, V))
-    x = (U * spectra[:, None, None, :]) @ np.conj(np.swapaxes(V, -1, -2))
-    return x.astype(np.result_type(dtype, np.complex64) if is_complex else dtype)
-
-
 def through_svd(function: Function, x: Array, weights: Array, rule: str | rules.Rule) -> Array:
     """The gradient of ``Re <W, U f(S) Vh>`` by the chain rule and `svd`."""
     (U, S, Vh), pullback = svdinv.vjp(svdinv.svd, x, rule=rule)
-    f = function.value(S)
-    W_V = weights @ np.conj(np.swapaxes(Vh, -1, -2))
-    ct_S = function.slope(S) * np.real(np.sum(np.conj(U) * W_V, axis=-2))
-    ct_Vh = f[..., :, None] * (np.conj(np.swapaxes(U, -1, -2)) @ weights)
-    (gradient,) = pullback((W_V * f[..., None, :], ct_S, ct_Vh))
+    ct_U, ct_f, ct_Vh = pull_back(xp, U, function.value(S), Vh, weights)
+    (gradient,) = pullback((ct_U, function.slope(S) * ct_f, ct_Vh))
     return gradient
 
 
@@ -98,7 +79,8 @@ class Problem:
 
     def __init__(self, dtype: str, draws: int) -> None:
         self.dtype = dtype
-        self.x = [matrices(draws, dtype, is_complex) for is_complex in (False, True)]
+        both = (dtype, np.result_type(dtype, np.complex64).name)
+        self.x = [matrices(d, GAPS, draws, seed=0) for d in both]
         rng = np.random.default_rng(1)
         self.weights = []
         for x in self.x:

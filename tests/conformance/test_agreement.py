@@ -8,8 +8,6 @@ from svdinv_conformance.agreement import (
     LOOSEST,
     SAFETY,
     judge,
-    norms,
-    relative_difference,
     tie_rtol,
     undefined,
 )
@@ -123,16 +121,3 @@ def test_judgement_does_not_depend_on_the_scale() -> None:
         assert judge("inv", "soft", scale * DISTINCT, 0.5 * scale, "float64", SQUARE) == judge(
             "inv", "soft", DISTINCT, 0.5, "float64", SQUARE
         )
-
-
-def test_relative_difference() -> None:
-    a = np.stack([np.eye(2), np.eye(2), np.zeros((2, 2)), np.full((2, 2), np.nan)])
-    b = a.copy()
-    b[1, 0, 1] = 1e-9
-    difference = relative_difference(a, b)
-    assert difference[0] == 0
-    assert difference[1] == pytest.approx(1e-9 / np.sqrt(2))
-    assert difference[2] == 0
-    assert np.isnan(difference[3])
-    assert np.isnan(norms(a)[3])
-    assert relative_difference(a[1], b[1], np.array(10.0)) == pytest.approx(1e-10)
