@@ -1,4 +1,4 @@
-"""``W = U diag(f) Vh`` over any array namespace, and its chain rule, for what has no autodiff."""
+"""``U diag(f) Vh`` over any array namespace, and its chain rule, for what has no autodiff."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ worst median error of each rule, and that of `inv` for other tolerances than the
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from svdinv import numpy as svdinv
 from svdinv import rules
 from svdinv_conformance.errors import norms, relative_difference
+from svdinv_conformance.markdown import markdown_table, write_between
 from svdinv_conformance.plots import STYLES
 from svdinv_conformance.recomposition import pull_back
 from svdinv_conformance.reference import decompose, spectral_gradient
@@ -160,11 +161,6 @@ def draw(results: dict[str, dict[str, dict[str, Array]]]) -> Figure:
     return figure
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def worst(error: Array) -> str:
     """The largest median error over the gaps."""
     return f"{np.max(error):.0e}" if np.isfinite(error).all() else "not finite"
@@ -183,7 +179,7 @@ def rule_table(results: dict[str, dict[str, dict[str, Array]]]) -> str:
         for r in results.values()
         for name in FUNCTIONS
     ]
-    return table(header, [["exact operator", *exact], *rows])
+    return markdown_table(header, [["exact operator", *exact], *rows])
 
 
 def tolerance_table(problems: Sequence[Problem]) -> str:
@@ -200,14 +196,7 @@ def tolerance_table(problems: Sequence[Problem]) -> str:
                 )
                 row.append(f"{worst(error)} ({np.exp(np.mean(np.log(error[1:]))):.0e})")
         rows.append(row)
-    return table(header, rows)
-
-
-def replace_block(text: str, name: str, block: str) -> str:
-    """The page with what stands between two markers replaced."""
-    begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"
+    return markdown_table(header, rows)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -221,10 +210,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     figure = draw(results)
     FigureCanvasAgg(figure)
     figure.savefig(options.picture, metadata={"Software": ""})
-    text = options.page.read_text()
-    text = replace_block(text, "errors of the rules", rule_table(results))
-    text = replace_block(text, "tolerances of inv", tolerance_table(problems))
-    options.page.write_text(text)
+    blocks = {
+        "errors of the rules": rule_table(results),
+        "tolerances of inv": tolerance_table(problems),
+    }
+    for name, table in blocks.items():
+        write_between(options.page, f"{table}\n", f"<!-- {name} -->", f"<!-- end of {name} -->")
 
 
 if __name__ == "__main__":

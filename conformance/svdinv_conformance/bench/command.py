@@ -11,11 +11,11 @@ from rich.console import Console
 
 from ..arguments import names_from, positive, progress_bar, seed
 from ..inputs import InputError
+from ..markdown import around_marks, write_between
 from ..suite.case import DTYPES
 from ..suite.implementation import Implementation, UnavailableError
 from ..suite.named import KINDS, resolve
 from ..suite.report import print_environment
-from ..suite.table import between, write_between
 from .measure import Measured, Shape, measure
 from .report import markdown, print_table, sweeps, write_json, write_plot
 from .steps import WORKBENCHES
@@ -142,7 +142,7 @@ def execute(options: argparse.Namespace, console: Console, check_output: Any) ->
     for path in (options.json, options.plot):
         check_output(path)
     if options.markdown is not None:
-        between(options.markdown, *marks(options.threshold))
+        around_marks(options.markdown, *marks(options.threshold))
     shapes = options.shape or [shape(text) for text in DEFAULT]
     implementations: dict[str, Implementation] = {}
     for name in options.implementation:

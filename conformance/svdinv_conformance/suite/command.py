@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ..arguments import names_from, progress_bar
 from ..inputs import InputError
+from ..markdown import around_marks, write_between
 from .case import DTYPES, load_cases
 from .checks import CHECKS
 from .evidence import Evidence, gather
@@ -25,7 +26,7 @@ from .report import (
     write_junit,
 )
 from .runner import Report, not_run, plan, run
-from .table import between, markdown, write_between
+from .table import BEGIN, END, markdown
 from .xfails import read_xfails
 
 __all__ = ["add_parser", "execute"]
@@ -132,7 +133,7 @@ def execute(options: argparse.Namespace, console: Console, check_output: Any) ->
     for path in files:
         check_output(path)
     if options.markdown is not None:
-        between(options.markdown)
+        around_marks(options.markdown, BEGIN, END)
 
     reports: list[Report] = []
     evidence: list[Evidence] = []
@@ -172,7 +173,7 @@ def execute(options: argparse.Namespace, console: Console, check_output: Any) ->
     if options.junit is not None:
         write_junit(reports, options.junit)
     if options.markdown is not None:
-        write_between(options.markdown, markdown(ran))
+        write_between(options.markdown, markdown(ran), BEGIN, END)
     for path in (*files, options.markdown):
         if path is not None:
             console.print(f"written: {path}", markup=False, style="dim", soft_wrap=True)
