@@ -16,7 +16,10 @@ from .compare import Comparison, Group, Row
 from .frameworks import FRAMEWORKS, Framework, UnavailableError
 from .losses import EXACT, NATIVE
 from .plots import difference_image, gap_plot, gradient_image, matrix_image
-from .report import (
+from .style import html_page
+from .suite.page import evidence_section
+from .sweep import DRAWS, SIZE, sweep
+from .words import (
     COLUMNS,
     NUMERIC,
     cells,
@@ -26,11 +29,10 @@ from .report import (
     format_error,
     group_title,
     matrix_cells,
+    reference_note,
+    sentences,
     verdict,
 )
-from .style import STYLE
-from .suite.page import evidence_section
-from .sweep import DRAWS, SIZE, sweep
 
 __all__ = ["render", "write_page"]
 
@@ -235,7 +237,7 @@ def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str
         parts.append("</dl>")
     parts.append(evidence_section(result.evidence))
     sweeps = _sweeps(result, tell)
-    sentences = "".join(f"<p>{escape(s)}</p>" for s in result.sentences())
+    found = "".join(f"<p>{escape(s)}</p>" for s in sentences(result))
     grade = "" if result.agrees else " bad"
     glossary = "".join(f"<dt>{escape(k)}</dt><dd>{v}</dd>" for k, v in _GLOSSARY.items())
     pictures = (
@@ -253,32 +255,19 @@ def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str
         "The same matrices and the same loss in every framework, with every gradient rule"
         + (f" and with the exact {escape(exact)}." if exact else ".")
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>svdinv: gradients through the SVD, compared</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<header><div>
+    top = f"""\
 <h1>Gradients through the singular value decomposition, compared</h1>
 <p class="soft">{subtitle}</p>
-<div class="summary{grade}">{sentences}</div>
-</div></header>
-<main>
+<div class="summary{grade}">{found}</div>"""
+    main = f"""\
 {pictures}
 {"".join(parts)}
 {sweeps}
 <h2>How to read this</h2>
 <dl>{glossary}</dl>
-<footer>Exact gradient: {escape(result.reference())}.<br>
-Frameworks: {escape(execution_note(result))}.</footer>
-</main>
-</body>
-</html>
-"""
+<footer>Exact gradient: {escape(reference_note(result))}.<br>
+Frameworks: {escape(execution_note(result))}.</footer>"""
+    return html_page("svdinv: gradients through the SVD, compared", top, main)
 
 
 def write_page(
