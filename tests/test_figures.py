@@ -38,4 +38,5 @@ def test_errors_of_the_rules(tmp_path):
 
 def test_the_tables_of_transforms_are_those_of_the_tests():
     script = runpy.run_path(str(DOCS / "figures" / "transforms.py"))
-    assert script["BEGIN"] + script["tables"]() + script["END"] in script["PAGE"].read_text()
+    block = f"{script['BEGIN']}\n\n{script['tables']()}\n{script['END']}"
+    assert block in script["PAGE"].read_text()

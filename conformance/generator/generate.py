@@ -1,8 +1,7 @@
 """Write the conformance cases: ``python conformance/generator`` (``--check`` compares instead).
 
-Every reference is a central difference, in 50-digit arithmetic, of the observable's definition
-(:mod:`observables`): first order with step ``h``, second order with step ``t`` in both variables.
-No formula for a derivative takes part, and nothing from the library is imported.
+What is asked (:func:`questions`), and the form of the files. The answers are in :mod:`references`;
+nothing from the library is imported.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -20,13 +19,9 @@ from typing import Any
 import matrices
 import mpmath as mp
 import numpy as np
-from observables import Observable, decompose
+from observables import Observable
 from policy import EPS, FACTOR, LOOSEST, condition, second_condition, slope, undefined
-
-DIGITS = 50
-FIRST, SECOND = mp.mpf(10) ** -20, mp.mpf(10) ** -13
-"""Steps, relative to the matrix: their squares, the error of a central difference, lie below
-double precision, and the digits they cost leave more than twenty."""
+from references import DIGITS, Direction, Point, Reference
 
 SCHEMA = 1
 VERSION = "1"
@@ -150,113 +145,6 @@ def questions() -> Iterator[tuple[str, str, Observable, str]]:
         yield shape, name, Observable("gauge"), ""
 
 
-# --- references ----------------------------------------------------------------------------------
-
-
-class Point:
-    """A matrix and its neighbours, decomposed once for all observables and probes."""
-
-    def __init__(self, a: mp.matrix, hermitian: bool) -> None:
-        self.a, self.hermitian = a, hermitian
-        self.factors = cache(self._factors)
-
-    def _factors(self, steps: tuple[tuple[str, Any, Any], ...]) -> tuple[Any, ...]:
-        moved = self.a.copy()
-        for _, entry, step in steps:
-            moved = moved + step * entry if isinstance(entry, mp.matrix) else moved
-            if isinstance(entry, tuple):
-                i, j, unit = entry
-                moved[i, j] += step * unit
-        return decompose(moved, self.hermitian)
-
-
-class Direction(mp.matrix):
-    """A matrix that can be a key: it is what it is."""
-
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-
-def pairing(ct: mp.matrix, y: mp.matrix) -> mp.mpf:
-    """``Re sum(conj(ct) y)``."""
-    return sum(
-        (mp.re(mp.conj(ct[i, j]) * y[i, j]) for i in range(y.rows) for j in range(y.cols)),
-        mp.mpf(0),
-    )
-
-
-class Reference:
-    """Value and derivatives of one observable at one matrix."""
-
-    def __init__(
-        self, point: Point, observable: Observable, tau: Any, size: mp.mpf, is_complex: bool
-    ) -> None:
-        self.point, self.observable, self.tau = point, observable, tau
-        self.is_complex = is_complex
-        self.h, self.t = FIRST * size, SECOND * size
-
-    def _at(self, *steps: tuple[str, Any, Any]) -> tuple[mp.matrix, ...]:
-        moved = self.tau
-        for name, entry, step in steps:
-            if name == "tau" and moved is not None:
-                moved = moved + step * entry
-        return self.observable.value(
-            self.point.factors(tuple(s for s in steps if s[0] == "a")), moved
-        )
-
-    def _loss(self, cts: list[mp.matrix], *steps: tuple[str, Any, Any]) -> mp.mpf:
-        return sum((pairing(c, y) for c, y in zip(cts, self._at(*steps), strict=True)), mp.mpf(0))
-
-    def value(self) -> tuple[mp.matrix, ...]:
-        """The observable itself."""
-        return self._at()
-
-    def jvp(self, da: mp.matrix, dtau: Any) -> list[mp.matrix]:
-        """``(f(x + h d) - f(x - h d))/2h``."""
-        ahead = self._at(("a", da, self.h), ("tau", dtau, self.h))
-        behind = self._at(("a", da, -self.h), ("tau", dtau, -self.h))
-        return [(p - q) / (2 * self.h) for p, q in zip(ahead, behind, strict=True)]
-
-    def _gradient(self, slope_in: Callable[[tuple[str, Any]], mp.mpf]) -> tuple[Any, Any]:
-        """Entry by entry: the derivative along 1, and for complex matrices along i."""
-        a = self.point.a
-        gradient = mp.zeros(a.rows, a.cols)
-        for i in range(a.rows):
-            for j in range(a.cols):
-                entry = slope_in(("a", (i, j, 1)))
-                if self.is_complex:
-                    entry = entry + 1j * slope_in(("a", (i, j, 1j)))
-                gradient[i, j] = entry
-        return gradient, None if self.tau is None else slope_in(("tau", 1))
-
-    def vjp(self, cts: list[mp.matrix]) -> tuple[mp.matrix, Any]:
-        """Gradient of ``Re sum(conj(ct) y)``."""
-
-        def slope_in(coordinate: tuple[str, Any]) -> mp.mpf:
-            name, entry = coordinate
-            ahead, behind = (self._loss(cts, (name, entry, s)) for s in (self.h, -self.h))
-            return (ahead - behind) / (2 * self.h)
-
-        return self._gradient(slope_in)
-
-    def hvp(self, cts: list[mp.matrix], da: mp.matrix, dtau: Any) -> tuple[mp.matrix, Any]:
-        """Derivative of that gradient along the direction."""
-        t = self.t
-
-        def slope_in(coordinate: tuple[str, Any]) -> mp.mpf:
-            name, entry = coordinate
-            total = mp.mpf(0)
-            for s in (t, -t):
-                along = [("a", da, s)] + ([("tau", dtau, s)] if dtau is not None else [])
-                ahead, behind = (self._loss(cts, *along, (name, entry, r)) for r in (t, -t))
-                total += mp.sign(s) * (ahead - behind)
-            return total / (4 * t * t)
-
-        return self._gradient(slope_in)
-
-
 # --- to JSON -------------------------------------------------------------------------------------
 
 
@@ -294,7 +182,7 @@ def exact_in(array: dict[str, Any], precision: str) -> bool:
 
 
 def norm(array: dict[str, Any]) -> float:
-    """Frobenius norm of the largest matrix of an array."""
+    """Norm of all entries of an array, those of a batch together."""
     data = np.array(array["data"], dtype=np.float64).reshape(-1)
     return float(np.sqrt(np.sum(data**2)))
 

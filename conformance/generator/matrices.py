@@ -104,8 +104,6 @@ class Input:
     shape: tuple[int, int]
     matrices: list[mp.matrix]
     values: list[list[mp.mpf]]
-    is_complex: bool
-    hermitian: bool = False
 
 
 BATCH = ("distinct", "tied", "pair-1e-06")
@@ -115,7 +113,7 @@ def make(shape: str, name: str, is_complex: bool, hermitian: bool = False) -> In
     """The input of a shape, a spectrum and a field."""
     if shape == "empty":
         *batch, m, n = EMPTY[name]
-        return Input(tuple(batch), (m, n), [], [], is_complex)
+        return Input(tuple(batch), (m, n), [], [])
     *batch, m, n = SHAPES[shape]
     names = BATCH if batch else (name,)
     matrices, values = [], []
@@ -129,4 +127,4 @@ def make(shape: str, name: str, is_complex: bool, hermitian: bool = False) -> In
             matrices.append(hermitian_with_values(rng, s, is_complex, count))
         else:
             matrices.append(with_values(rng, m, n, s, is_complex, count))
-    return Input(tuple(batch), (m, n), matrices, values, is_complex, hermitian)
+    return Input(tuple(batch), (m, n), matrices, values)

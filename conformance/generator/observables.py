@@ -1,7 +1,6 @@
 """The observables by their definitions: what each makes of a decomposition at 50 digits.
 
-No derivative is in this file, nor anything from the library. `value` gives the outputs of one
-matrix by name; `undefined` says why an observable has no derivative at a spectrum.
+No derivative is in this file, nor anything from the library.
 """
 
 from __future__ import annotations

@@ -1,15 +1,20 @@
-"""Compare gradients through the singular value decomposition across frameworks.
+"""Check and compare gradients through the singular value decomposition.
 
-The same matrices, the same loss, every framework, every rule for tied singular values, measured
-against an exact gradient in extended precision::
+``python -m svdinv_conformance`` has three commands, each with a ``--help``:
 
-    python -m svdinv_conformance compare --help
+``compare``
+    The same matrices, the same loss, every framework, every rule for tied singular values, measured
+    against an exact gradient in extended precision. As a library:
+    :func:`~svdinv_conformance.compare.compare` turns a :class:`~svdinv_conformance.compare.Plan`
+    into a table of results, and :func:`~svdinv_conformance.reference.exact_gradient` is the exact
+    gradient.
+``run``
+    The conformance suite, for any implementation (:mod:`svdinv_conformance.suite`).
+``bench``
+    Timings beside the framework's own functions (:mod:`svdinv_conformance.bench`).
 
-As a library: :func:`~svdinv_conformance.compare.compare` turns a
-:class:`~svdinv_conformance.compare.Plan` into a table of results, and
-:func:`~svdinv_conformance.reference.exact_gradient` is the exact gradient.
-
-Only the public interface of ``svdinv`` is used. Importing this package imports no framework.
+Only the public interface of ``svdinv`` is used. Importing this package imports no framework but
+NumPy.
 """
 
 try:
@@ -20,13 +25,13 @@ except ImportError as error:
         f"svdinv_conformance needs {error.name}: pip install svdinv[conformance]"
     ) from error
 
-from .cases import Case, built_in, from_image, from_npy
 from .compare import Comparison, Plan, compare
+from .inputs import Input, built_in, from_image, from_npy
 from .reference import decompose, exact_gradient
 
 __all__ = [
-    "Case",
     "Comparison",
+    "Input",
     "Plan",
     "built_in",
     "compare",

@@ -6,25 +6,23 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
-from .arguments import positive, progress_bar, seed
+from .arguments import OneLineParser, check_output, names_from, positive, progress_bar, seed
 from .bench import command as bench_command
-from .cases import ARRANGEMENTS, BUILT_IN, Case, InputError, built_in, from_image, from_npy
 from .compare import Plan, compare
 from .frameworks import FRAMEWORKS
+from .inputs import ARRANGEMENTS, BUILT_IN, Input, InputError, built_in, from_image, from_npy
 from .interrupt import INTERRUPTED, end_on_interrupt
 from .losses import EXACT, LOSSES, METHODS, NATIVE, RULES
 from .report import print_table, write_json
 from .suite import command as suite_command
+from .suite.case import DTYPES
 from .suite.evidence import gather
 
 __all__ = ["main"]
 
-DTYPES = ("float32", "float64", "complex64", "complex128")
 DEVICES = ("cpu", "cuda")
 PIPE_WIDTH = 132
 """Columns of the table when it does not go to a terminal."""
@@ -84,38 +82,6 @@ exit status:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Complain in one line."""
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
-
-
-def _names(allowed: Sequence[str], *, with_all: bool = True) -> type[argparse.Action]:
-    """Make an action for a repeatable option that takes names separated by commas."""
-
-    class Names(argparse.Action):
-        def __call__(
-            self,
-            parser: argparse.ArgumentParser,
-            namespace: argparse.Namespace,
-            values: object,
-            option_string: str | None = None,
-        ) -> None:
-            chosen = list(getattr(namespace, self.dest) or [])
-            for name in str(values).split(","):
-                name = name.strip()
-                if name == "all" and with_all:
-                    chosen += allowed
-                elif name in allowed:
-                    chosen.append(name)
-                else:
-                    known = ", ".join([*allowed, "all"] if with_all else allowed)
-                    parser.error(f"{option_string}: unknown {name!r}; choose from {known}")
-            setattr(namespace, self.dest, list(dict.fromkeys(chosen)))
-
-    return Names
-
-
 def _threshold(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
@@ -127,7 +93,7 @@ _threshold.__name__ = "number"
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog="svdinv_conformance",
         description="Check gradients through the singular value decomposition.",
     )
@@ -143,7 +109,11 @@ def _build_parser() -> argparse.ArgumentParser:
     bench_command.add_parser(commands)
     inputs = sub.add_argument_group("inputs (repeatable, may be mixed; default: photo-tiled)")
     inputs.add_argument(
-        "--case", action=_names(list(BUILT_IN)), metavar="NAME", help="built-in case, or all"
+        "--case",
+        action="extend",
+        type=names_from(BUILT_IN, with_all=True),
+        metavar="NAME",
+        help="built-in case, or all",
     )
     inputs.add_argument(
         "--input", action="append", metavar="FILE.npy", help="matrices (..., m, n) from numpy.save"
@@ -166,28 +136,39 @@ def _build_parser() -> argparse.ArgumentParser:
 
     what = sub.add_argument_group("what to compute (names separated by commas, or all)")
     what.add_argument(
-        "--loss", action=_names(list(LOSSES)), metavar="NAMES", help=f"{', '.join(LOSSES)} (soft)"
+        "--loss",
+        action="extend",
+        type=names_from(LOSSES, with_all=True),
+        metavar="NAMES",
+        help=f"{', '.join(LOSSES)} (soft)",
     )
     what.add_argument(
         "--rule",
-        action=_names(METHODS),
+        action="extend",
+        type=names_from(METHODS, with_all=True),
         metavar="NAMES",
         help=f"{', '.join(METHODS)} (all that apply)",
     )
     what.add_argument(
         "--framework",
-        action=_names(list(FRAMEWORKS)),
+        action="extend",
+        type=names_from(FRAMEWORKS, with_all=True),
         metavar="NAMES",
         help=f"{', '.join(FRAMEWORKS)} (all)",
     )
     what.add_argument(
         "--dtype",
-        action=_names(DTYPES),
+        action="extend",
+        type=names_from(DTYPES, with_all=True),
         metavar="NAMES",
         help=f"{', '.join(DTYPES)} (float64; complex128 for complex input)",
     )
     what.add_argument(
-        "--device", action=_names(DEVICES), metavar="NAMES", help=f"{', '.join(DEVICES)} (cpu)"
+        "--device",
+        action="extend",
+        type=names_from(DEVICES, with_all=True),
+        metavar="NAMES",
+        help=f"{', '.join(DEVICES)} (cpu)",
     )
     what.add_argument(
         "--tau",
@@ -220,26 +201,15 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _cases(options: argparse.Namespace) -> list[Case]:
-    cases = [built_in(name) for name in options.case or []]
-    cases += [from_npy(path) for path in options.input or []]
-    cases += [from_image(path, options.crop, options.arrange) for path in options.image or []]
-    return cases or [built_in("photo-tiled")]
+def _distinct(names: Sequence[str] | None) -> list[str]:
+    return list(dict.fromkeys(names or ()))
 
 
-def _check_output(path: str | None) -> None:
-    """Find out before the work whether the result can be written."""
-    if path is None:
-        return
-    target = Path(path)
-    if target.is_dir():
-        raise InputError(f"{path}: is a folder")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("ab"):
-            pass
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+def _inputs(options: argparse.Namespace) -> list[Input]:
+    inputs = [built_in(name) for name in _distinct(options.case)]
+    inputs += [from_npy(path) for path in options.input or []]
+    inputs += [from_image(path, options.crop, options.arrange) for path in options.image or []]
+    return inputs or [built_in("photo-tiled")]
 
 
 def _list_cases(console: Console) -> None:
@@ -258,23 +228,23 @@ def _compare(options: argparse.Namespace) -> int:
     if options.list_cases:
         _list_cases(console)
         return 0
-    cases = _cases(options)
-    complex_only = all(case.real is None for case in cases)
+    inputs = _inputs(options)
+    complex_only = all(given.real is None for given in inputs)
     plan = Plan(
-        cases=cases,
-        losses=options.loss or ["soft"],
-        methods=options.rule or METHODS,
-        frameworks=options.framework or list(FRAMEWORKS),
-        dtypes=options.dtype or ["complex128" if complex_only else "float64"],
-        devices=options.device or ["cpu"],
+        inputs=inputs,
+        losses=_distinct(options.loss) or ["soft"],
+        methods=_distinct(options.rule) or METHODS,
+        frameworks=_distinct(options.framework) or list(FRAMEWORKS),
+        dtypes=_distinct(options.dtype) or ["complex128" if complex_only else "float64"],
+        devices=_distinct(options.device) or ["cpu"],
         tau=options.tau,
         relative=options.relative,
         repeat=options.repeat,
         seed=options.seed,
     )
     _check_plan(plan)
-    _check_output(options.json)
-    _check_output(options.html)
+    check_output(options.json)
+    check_output(options.html)
 
     with progress_bar() as bar:
         task = bar.add_task("starting", total=None)
@@ -323,9 +293,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser.parse_args(arguments)
         if options.command == "run":
-            return suite_command.execute(options, _console(), _check_output)
+            return suite_command.execute(options, _console())
         if options.command == "bench":
-            return bench_command.execute(options, _console(), _check_output)
+            return bench_command.execute(options, _console())
         return _compare(options)
     except InputError as error:
         print(f"{parser.prog} {options.command}: error: {error}", file=sys.stderr)

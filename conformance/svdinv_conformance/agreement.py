@@ -10,10 +10,12 @@ answer is determined, and only reported where it is not.
 
 * ``svt``: 1 + the root mean square of ``s_1 / |s_i - s_j|``, counted for the pairs with one value
   above and one below the threshold (the others amplify nothing);
-* rules: the same, counted for every pair with a value above the threshold that the rule does not
-  treat as tied;
+* rules: the same, counted for every pair with a value above the threshold that is not tied;
 * losses of the values alone (``nuclear``): ``1 + s_1 / s_k``;
 * the gradient in the threshold: ``1 + s_1 / |s_i - s_j|`` of the two values next to it.
+
+*Tied* means the same for every rule, the default of the library (:func:`tie_rtol`); ``fit``, whose
+own tolerance is wider, is judged like the others.
 
 A non-finite entry in a judged result is a failure. The exact operators are held to the exact
 gradient as well, wherever that is defined.
@@ -47,8 +49,6 @@ __all__ = [
     "SAFETY",
     "Judgement",
     "judge",
-    "norms",
-    "relative_difference",
     "tie_rtol",
     "undefined",
 ]
@@ -183,35 +183,3 @@ def judge(
     if max(tolerance, tau_tolerance) > LOOSEST:
         return Judgement(np.inf, np.inf, f"gaps too small for {dtype}")
     return Judgement(tolerance, tau_tolerance)
-
-
-def norms(x: NDArray[Any]) -> NDArray[Any]:
-    """Give the Frobenius norm ``(...)`` of each matrix; NaN where an entry is not finite."""
-    finite = np.isfinite(x).all(axis=(-2, -1))
-    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        norm = np.sqrt(np.sum(np.abs(x) ** 2, axis=(-2, -1)))
-    return np.where(finite, norm, np.nan)
-
-
-def relative_difference(
-    a: NDArray[Any], b: NDArray[Any], scale: NDArray[Any] | None = None
-) -> NDArray[Any]:
-    """Compare two results matrix by matrix, in the Frobenius norm.
-
-    Parameters
-    ----------
-    a, b
-        ``(..., m, n)``.
-    scale
-        Norms ``(...)`` to divide by; by default the larger one of the two.
-
-    Returns
-    -------
-    array
-        ``|a - b| / scale``, 0 where both are equal, NaN where an entry is not finite.
-    """
-    if scale is None:
-        scale = np.maximum(norms(a), norms(b))
-    with np.errstate(invalid="ignore", over="ignore", under="ignore", divide="ignore"):
-        difference = norms(a - b)
-        return np.where(difference == 0, 0, difference / scale)

@@ -1,14 +1,34 @@
-"""What the commands share: kinds of arguments, and the progress bar."""
+"""What the commands share: parser, kinds of arguments, files to write, and the progress bar."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-__all__ = ["names_from", "positive", "progress_bar", "seed"]
+from .inputs import InputError
+
+__all__ = [
+    "OneLineParser",
+    "check_output",
+    "names",
+    "names_from",
+    "positive",
+    "progress_bar",
+    "seed",
+]
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Complain, and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
 def positive(text: str) -> int:
@@ -30,18 +50,50 @@ def seed(text: str) -> int:
 positive.__name__ = seed.__name__ = "whole number"  # as argparse calls it in its message
 
 
-def names_from(allowed: Sequence[str]) -> Callable[[str], list[str]]:
-    """Names separated by commas, each one of some."""
+def names(text: str) -> list[str]:
+    """Names separated by commas."""
+    found = [name for name in (part.strip() for part in text.split(",")) if name]
+    if not found:
+        raise argparse.ArgumentTypeError("names nothing")
+    return found
+
+
+def names_from(allowed: Iterable[str], *, with_all: bool = False) -> Callable[[str], list[str]]:
+    """Names separated by commas, each one of some; with ``all`` for all of these."""
+    allowed = list(allowed)
+    words = [*allowed, "all"] if with_all else allowed
 
     def parse(text: str) -> list[str]:
-        names = [name.strip() for name in text.split(",")]
-        for name in names:
-            if name not in allowed:
-                known = ", ".join(allowed)
+        chosen = []
+        for name in names(text):
+            if name not in words:
+                known = ", ".join(words)
                 raise argparse.ArgumentTypeError(f"unknown {name!r}; choose from {known}")
-        return names
+            chosen += [name] if name in allowed else allowed
+        return chosen
 
     return parse
+
+
+def check_output(path: str | None) -> None:
+    """Find out before the work whether a result can be written.
+
+    Raises
+    ------
+    InputError
+        If it cannot.
+    """
+    if path is None:
+        return
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{path}: is a folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("ab"):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def progress_bar() -> Progress:

@@ -1,13 +1,12 @@
 """Compute every gradient that was asked for, and tell how they compare.
 
-:func:`compare` turns a :class:`Plan` into a :class:`Comparison`: one :class:`Row` for each case,
+:func:`compare` turns a :class:`Plan` into a :class:`Comparison`: one :class:`Row` for each input,
 loss, method, framework, type and device, and one for each framework or device that is not there.
-Nothing here prints.
+Nothing here prints, and the words are in :mod:`.words`.
 """
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .agreement import Judgement, judge, norms, relative_difference, undefined
-from .cases import Case
+from .agreement import Judgement, judge, undefined
+from .errors import norms, relative_difference
 from .frameworks import FRAMEWORKS, Framework, Gradient, Problem, UnavailableError, first_line
-from .losses import EXACT, NATIVE, THRESHOLDED, methods_for, weights
-from .reference import ExactGradient, Factors, decompose, exact_gradient, extended_precision
+from .inputs import Input
+from .losses import EXACT, THRESHOLDED, methods_for, weights
+from .reference import ExactGradient, Factors, decompose, exact_gradient
 
 if TYPE_CHECKING:
     from .suite.evidence import Evidence
@@ -45,8 +45,8 @@ class Plan:
 
     Attributes
     ----------
-    cases
-        Inputs.
+    inputs
+        The matrices.
     losses, methods, frameworks, dtypes, devices
         Names; methods that do not apply to a loss are left out for it.
     tau
@@ -59,7 +59,7 @@ class Plan:
         Seed of the cotangent W.
     """
 
-    cases: Sequence[Case]
+    inputs: Sequence[Input]
     losses: Sequence[str]
     methods: Sequence[str]
     frameworks: Sequence[str]
@@ -108,8 +108,10 @@ class Row:
         Median time of forward and backward, without the first call.
     faults
         What is wrong, in words; empty if nothing is.
-    gradient
-        The gradient itself.
+    gradient, tau_gradient
+        The gradient itself, in the matrices and in the threshold.
+    compared
+        Whether there is another framework or device to agree with.
     """
 
     framework: str
@@ -147,11 +149,11 @@ class Row:
 
 @dataclass
 class Group:
-    """The rows of one case and loss, with the exact gradients they are measured against.
+    """The rows of one input and loss, with the exact gradients they are measured against.
 
     Attributes
     ----------
-    case, loss
+    input, loss
         What was differentiated.
     tau
         Thresholds by type; empty for losses without one.
@@ -165,7 +167,7 @@ class Group:
         The results.
     """
 
-    case: Case
+    input: Input
     loss: str
     tau: dict[str, Array] = field(default_factory=dict)
     exact: dict[str, ExactGradient] = field(default_factory=dict)
@@ -183,7 +185,7 @@ class Comparison:
     plan
         What was asked for.
     groups
-        The results, by case and loss.
+        The results, by input and loss.
     missing
         Frameworks and devices that are not there.
     versions
@@ -211,30 +213,6 @@ class Comparison:
     def agrees(self) -> bool:
         """Whether no judged result is at fault."""
         return not any(row.faults for row in self.rows)
-
-    def reference(self) -> str:
-        """Say in words what the exact gradients were computed with."""
-        if not self.groups:
-            return "none was computed"
-        if not any(group.extended for group in self.groups):
-            return "float64 LAPACK factors, for matrices this large; good to about 1e-13"
-        text = "one-sided Jacobi in NumPy's longdouble"
-        if extended_precision():
-            text += f" ({platform.machine()}: {np.finfo(np.longdouble).nmant + 1} bits of mantissa)"
-        else:
-            text += ", which is no wider than float64 on this platform"
-        if not all(group.extended for group in self.groups):
-            large = sorted({group.case.name for group in self.groups if not group.extended})
-            text += f"; float64 LAPACK factors for {', '.join(large)}, good to about 1e-13"
-        return text
-
-    def sentences(self) -> list[str]:
-        """Sum up in plain words, one sentence for each finding, the verdict first."""
-        return _sentences(self)
-
-    def summary(self) -> str:
-        """Sum up in plain words, in one paragraph."""
-        return " ".join(self.sentences())
 
 
 def threshold(plan: Plan, singular_values: Array, dtype: str) -> Array:
@@ -270,8 +248,8 @@ def compare(
         frameworks = {name: FRAMEWORKS[name]() for name in plan.frameworks}
     result = Comparison(plan)
     steps = [
-        (case, loss, dtype, method)
-        for case in plan.cases
+        (given, loss, dtype, method)
+        for given in plan.inputs
         for loss in plan.losses
         for dtype in plan.dtypes
         for method in methods_for(loss)
@@ -306,29 +284,29 @@ def compare(
                 present.append((framework, device))
     total = len(steps) * len(present)
 
-    for case in plan.cases:
+    for given in plan.inputs:
         factors: dict[str, Factors] = {}
         for loss in plan.losses:
-            group = Group(case, loss)
+            group = Group(given, loss)
             result.groups.append(group)
             for dtype in plan.dtypes:
                 methods = [m for m in methods_for(loss) if m in plan.methods]
-                x = case.matrices(dtype)
+                x = given.matrices(dtype)
                 if x is None:
                     group.rows += [
-                        Row(f.name, device, dtype=dtype, status="unavailable", note=_unfit(case))
+                        Row(f.name, device, dtype=dtype, status="unavailable", note=_unfit(given))
                         for f, device in present
                     ]
                     done += len(methods) * len(present)
                     continue
                 if dtype not in factors:
-                    tell(f"{case.name}: exact gradient, {dtype}")
+                    tell(f"{given.name}: exact gradient, {dtype}")
                     factors[dtype] = decompose(x)
                 problem = _pose(plan, group, dtype, x, factors[dtype])
                 for method in methods:
                     rows = []
                     for framework, device in present:
-                        tell(f"{case.name}, {loss}: {method}, {framework.name} {dtype} {device}")
+                        tell(f"{given.name}, {loss}: {method}, {framework.name} {dtype} {device}")
                         rows.append(
                             _measure(framework, problem, method, dtype, device, plan.repeat)
                         )
@@ -339,8 +317,8 @@ def compare(
     return result
 
 
-def _unfit(case: Case) -> str:
-    if case.real is None:
+def _unfit(given: Input) -> str:
+    if given.real is None:
         return "the input is complex"
     return "the input overflows this type"
 
@@ -483,55 +461,3 @@ def _beyond(difference: Array, tau_difference: Array | None, verdicts: list[Judg
     if tau_difference is not None:
         beyond |= tau_difference > np.array([v.tau_tolerance for v in verdicts])
     return bool(beyond.any())
-
-
-def _sentences(result: Comparison) -> list[str]:
-    rows = [row for row in result.rows if row.status == "computed"]
-    if not rows:
-        return ["Nothing was computed: no framework is available for what was asked."]
-    parts = []
-    at_fault = [row for row in result.rows if row.faults]
-    judged = [row for row in rows if row.judged and row.compared]
-    names = list(dict.fromkeys(row.framework for row in rows))
-    if at_fault:
-        first = at_fault[0]
-        parts.append(
-            f"DISAGREEMENT in {len(at_fault)} of {len(rows)} results, first: {first.method} in "
-            f"{first.who}, {first.dtype}: {'; '.join(first.faults)}"
-        )
-    elif judged:
-        worst = max((row for row in judged if row.agreement is not None), key=_by_agreement)
-        methods = dict.fromkeys(row.method for row in judged)
-        parts.append(
-            f"{len(names)} frameworks agree on every judged result "
-            f"({len(judged)} results of {', '.join(methods)}; worst difference "
-            f"{worst.agreement:.1e}, {worst.method} in {worst.dtype})"
-        )
-    elif len(names) == 1:
-        parts.append(f"Only {names[0]} was computed: there is nothing to agree with")
-    else:
-        parts.append("No result is judged: at these matrices no rule has a determined answer")
-
-    exact = [r for r in rows if r.method in EXACT.values() and r.error is not None]
-    if exact:
-        by_dtype: dict[str, float] = {}
-        for row in exact:
-            by_dtype[row.dtype] = max(by_dtype.get(row.dtype, 0.0), row.error or 0.0)
-        operators = " and ".join(dict.fromkeys(r.method for r in exact))
-        errors = ", ".join(f"{error:.1e} in {dtype}" for dtype, error in by_dtype.items())
-        parts.append(f"{operators}: error at most {errors}")
-    for method in dict.fromkeys(row.method for row in rows if row.nonfinite):
-        bad = [row for row in rows if row.method == method and row.nonfinite]
-        count = sum(row.nonfinite for row in bad)
-        where = ", ".join(dict.fromkeys(row.who for row in bad))
-        parts.append(f"{method}: {count} non-finite entries in {where}")
-    wrong = [r for r in rows if r.method == NATIVE and not r.nonfinite and (r.error or 0) > 1e-3]
-    if wrong:
-        worst_wrong = max(wrong, key=lambda r: r.error or 0)
-        where = ", ".join(dict.fromkeys(row.who for row in wrong))
-        parts.append(f"native: finite but wrong in {where} (error up to {worst_wrong.error:.1e})")
-    return [part + "." for part in parts]
-
-
-def _by_agreement(row: Row) -> float:
-    return row.agreement or 0.0

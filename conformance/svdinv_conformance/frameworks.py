@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .losses import EXACT, NATIVE
+from .recomposition import pull_back
 
 __all__ = [
     "FRAMEWORKS",
@@ -487,7 +488,7 @@ class NumPy(Framework):
 
     def _cotangents(self, loss: str, u: Any, s: Any, vh: Any, w: Any, tau: Any) -> Any:
         """Cotangents of U, S, Vh and tau for ``L = Re <W, U diag(f(S)) Vh>``."""
-        xp = self.module
+        xp = importlib.import_module(f"array_api_compat.{self.package}")
         if loss == "nuclear":
             return None, xp.ones_like(s), None, None
         f, slope = s, xp.ones_like(s)
@@ -495,11 +496,9 @@ class NumPy(Framework):
             kept = s > tau[..., None]
             slope = xp.where(kept, slope, 0)
             f = xp.where(kept, s - tau[..., None] if loss == "soft" else s, 0)
-        uh = xp.conj(xp.swapaxes(u, -1, -2))
-        wv = w @ xp.conj(xp.swapaxes(vh, -1, -2))
-        ct_f = xp.real(xp.sum(xp.conj(u) * wv, axis=-2))
+        ct_u, ct_f, ct_vh = pull_back(xp, u, f, vh, w)
         ct_s = slope * ct_f
-        return wv * f[..., None, :], ct_s, f[..., :, None] * (uh @ w), -xp.sum(ct_s, axis=-1)
+        return ct_u, ct_s, ct_vh, -xp.sum(ct_s, axis=-1)
 
 
 class CuPy(NumPy):

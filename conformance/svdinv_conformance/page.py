@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .agreement_matrix import agreement_matrix
 from .compare import Comparison, Group, Row
 from .frameworks import FRAMEWORKS, Framework, UnavailableError
 from .losses import EXACT, NATIVE
-from .matrix import agreement_matrix
 from .plots import difference_image, gap_plot, gradient_image, matrix_image
-from .report import (
+from .style import html_page
+from .suite.page import evidence_section
+from .sweep import DRAWS, SIZE, sweep
+from .words import (
     COLUMNS,
     NUMERIC,
     cells,
@@ -26,11 +29,10 @@ from .report import (
     format_error,
     group_title,
     matrix_cells,
+    reference_note,
+    sentences,
     verdict,
 )
-from .style import STYLE
-from .suite.page import evidence_section
-from .sweep import sweep
 
 __all__ = ["render", "write_page"]
 
@@ -101,7 +103,7 @@ def _pictures(group: Group, dtype: str) -> str:
     exact = _first_matrix(group.exact[dtype].x)
     limit = float(np.quantile(np.abs(exact.real), 0.995))
     limit = limit if limit > 0 else 1.0
-    x = group.case.matrices(dtype)
+    x = group.input.matrices(dtype)
     if x is None:
         return ""
     figures = [
@@ -198,8 +200,8 @@ def _sweeps(result: Comparison, tell: Callable[[str], None] | None) -> str:
     first = next(iter(frameworks))
     return (
         "<h2>Error as two values approach each other</h2>"
-        "<p>6&times;6 matrices with random factors, one pair of values at the given distance, the "
-        "median of 12 draws. Rules are shown as computed in "
+        f"<p>{SIZE}&times;{SIZE} matrices with random factors, one pair of values at the given "
+        f"distance, the median of {DRAWS} draws. Rules are shown as computed in "
         f"{escape(first)}; an X near the upper edge means that at least one gradient is not finite."
         " (LAPACK finds the two values of a true tie bit for bit equal only now and then.)</p>"
         f'<div class="plots">{"".join(figures)}</div>'
@@ -235,7 +237,7 @@ def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str
         parts.append("</dl>")
     parts.append(evidence_section(result.evidence))
     sweeps = _sweeps(result, tell)
-    sentences = "".join(f"<p>{escape(s)}</p>" for s in result.sentences())
+    found = "".join(f"<p>{escape(s)}</p>" for s in sentences(result))
     grade = "" if result.agrees else " bad"
     glossary = "".join(f"<dt>{escape(k)}</dt><dd>{v}</dd>" for k, v in _GLOSSARY.items())
     pictures = (
@@ -253,32 +255,19 @@ def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str
         "The same matrices and the same loss in every framework, with every gradient rule"
         + (f" and with the exact {escape(exact)}." if exact else ".")
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>svdinv: gradients through the SVD, compared</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<header><div>
+    top = f"""\
 <h1>Gradients through the singular value decomposition, compared</h1>
 <p class="soft">{subtitle}</p>
-<div class="summary{grade}">{sentences}</div>
-</div></header>
-<main>
+<div class="summary{grade}">{found}</div>"""
+    main = f"""\
 {pictures}
 {"".join(parts)}
 {sweeps}
 <h2>How to read this</h2>
 <dl>{glossary}</dl>
-<footer>Exact gradient: {escape(result.reference())}.<br>
-Frameworks: {escape(execution_note(result))}.</footer>
-</main>
-</body>
-</html>
-"""
+<footer>Exact gradient: {escape(reference_note(result))}.<br>
+Frameworks: {escape(execution_note(result))}.</footer>"""
+    return html_page("svdinv: gradients through the SVD, compared", top, main)
 
 
 def write_page(

@@ -36,7 +36,7 @@ def _session(config: pytest.Config) -> dict[str, Any]:
     """The implementation and the tests, made once."""
     if _KEY in config.stash:
         return config.stash[_KEY]
-    from .cases import InputError
+    from .inputs import InputError
     from .suite import UnavailableError, load_cases, plan, read_xfails, resolve
     from .suite.case import DTYPES
 

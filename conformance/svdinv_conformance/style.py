@@ -1,6 +1,8 @@
-"""The style sheet of the pages."""
+"""What the pages have in common: their style sheet and their skeleton."""
 
-__all__ = ["STYLE"]
+from html import escape
+
+__all__ = ["STYLE", "html_page"]
 
 STYLE = """
 :root { --ink: #111827; --soft: #4b5563; --line: #e5e7eb; --back: #f8fafc; --accent: #1d4ed8;
@@ -60,4 +62,26 @@ footer { color: var(--soft); font-size: 0.85rem; margin: 40px 0 30px;
   .pictures { padding: 12px; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; } }
 @media print { th { position: static; } .card { break-inside: avoid; } }
+"""
+
+
+def html_page(title: str, header: str, main: str) -> str:
+    """Make a page of a title in plain text, and of a header and a body in HTML."""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<header><div>
+{header}
+</div></header>
+<main>
+{main}
+</main>
+</body>
+</html>
 """

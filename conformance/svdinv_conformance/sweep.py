@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .agreement import norms, relative_difference
+from .errors import norms, relative_difference
 from .frameworks import Framework, Problem, UnavailableError
 from .losses import NATIVE, methods_for, weights
 from .reference import decompose, exact_gradient
 
-__all__ = ["GAPS", "Sweep", "sweep"]
+__all__ = ["DRAWS", "GAPS", "SIZE", "THRESHOLD", "Sweep", "matrices", "sweep"]
 
 GAPS = (0.0, *(10.0**p for p in range(-16, 0)))
 """Gaps of the pair, relative to the largest value."""
 
-SIZE = 6
 DRAWS = 12
-_THRESHOLD = 0.35
-_VALUES = (0.75, 0.55, 0.25, 0.1)
+THRESHOLD = 0.35
+_OTHER_VALUES = (0.75, 0.55, 0.25, 0.1)
+SIZE = 2 + len(_OTHER_VALUES)
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,27 @@ class Sweep:
     nonfinite: dict[str, NDArray[Any]]
 
 
-def _matrices(dtype: str) -> NDArray[Any]:
-    """Build the matrices ``(gaps, draws, n, n)``, in extended precision up to the rounding."""
-    rng = np.random.default_rng(11)
-    shape = (DRAWS, SIZE, SIZE)
+def matrices(dtype: str, gaps: Sequence[float], draws: int, seed: int) -> NDArray[Any]:
+    """Build matrices with a pair of values at each gap, in extended precision up to the rounding.
+
+    Parameters
+    ----------
+    dtype
+        Real or complex.
+    gaps
+        Distances of the pair.
+    draws
+        Number of random factors, the same ones for every gap.
+    seed
+        Of these.
+
+    Returns
+    -------
+    array
+        ``(gaps, draws, SIZE, SIZE)``, with the largest value 1.
+    """
+    rng = np.random.default_rng(seed)
+    shape = (draws, SIZE, SIZE)
 
     def factors() -> NDArray[Any]:
         g = rng.standard_normal(shape)
@@ -70,7 +87,7 @@ def _matrices(dtype: str) -> NDArray[Any]:
         return np.asarray(wide @ (3 * np.eye(SIZE, dtype=wide.dtype) - adjoint @ wide) / 2)
 
     u, v = factors(), factors()
-    spectra = np.array([[1, 1 - np.longdouble(gap), *_VALUES] for gap in GAPS], dtype=np.longdouble)
+    spectra = np.array([[1, 1 - np.longdouble(gap), *_OTHER_VALUES] for gap in gaps])
     vh = np.conj(np.swapaxes(v, -1, -2))
     return np.asarray((u * spectra[:, None, None, :]) @ vh).astype(dtype)
 
@@ -96,10 +113,10 @@ def sweep(
     tell
         Called with the name of each curve before it is computed.
     """
-    x = _matrices(dtype)
+    x = matrices(dtype, GAPS, DRAWS, seed=11)
     factors = decompose(x)
     real = x.real.dtype
-    tau = np.full(x.shape[:-2], _THRESHOLD, dtype=real)
+    tau = np.full(x.shape[:-2], THRESHOLD, dtype=real)
     w = weights(x.shape, dtype, seed=1)
     exact = exact_gradient(loss, factors, w, tau).x
     problem = Problem(loss, x, w, tau)

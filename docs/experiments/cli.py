@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 import torch
+from svdinv_conformance.arguments import OneLineParser, positive, seed
 
 from . import commands, compressive, data, masks, ports, results, solvers, training
 from .commands import IMAGES
@@ -17,28 +17,14 @@ from .lowrank import InvWithoutPhase, low_rank_names
 __all__ = ["main"]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Complain in one line."""
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
-
-
-def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"want more than 0, got {text}")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"want 0 or more, got {text}")
+def _positive_number(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"want more than 0, got {text}")
     return value
+
+
+_positive_number.__name__ = "number"  # as argparse calls it in its message
 
 
 def _share(text: str) -> float:
@@ -50,7 +36,7 @@ def _share(text: str) -> float:
 
 def _common(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
-        "--seed", type=_seed, default=training.SEED, help="of all that is drawn (%(default)s)"
+        "--seed", type=seed, default=training.SEED, help="of all that is drawn (%(default)s)"
     )
     parser.add_argument("--name", default=name, help="of the result file (%(default)s)")
     parser.add_argument(
@@ -71,16 +57,16 @@ def _network(parser: argparse.ArgumentParser) -> None:
         help=f"low-rank step: {', '.join(low_rank_names())}, {InvWithoutPhase.name} (%(default)s)",
     )
     parser.add_argument(
-        "--iterations", type=_positive(int), default=10, help="of ADMM, unrolled (%(default)s)"
+        "--iterations", type=positive, default=10, help="of ADMM, unrolled (%(default)s)"
     )
-    parser.add_argument("--width", type=_positive(int), default=16, help="channels (%(default)s)")
+    parser.add_argument("--width", type=positive, default=16, help="channels (%(default)s)")
 
 
 def _training(parser: argparse.ArgumentParser, steps: int, batch: int) -> None:
     _network(parser)
-    parser.add_argument("--steps", type=_positive(int), default=steps, help="(%(default)s)")
-    parser.add_argument("--batch", type=_positive(int), default=batch, help="(%(default)s)")
-    parser.add_argument("--rate", type=_positive(float), default=1e-3, help="of Adam (%(default)s)")
+    parser.add_argument("--steps", type=positive, default=steps, help="(%(default)s)")
+    parser.add_argument("--batch", type=positive, default=batch, help="(%(default)s)")
+    parser.add_argument("--rate", type=_positive_number, default=1e-3, help="of Adam (%(default)s)")
     parser.add_argument("--start", type=Path, help="checkpoint whose weights to begin with")
     parser.add_argument("--checkpoint", type=Path, help="file to write every minute")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
@@ -96,7 +82,7 @@ def _training(parser: argparse.ArgumentParser, steps: int, batch: int) -> None:
 def _weights(parser: argparse.ArgumentParser, weights: list[float]) -> None:
     parser.add_argument(
         "--weights",
-        type=_positive(float),
+        type=_positive_number,
         nargs="+",
         default=weights,
         help="lambda: the best of these on training data is taken (%(default)s)",
@@ -109,26 +95,24 @@ def _dynamic_data(parser: argparse.ArgumentParser) -> None:
         default="phantom",
         help=f"{', '.join(data.DYNAMIC_SETS)}, or a folder of .npz or .h5 files (%(default)s)",
     )
-    parser.add_argument("--frames", type=_positive(int), default=16, help="(%(default)s)")
-    parser.add_argument("--size", type=_positive(int), default=128, help="pixels (%(default)s)")
+    parser.add_argument("--frames", type=positive, default=16, help="(%(default)s)")
+    parser.add_argument("--size", type=positive, default=128, help="pixels (%(default)s)")
     parser.add_argument(
-        "--slices", type=_positive(int), default=4, help="of a subject, at most (%(default)s)"
+        "--slices", type=positive, default=4, help="of a subject, at most (%(default)s)"
     )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog="experiments",
         description="The paper's experiments with svdinv. Without --data and --test every "
         "command runs on what pip brings; named sets are found under $SVDINV_DATA.",
     )
-    parser.add_argument(
-        "--threads", type=_positive(int), default=1, help="of PyTorch (%(default)s)"
-    )
+    parser.add_argument("--threads", type=positive, default=1, help="of PyTorch (%(default)s)")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     command = subparsers.add_parser("table1", help="gradients of all rules at a gap of 1e-15")
-    command.add_argument("--matrices", type=_positive(int), default=1000, help="(%(default)s)")
+    command.add_argument("--matrices", type=positive, default=1000, help="(%(default)s)")
     _common(command, "table1")
     command.set_defaults(run=commands.run_table1, seed=0)
 
@@ -138,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         default="photographs",
         help=f"to train on: {', '.join(data.TRAINING_SETS)}, or a folder (%(default)s)",
     )
-    command.add_argument("--images", type=_positive(int), help="at most so many to train on")
+    command.add_argument("--images", type=positive, help="at most so many to train on")
     command.add_argument(
         "--test",
         default="photographs",
@@ -167,10 +151,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STEP",
         help="low-rank steps (all)",
     )
-    command.add_argument("--batches", type=_positive(int), default=20, help="(%(default)s)")
-    command.add_argument("--batch", type=_positive(int), default=8, help="(%(default)s)")
-    command.add_argument("--iterations", type=_positive(int), default=10, help="(%(default)s)")
-    command.add_argument("--width", type=_positive(int), default=16, help="(%(default)s)")
+    command.add_argument("--batches", type=positive, default=20, help="(%(default)s)")
+    command.add_argument("--batch", type=positive, default=8, help="(%(default)s)")
+    command.add_argument("--iterations", type=positive, default=10, help="(%(default)s)")
+    command.add_argument("--width", type=positive, default=16, help="(%(default)s)")
     _common(command, "gradients")
     command.set_defaults(run=commands.run_gradients)
 
@@ -184,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--solver", nargs="+", choices=solvers.SOLVERS, default=list(solvers.SOLVERS), help="(both)"
     )
-    command.add_argument("--steps", type=_positive(int), default=100, help="(%(default)s)")
+    command.add_argument("--steps", type=positive, default=100, help="(%(default)s)")
     _weights(command, [0.01, 0.03, 0.1, 0.3])
     _common(command, "colour-classical")
     command.set_defaults(run=commands.run_colour_classical)
@@ -199,10 +183,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--no-test", action="store_true", help="train only")
     command.add_argument(
-        "--side", type=_positive(int), default=128, help="of the cuts to train on (%(default)s)"
+        "--side", type=positive, default=128, help="of the cuts to train on (%(default)s)"
     )
     command.add_argument(
-        "--cut-frames", type=_positive(int), default=16, help="frames of the cuts (%(default)s)"
+        "--cut-frames", type=positive, default=16, help="frames of the cuts (%(default)s)"
     )
     _training(command, 1000, 1)
     _common(command, "")
@@ -215,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--mask", nargs="+", default=list(masks.MRI_MASKS), metavar="MASK", help="(the paper's)"
     )
-    command.add_argument("--steps", type=_positive(int), default=50, help="(%(default)s)")
+    command.add_argument("--steps", type=positive, default=50, help="(%(default)s)")
     _weights(command, [0.1, 0.3, 1.0, 3.0])
     _common(command, "dynamic-classical")
     command.set_defaults(run=commands.run_dynamic_classical)
@@ -229,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STEP",
         help="low-rank steps (all)",
     )
-    command.add_argument("--steps", type=_positive(int), default=20000, help="(%(default)s)")
+    command.add_argument("--steps", type=positive, default=20000, help="(%(default)s)")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     _common(command, "stress")
     command.set_defaults(run=commands.run_stress)
@@ -244,10 +228,10 @@ def _parser() -> argparse.ArgumentParser:
         default=list(ports.FRAMEWORKS),
         help="(all)",
     )
-    command.add_argument("--steps", type=_positive(int), default=300, help="(%(default)s)")
-    command.add_argument("--batch", type=_positive(int), default=16, help="(%(default)s)")
-    command.add_argument("--rate", type=_positive(float), default=3e-3, help="(%(default)s)")
-    command.add_argument("--iterations", type=_positive(int), default=10, help="(%(default)s)")
+    command.add_argument("--steps", type=positive, default=300, help="(%(default)s)")
+    command.add_argument("--batch", type=positive, default=16, help="(%(default)s)")
+    command.add_argument("--rate", type=_positive_number, default=3e-3, help="(%(default)s)")
+    command.add_argument("--iterations", type=positive, default=10, help="(%(default)s)")
     command.add_argument("--side", type=int, choices=range(8, 33), default=32, metavar="8..32")
     _common(command, "ports")
     command.set_defaults(run=commands.run_ports)
@@ -267,16 +251,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--checkpoint", type=Path, required=True, help="of a trained network")
     command.add_argument("--mask", default="radial-16", help="(%(default)s)")
     command.add_argument(
-        "--weight", type=_positive(float), default=0.3, help="lambda (%(default)s)"
+        "--weight", type=_positive_number, default=0.3, help="lambda (%(default)s)"
     )
     _picture(command, "experiments_dynamic.png")
     command.set_defaults(run=commands.run_dynamic_picture)
 
     command = subparsers.add_parser("mask-picture", help="the masks of dynamic MRI")
     command.add_argument("--mask", nargs="+", default=list(masks.MRI_MASKS), help="(the paper's)")
-    command.add_argument("--frames", type=_positive(int), default=16, help="(%(default)s)")
-    command.add_argument("--size", type=_positive(int), default=128, help="pixels (%(default)s)")
-    command.add_argument("--seed", type=_seed, default=training.SEED, help="(%(default)s)")
+    command.add_argument("--frames", type=positive, default=16, help="(%(default)s)")
+    command.add_argument("--size", type=positive, default=128, help="pixels (%(default)s)")
+    command.add_argument("--seed", type=seed, default=training.SEED, help="(%(default)s)")
     _picture(command, "experiments_masks.png")
     command.set_defaults(run=commands.run_mask_picture)
 

@@ -9,25 +9,27 @@ worst median error of each rule, and that of `inv` for other tolerances than the
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import array_api_compat.numpy as xp
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from svdinv import numpy as svdinv
 from svdinv import rules
-from svdinv_conformance.agreement import norms, relative_difference
+from svdinv_conformance.errors import norms, relative_difference
+from svdinv_conformance.markdown import markdown_table, write_between
 from svdinv_conformance.plots import STYLES
+from svdinv_conformance.recomposition import pull_back
 from svdinv_conformance.reference import decompose, spectral_gradient
+from svdinv_conformance.sweep import THRESHOLD, matrices
 
 DOCS = Path(__file__).resolve().parents[1]
 PICTURE, PAGE = DOCS / "images" / "rule_errors.png", DOCS / "choosing_a_rule.md"
 
-THRESHOLD = 0.35
-OTHER_VALUES = (0.75, 0.55, 0.25, 0.1)
 GAPS = (0.0, *(10.0 ** (p / 2) for p in range(-33, -1)))
 TOLERANCES = {  # exponent of eps by name
     "eps": 1.0,
@@ -65,31 +67,11 @@ FUNCTIONS = {
 }
 
 
-def matrices(draws: int, dtype: str, is_complex: bool) -> Array:
-    """One pair of values 1 and 1 - gap for each gap, ``(gaps, draws, 6, 6)``."""
-    rng = np.random.default_rng(0)
-    size = 2 + len(OTHER_VALUES)
-
-    def orthogonal() -> Array:
-        x = rng.standard_normal((draws, size, size))
-        return np.linalg.qr(x + 1j * rng.standard_normal(x.shape) if is_complex else x)[0]
-
-    spectra = np.array([[1, 1 - np.longdouble(gap), *OTHER_VALUES] for gap in GAPS])
-    U, V = (orthogonal().astype(np.clongdouble if is_complex else np.longdouble) for _ in "UV")
-    # a Newton step makes the factors orthogonal in extended precision
-    U, V = (Q @ (3 * np.eye(size) - np.conj(np.swapaxes(Q, -1, -2)) @ Q) / 2 for Q in (U, V))
-    x = (U * spectra[:, None, None, :]) @ np.conj(np.swapaxes(V, -1, -2))
-    return x.astype(np.result_type(dtype, np.complex64) if is_complex else dtype)
-
-
 def through_svd(function: Function, x: Array, weights: Array, rule: str | rules.Rule) -> Array:
     """The gradient of ``Re <W, U f(S) Vh>`` by the chain rule and `svd`."""
     (U, S, Vh), pullback = svdinv.vjp(svdinv.svd, x, rule=rule)
-    f = function.value(S)
-    W_V = weights @ np.conj(np.swapaxes(Vh, -1, -2))
-    ct_S = function.slope(S) * np.real(np.sum(np.conj(U) * W_V, axis=-2))
-    ct_Vh = f[..., :, None] * (np.conj(np.swapaxes(U, -1, -2)) @ weights)
-    (gradient,) = pullback((W_V * f[..., None, :], ct_S, ct_Vh))
+    ct_U, ct_f, ct_Vh = pull_back(xp, U, function.value(S), Vh, weights)
+    (gradient,) = pullback((ct_U, function.slope(S) * ct_f, ct_Vh))
     return gradient
 
 
@@ -98,7 +80,8 @@ class Problem:
 
     def __init__(self, dtype: str, draws: int) -> None:
         self.dtype = dtype
-        self.x = [matrices(draws, dtype, is_complex) for is_complex in (False, True)]
+        both = (dtype, np.result_type(dtype, np.complex64).name)
+        self.x = [matrices(d, GAPS, draws, seed=0) for d in both]
         rng = np.random.default_rng(1)
         self.weights = []
         for x in self.x:
@@ -178,11 +161,6 @@ def draw(results: dict[str, dict[str, dict[str, Array]]]) -> Figure:
     return figure
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def worst(error: Array) -> str:
     """The largest median error over the gaps."""
     return f"{np.max(error):.0e}" if np.isfinite(error).all() else "not finite"
@@ -201,7 +179,7 @@ def rule_table(results: dict[str, dict[str, dict[str, Array]]]) -> str:
         for r in results.values()
         for name in FUNCTIONS
     ]
-    return table(header, [["exact operator", *exact], *rows])
+    return markdown_table(header, [["exact operator", *exact], *rows])
 
 
 def tolerance_table(problems: Sequence[Problem]) -> str:
@@ -218,14 +196,7 @@ def tolerance_table(problems: Sequence[Problem]) -> str:
                 )
                 row.append(f"{worst(error)} ({np.exp(np.mean(np.log(error[1:]))):.0e})")
         rows.append(row)
-    return table(header, rows)
-
-
-def replace_block(text: str, name: str, block: str) -> str:
-    """The page with what stands between two markers replaced."""
-    begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"
+    return markdown_table(header, rows)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -239,10 +210,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     figure = draw(results)
     FigureCanvasAgg(figure)
     figure.savefig(options.picture, metadata={"Software": ""})
-    text = options.page.read_text()
-    text = replace_block(text, "errors of the rules", rule_table(results))
-    text = replace_block(text, "tolerances of inv", tolerance_table(problems))
-    options.page.write_text(text)
+    blocks = {
+        "errors of the rules": rule_table(results),
+        "tolerances of inv": tolerance_table(problems),
+    }
+    for name, table in blocks.items():
+        write_between(options.page, f"{table}\n", f"<!-- {name} -->", f"<!-- end of {name} -->")
 
 
 if __name__ == "__main__":

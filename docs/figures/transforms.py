@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from svdinv_conformance.markdown import markdown_table, write_between
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "transforms.md"
-BEGIN, END = "<!-- tables of transforms -->\n", "<!-- end of tables of transforms -->"
+BEGIN, END = "<!-- tables of transforms -->", "<!-- end of tables of transforms -->"
 FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow"}
 
 
@@ -37,10 +39,9 @@ def tables() -> str:
 
     functions = list(dict.fromkeys(map(function_of, OBSERVABLES)))
     numbers = {row.key: n for n, row in enumerate(LIMITS, 1)}
-    lines = []
+    parts = []
     for framework, title in FRAMEWORKS.items():
-        lines += [f"## {title}", "", "| | " + " | ".join(f"`{f}`" for f in functions) + " |"]
-        lines += ["|---" * (len(functions) + 1) + "|"]
+        body = []
         for transform in transforms(framework):
             cells = []
             for function in functions:
@@ -50,32 +51,19 @@ def tables() -> str:
                 rows = (limit(framework, transform.name, name, True) for name in names)
                 found = sorted({numbers[row.key] for row in rows if row is not None})
                 cells.append(" ".join(f"({n})" for n in found) or ("✓" if names else ""))
-            lines.append(f"| {transform.name} | " + " | ".join(cells) + " |")
-        lines.append("")
-    lines += [
-        "## What a framework cannot do",
-        "",
-        "| | | for | what is said |",
-        "|---|---|---|---|",
-    ]
+            body.append([transform.name, *cells])
+        parts += [f"## {title}", markdown_table(["", *(f"`{f}`" for f in functions)], body)]
+    body = []
     for row in LIMITS:
         names = ", ".join(f"`{n}`" for n in row.functions)
         said = f"“{row.sentence}”" + (f": {row.advice}" if row.advice else "")
-        only = " complex matrices:" if row.field == "complex" else ""
+        only = "complex matrices: " if row.field == "complex" else ""
         where = f" ({row.upstream})" if row.upstream else ""
-        lines.append(
-            f"| ({numbers[row.key]}) | {FRAMEWORKS[row.framework]}, "
-            f"{', '.join(row.transforms)} |{only} {names} | {said}{where} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def write(page: Path = PAGE) -> None:
-    """Put the tables between their markers."""
-    text = page.read_text()
-    before, rest = text.split(BEGIN)
-    page.write_text(before + BEGIN + tables() + END + rest.split(END)[1])
+        who = f"{FRAMEWORKS[row.framework]}, {', '.join(row.transforms)}"
+        body.append([f"({numbers[row.key]})", who, only + names, said + where])
+    limits = markdown_table(["", "", "for", "what is said"], body)
+    return "\n\n".join([*parts, "## What a framework cannot do", limits]) + "\n"
 
 
 if __name__ == "__main__":
-    write()
+    write_between(PAGE, tables(), BEGIN, END)

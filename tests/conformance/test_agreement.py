@@ -8,12 +8,12 @@ from svdinv_conformance.agreement import (
     LOOSEST,
     SAFETY,
     judge,
-    norms,
-    relative_difference,
     tie_rtol,
     undefined,
 )
 from svdinv_conformance.losses import RULES
+
+from svdinv_core.rules import default_degeneracy_rtol
 
 EPS = float(np.finfo(np.float64).eps)
 DISTINCT = np.array([3.0, 2.0, 1.0])
@@ -81,6 +81,11 @@ def test_svt_ignores_gaps_that_do_not_matter() -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_tied_means_what_it_means_in_the_library(dtype: str) -> None:
+    assert tie_rtol(dtype) == default_degeneracy_rtol(float(np.finfo(dtype).eps))
+
+
 def test_gap_near_the_tie_tolerance_counts_as_a_tie() -> None:
     gap = 1.5 * tie_rtol("float64")
     verdict = judge("inv", "soft", np.array([1.0, 1.0 - gap]), 0.1, "float64", (2, 2))
@@ -116,16 +121,3 @@ def test_judgement_does_not_depend_on_the_scale() -> None:
         assert judge("inv", "soft", scale * DISTINCT, 0.5 * scale, "float64", SQUARE) == judge(
             "inv", "soft", DISTINCT, 0.5, "float64", SQUARE
         )
-
-
-def test_relative_difference() -> None:
-    a = np.stack([np.eye(2), np.eye(2), np.zeros((2, 2)), np.full((2, 2), np.nan)])
-    b = a.copy()
-    b[1, 0, 1] = 1e-9
-    difference = relative_difference(a, b)
-    assert difference[0] == 0
-    assert difference[1] == pytest.approx(1e-9 / np.sqrt(2))
-    assert difference[2] == 0
-    assert np.isnan(difference[3])
-    assert np.isnan(norms(a)[3])
-    assert relative_difference(a[1], b[1], np.array(10.0)) == pytest.approx(1e-10)

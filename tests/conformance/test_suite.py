@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import svdinv.numpy
-from svdinv_conformance.cases import InputError
+from svdinv_conformance.inputs import InputError
+from svdinv_conformance.markdown import write_between
 from svdinv_conformance.suite import (
     CHECKS,
     CheckFailed,
@@ -34,7 +35,7 @@ from svdinv_conformance.suite.case import DATA
 from svdinv_conformance.suite.checks import relative_error
 from svdinv_conformance.suite.explicit import Explicit
 from svdinv_conformance.suite.report import as_json, write_junit
-from svdinv_conformance.suite.table import BEGIN, END, markdown, situation, write_between
+from svdinv_conformance.suite.table import BEGIN, END, markdown, situation
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +295,7 @@ def test_json_and_junit_say_the_same(reports, tmp_path):
 def test_markdown_stands_between_its_marks(reports, tmp_path):
     path = tmp_path / "page.md"
     path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    write_between(path, markdown(reports[:2]))
+    write_between(path, markdown(reports[:2]), BEGIN, END)
     text = path.read_text()
     assert text.startswith("before\n")
     assert text.endswith(f"{END}\nafter\n")
@@ -305,7 +306,7 @@ def test_markdown_stands_between_its_marks(reports, tmp_path):
     assert " of " in failed
     path.write_text("no marks")
     with pytest.raises(InputError, match="has no line"):
-        write_between(path, "")
+        write_between(path, "", BEGIN, END)
 
 
 def test_importing_the_suite_imports_no_framework():

@@ -9,13 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
-from ..arguments import names_from, positive, progress_bar, seed
-from ..cases import InputError
+from ..arguments import check_output, names_from, positive, progress_bar, seed
+from ..inputs import InputError
+from ..markdown import around_marks, write_between
 from ..suite.case import DTYPES
 from ..suite.implementation import Implementation, UnavailableError
 from ..suite.named import KINDS, resolve
 from ..suite.report import print_environment
-from ..suite.table import between, write_between
 from .measure import Measured, Shape, measure
 from .report import markdown, print_table, sweeps, write_json, write_plot
 from .steps import WORKBENCHES
@@ -100,7 +100,7 @@ def add_parser(commands: Any) -> None:
         "--shape", type=shape, action="append", metavar="SHAPE", help="see below; repeatable"
     )
     what.add_argument(
-        "--framework", type=names_from(tuple(WORKBENCHES)), metavar="NAMES",
+        "--framework", type=names_from(WORKBENCHES), metavar="NAMES",
         default=["torch", "jax", "tensorflow"],
         help=f"{', '.join(WORKBENCHES)} (torch,jax,tensorflow)",
     )  # fmt: skip
@@ -135,14 +135,14 @@ def add_parser(commands: Any) -> None:
     )
 
 
-def execute(options: argparse.Namespace, console: Console, check_output: Any) -> int:
+def execute(options: argparse.Namespace, console: Console) -> int:
     """Run what was asked for, print and write it, and return the exit status."""
     if options.plot is not None and Path(options.plot).suffix.lower() != ".png":
         raise InputError(f"{options.plot}: a picture's name ends in .png")
     for path in (options.json, options.plot):
         check_output(path)
     if options.markdown is not None:
-        between(options.markdown, *marks(options.threshold))
+        around_marks(options.markdown, *marks(options.threshold))
     shapes = options.shape or [shape(text) for text in DEFAULT]
     implementations: dict[str, Implementation] = {}
     for name in options.implementation:

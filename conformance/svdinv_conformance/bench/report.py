@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..markdown import markdown_table
 from ..suite.runner import environment
 from .measure import Measured, Shape
 
@@ -91,14 +92,15 @@ def print_table(rows: Sequence[Measured], console: Console) -> None:
 def markdown(rows: Sequence[Measured]) -> str:
     """The same as a table for a document."""
     sides = _sides(rows)
-    head = ["shape", "framework", *_head(sides)]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for row in rows:
-        cells = [row.reason] if row.reason else _cells(row, sides)
-        lines.append(
-            "| " + " | ".join([str(row.shape), f"{row.framework} {row.mode}", *cells]) + " |"
-        )
-    return "\n".join(lines)
+    body = [
+        [
+            str(row.shape),
+            f"{row.framework} {row.mode}",
+            *([row.reason] if row.reason else _cells(row, sides)),
+        ]
+        for row in rows
+    ]
+    return markdown_table(["shape", "framework", *_head(sides)], body)
 
 
 def as_json(rows: Sequence[Measured], settings: Mapping[str, Any]) -> dict[str, Any]:

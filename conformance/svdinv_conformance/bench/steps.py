@@ -14,13 +14,11 @@ from ..frameworks import Jax as JaxFramework
 from ..suite.case import Observable
 from ..suite.implementation import Implementation
 
-__all__ = ["SIDES", "WORKBENCHES", "Step", "Workbench", "of_implementation"]
+__all__ = ["WORKBENCHES", "Step", "Workbench", "of_implementation"]
 
 Array = NDArray[Any]
 Step = Callable[[], Any]
 """One step, finished when it returns; gives what it computed, the gradient in x last but one."""
-
-SIDES = ("svdinv", "native", "svd")
 
 
 class Workbench(ABC):
@@ -44,13 +42,9 @@ class Workbench(ABC):
         self.host: Framework = FRAMEWORKS[self.framework]()
         self.host.load()
 
-    def version(self) -> str:
-        """Version of the framework."""
-        return self.host.version()
-
     @abstractmethod
     def steps(self, x: Array, tau: Array, ct: Array, device: str) -> dict[str, Step]:
-        """One step for each of :data:`SIDES` that there is.
+        """One step for each of ``svdinv``, ``native`` and ``svd`` that there is.
 
         Parameters
         ----------

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -388,7 +389,7 @@ class TensorFlowImplementation(Autodiff):
 
 
 class AutogradImplementation(Autodiff):
-    """HIPS autograd: NumPy arrays, reverse mode (and forward mode where its functions have one)."""
+    """HIPS autograd: NumPy arrays, reverse mode only, first derivatives only."""
 
     framework = "autograd"
 
@@ -400,7 +401,7 @@ class AutogradImplementation(Autodiff):
             raise UnavailableError(f"{error.name} is not installed") from None
 
     def version(self) -> str:
-        return importlib.metadata.version("autograd")
+        return version("autograd")
 
     def check_device(self, device: str) -> None:
         if device != "cpu":

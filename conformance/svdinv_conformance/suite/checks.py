@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import norms
 from .case import Case, Observable
 from .implementation import Arrays, Implementation, NotApplicable
 
@@ -93,16 +94,6 @@ def _ask(implementation: Implementation, case: Case, device: str) -> _Answers:
 # --- measuring -----------------------------------------------------------------------------------
 
 
-def _norms(x: Array, matrix_axes: int) -> Array:
-    """Frobenius norms that neither overflow nor underflow, one for each matrix."""
-    wide = np.abs(x.astype(np.clongdouble if np.iscomplexobj(x) else np.longdouble))
-    axes = tuple(range(x.ndim - matrix_axes, x.ndim))
-    largest = np.max(wide, axis=axes, keepdims=True, initial=0)
-    with np.errstate(invalid="ignore", over="ignore"):
-        unit = wide / np.where(largest > 0, largest, 1)
-        return np.asarray(np.sqrt(np.sum(unit * unit, axis=axes)) * np.squeeze(largest, axis=axes))
-
-
 def relative_error(got: Array, reference: Array, scale: float, batch: int) -> float:
     """Largest relative error over the matrices of a batch; inf if an entry is not finite.
 
@@ -119,8 +110,8 @@ def relative_error(got: Array, reference: Array, scale: float, batch: int) -> fl
         return np.inf
     axes = reference.ndim - batch
     wide = np.clongdouble if np.iscomplexobj(reference) else np.longdouble
-    difference = _norms(got.astype(wide) - reference.astype(wide), axes)
-    size = np.maximum(_norms(reference, axes), FLOOR * scale)
+    difference = norms(got.astype(wide) - reference.astype(wide), axes)
+    size = np.maximum(norms(reference, axes), FLOOR * scale)
     error = np.where(difference == 0, 0, difference / np.where(size > 0, size, 1))
     return float(np.max(error, initial=0))
 
@@ -215,7 +206,7 @@ def check_adjoint(implementation: Implementation, case: Case, device: str = "cpu
     allowed = case.tolerances["vjp"].relative(case.dtype)
     if allowed is None:
         raise NotApplicable(f"{case.dtype} cannot resolve the case")
-    natural = case.scale["vjp"] * float(_norms(case.direction["a"], case.direction["a"].ndim))
+    natural = case.scale["vjp"] * float(norms(case.direction["a"], case.direction["a"].ndim))
     size = max(size_a, size_b, FLOOR * natural)
     error = float(abs(a - b) / size) if size else 0.0
     if not error <= allowed:

@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from ..arguments import names_from, progress_bar
-from ..cases import InputError
+from ..arguments import check_output, names, names_from, progress_bar
+from ..inputs import InputError
+from ..markdown import around_marks, write_between
 from .case import DTYPES, load_cases
 from .checks import CHECKS
 from .evidence import Evidence, gather
@@ -25,7 +26,7 @@ from .report import (
     write_junit,
 )
 from .runner import Report, not_run, plan, run
-from .table import between, markdown, write_between
+from .table import BEGIN, END, markdown
 from .xfails import read_xfails
 
 __all__ = ["add_parser", "execute"]
@@ -62,13 +63,6 @@ exit status:
 """
 
 
-def _split(text: str) -> list[str]:
-    names = [part for part in (p.strip() for p in text.split(",")) if part]
-    if not names:
-        raise argparse.ArgumentTypeError("names nothing")
-    return names
-
-
 def add_parser(commands: Any) -> None:
     """Add the command to a program's commands."""
     sub = commands.add_parser(
@@ -82,7 +76,7 @@ def add_parser(commands: Any) -> None:
     what = sub.add_argument_group("what to run")
     what.add_argument("--framework", metavar="NAME", help=f"of a module: {', '.join(KINDS)}")
     what.add_argument(
-        "--device", type=_split, default=["cpu"], metavar="NAMES",
+        "--device", type=names, default=["cpu"], metavar="NAMES",
         help="cpu, cuda, or what the framework calls it, separated by commas (cpu)",
     )  # fmt: skip
     what.add_argument(
@@ -110,21 +104,21 @@ def add_parser(commands: Any) -> None:
     )
 
 
-def _names(given: Sequence[str]) -> list[str]:
+def _implementations(given: Sequence[str]) -> list[str]:
     if not given:
         raise InputError("say which IMPLEMENTATION to run (see --help)")
     groups = {"adapters": ADAPTERS, "native": NATIVE}
     return list(dict.fromkeys(n for name in given for n in groups.get(name, (name,))))
 
 
-def execute(options: argparse.Namespace, console: Console, check_output: Any) -> int:
+def execute(options: argparse.Namespace, console: Console) -> int:
     """Run what was asked for, print and write it, and return the exit status."""
     cases = load_cases(options.dtype)
     if options.list_cases:
         for name in dict.fromkeys(case.id for case in cases):
             console.print(name, markup=False, highlight=False, soft_wrap=True)
         return 0
-    names = _names(options.implementation)
+    implementations = _implementations(options.implementation)
     tests = plan(cases, only=options.case, expression=options.expression)
     everything = [test.id for test in plan(load_cases())]
     xfails = read_xfails(options.xfails_file, everything)
@@ -132,13 +126,13 @@ def execute(options: argparse.Namespace, console: Console, check_output: Any) ->
     for path in files:
         check_output(path)
     if options.markdown is not None:
-        between(options.markdown)
+        around_marks(options.markdown, BEGIN, END)
 
     reports: list[Report] = []
     evidence: list[Evidence] = []
     with progress_bar() as bar:
         task = bar.add_task("starting", total=None)
-        for name in names:
+        for name in implementations:
             bar.update(task, total=None, description=f"loading {name}")
             try:
                 implementation = resolve(name, None if name in NATIVE else options.framework)
@@ -172,7 +166,7 @@ def execute(options: argparse.Namespace, console: Console, check_output: Any) ->
     if options.junit is not None:
         write_junit(reports, options.junit)
     if options.markdown is not None:
-        write_between(options.markdown, markdown(ran))
+        write_between(options.markdown, markdown(ran), BEGIN, END)
     for path in (*files, options.markdown):
         if path is not None:
             console.print(f"written: {path}", markup=False, style="dim", soft_wrap=True)

@@ -25,7 +25,7 @@ __all__ = ["Evidence", "gather"]
 
 SPECTRUM = "distinct"
 SHAPES = ("square", "tall", "wide")
-DTYPES = ("float32", "complex64")
+ASKED = ("float32", "complex64")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def _questions() -> list[Case]:
     """One ordinary case for each observable, shape and field."""
     return [
         case
-        for case in load_cases(DTYPES)
+        for case in load_cases(ASKED)
         if case.expected == "success" and case.id.split("/")[1] in SHAPES
         and case.id.split("/")[2] == SPECTRUM
     ]  # fmt: skip
@@ -135,12 +135,10 @@ _CLAIMS: dict[str, tuple[str, Callable[[], tuple[str, str]]]] = {
 }
 
 
-def gather(tell: Callable[[str], None] | None = None) -> list[Evidence]:
+def gather() -> list[Evidence]:
     """Collect the evidence; what needs a package that is absent is not run."""
     found = []
     for claim, (package, prove) in _CLAIMS.items():
-        if tell is not None:
-            tell(claim)
         if importlib.util.find_spec(package) is None:
             found.append(Evidence(claim, "not run", f"{package} is not installed"))
             continue

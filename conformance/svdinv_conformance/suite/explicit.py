@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..frameworks import FRAMEWORKS
+from ..recomposition import adjoint, pull_back, scale_columns
 from .case import Observable
 from .implementation import Arrays, NotApplicable, UnavailableError
 from .observables import Functions, elementwise
@@ -30,10 +31,6 @@ CORE_NAMES = (
 """What is asked of a copy of `svdinv_core`."""
 
 
-def _adjoint(xp: Any, x: Any) -> Any:
-    return xp.conj(xp.matrix_transpose(x))
-
-
 @dataclass(frozen=True)
 class _Step:
     """What is done with a function's outputs: value, tangent, cotangent. By default nothing."""
@@ -43,41 +40,32 @@ class _Step:
     cotangent: Callable[[Arrays, Arrays], Arrays] = lambda y, ct: ct
 
 
-def _columns(xp: Any, u: Any, s: Any) -> Any:
-    return u * xp.expand_dims(xp.astype(s, u.dtype), axis=-2)
-
-
 def _recompose(xp: Any) -> _Step:
     """``U diag(S) Vh``."""
 
     def tangent(y: Arrays, dy: Arrays) -> Arrays:
         (u, s, vh), (du, ds, dvh) = y, dy
-        left = _columns(xp, du, s) + _columns(xp, u, ds)
-        return (left @ vh + _columns(xp, u, s) @ dvh,)
+        left = scale_columns(xp, du, s) + scale_columns(xp, u, ds)
+        return (left @ vh + scale_columns(xp, u, s) @ dvh,)
 
-    def cotangent(y: Arrays, ct: Arrays) -> Arrays:
-        u, s, vh = y
-        wv = ct[0] @ _adjoint(xp, vh)
-        uw = _adjoint(xp, u) @ ct[0]
-        inner = xp.conj(u) * wv
-        real = xp.real(inner) if xp.isdtype(inner.dtype, "complex floating") else inner
-        rows = xp.expand_dims(xp.astype(s, u.dtype), axis=-1)
-        return _columns(xp, wv, s), xp.sum(real, axis=-2), rows * uw
-
-    return _Step(lambda u, s, vh: (_columns(xp, u, s) @ vh,), tangent, cotangent)
+    return _Step(
+        lambda u, s, vh: (scale_columns(xp, u, s) @ vh,),
+        tangent,
+        lambda y, ct: pull_back(xp, *y, *ct),
+    )
 
 
 def _gram(xp: Any) -> _Step:
     """``W W^H``."""
 
     def tangent(y: Arrays, dy: Arrays) -> Arrays:
-        half = dy[0] @ _adjoint(xp, y[0])
-        return (half + _adjoint(xp, half),)
+        half = dy[0] @ adjoint(xp, y[0])
+        return (half + adjoint(xp, half),)
 
     return _Step(
-        lambda w: (w @ _adjoint(xp, w),),
+        lambda w: (w @ adjoint(xp, w),),
         tangent,
-        lambda y, ct: ((ct[0] + _adjoint(xp, ct[0])) @ y[0],),
+        lambda y, ct: ((ct[0] + adjoint(xp, ct[0])) @ y[0],),
     )
 
 
@@ -175,7 +163,7 @@ class Explicit:
             step = lambda s: 0 * s + self.above(s, cut)  # noqa: E731
             return f.singular_value_map, (a, step), {}, _gram(xp)
         if kind == "hermitian":
-            h = (a + _adjoint(xp, a)) / 2
+            h = (a + adjoint(xp, a)) / 2
             return f.eigenvalue_map, (h, elementwise(self, observable)), {}, _Step()
         if kind == "low_rank":
             return f.low_rank, (a, options["rank"]), {}, _Step()
@@ -196,7 +184,7 @@ class Explicit:
 
     def _symmetric(self, observable: Observable, x: Any) -> Any:
         """A function of the Hermitian part sees the Hermitian part of a direction."""
-        return (x + _adjoint(self.xp, x)) / 2 if observable.kind == "hermitian" else x
+        return (x + adjoint(self.xp, x)) / 2 if observable.kind == "hermitian" else x
 
     def _only_first(self, observable: Observable, inputs: Arrays, ct: Arrays) -> Arrays:
         """No answer for a threshold that the function takes in its closure."""

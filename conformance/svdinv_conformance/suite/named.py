@@ -10,8 +10,8 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ..cases import InputError
 from ..frameworks import FRAMEWORKS, first_line
+from ..inputs import InputError
 from .autodiff import AUTODIFF
 from .explicit import CORE_NAMES, ArrayApi, Core, CuPy, Explicit
 from .implementation import Implementation, UnavailableError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from ..style import STYLE
+from ..style import html_page
 from .evidence import Evidence
 from .report import header
 from .runner import STATUSES, Report, environment
@@ -123,31 +123,18 @@ def render(reports: Sequence[Report], evidence: Sequence[Evidence] = ()) -> str:
         together = "<h2>Who passes what</h2>" + "".join(
             _who_passes_what(ran, group) for group in ("matrix", "observable")
         )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>svdinv conformance</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<header><div>
+    top = f"""\
 <h1>Gradients of the SVD, held against references at 50 digits</h1>
 <p class="soft">{escape(machine)}</p>
-{_summary(reports)}
-</div></header>
-<main>
+{_summary(reports)}"""
+    main = f"""\
 {together}
 {"".join(map(_report, reports))}
 {evidence_section(evidence)}
 <footer>A cell counts tests that pass of those that were asked; a dash means that nothing was. A
 test is one check (value, vjp, jvp, hvp, ...) of one case in one dtype. Errors are relative, held
-to 64 &epsilon; times the condition of the case.</footer>
-</main>
-</body>
-</html>
-"""
+to 64 &epsilon; times the condition of the case.</footer>"""
+    return html_page("svdinv conformance", top, main)
 
 
 def write_page(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import finite
 from .evidence import Evidence
 from .runner import STATUSES, Report, environment
 from .table import cell, observable, rows, situation, title
@@ -133,10 +133,6 @@ def print_evidence(evidence: Sequence[Evidence], console: Console) -> None:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else value
-
-
 def evidence_as_json(evidence: Sequence[Evidence]) -> list[dict[str, str]]:
     """Turn evidence into plain data."""
     return [{"claim": e.claim, "status": e.status, "detail": e.detail} for e in evidence]
@@ -163,7 +159,7 @@ def as_json(reports: Sequence[Report], evidence: Sequence[Evidence] = ()) -> dic
                         "check": o.test.check,
                         "status": o.status,
                         "note": o.note or None,
-                        "tolerance_used": _number(o.used),
+                        "tolerance_used": finite(o.used),
                         "seconds": round(o.seconds, 6),
                     }
                     for o in report.outcomes

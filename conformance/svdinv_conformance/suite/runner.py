@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import InputError
 from ..frameworks import first_line
-from .case import Case
+from ..inputs import InputError
+from .case import DATA, Case
 from .checks import CHECKS, CheckFailed, checks_for
 from .implementation import Implementation, NotApplicable, UnavailableError
 from .xfails import Xfails
@@ -264,5 +264,5 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
         "BLAS of NumPy": f"{found.get('name', 'unknown')} {found.get('version', '')}".strip(),
-        "cases": "v1",
+        "cases": DATA.name,
     }

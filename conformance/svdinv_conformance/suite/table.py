@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from ..cases import InputError, read_text
+from ..markdown import markdown_table
 from .case import Case
 from .runner import STATUSES, Report
 
@@ -18,9 +17,9 @@ __all__ = [
     "cell",
     "markdown",
     "observable",
+    "rows",
     "situation",
     "title",
-    "write_between",
 ]
 
 BEGIN = "<!-- who passes what: begin, written by svdinv_conformance run --markdown -->"
@@ -53,8 +52,8 @@ def observable(case: Case) -> str:
     return case.observable.kind
 
 
-def check_of(report: Report) -> dict[str, Counter[str]]:
-    """Counts by check."""
+def by_check(report: Report) -> dict[str, Counter[str]]:
+    """Number of outcomes of each status, by check."""
     groups: dict[str, Counter[str]] = {}
     for outcome in report.outcomes:
         groups.setdefault(outcome.test.check, Counter())[outcome.status] += 1
@@ -64,7 +63,7 @@ def check_of(report: Report) -> dict[str, Counter[str]]:
 GROUPS: dict[str, Callable[[Report], dict[str, Counter[str]]]] = {
     "matrix": lambda report: report.by(situation),
     "observable": lambda report: report.by(observable),
-    "check": check_of,
+    "check": by_check,
 }
 """Ways to group the outcomes of a report."""
 
@@ -105,45 +104,15 @@ def markdown(reports: Sequence[Report]) -> str:
     versions: dict[str, str] = {}
     for report in reports:
         versions |= report.versions
-    lines = [
-        "Versions: " + ", ".join(f"{name} {v}" for name, v in sorted(versions.items())) + ".",
-        "",
-    ]
+    parts = ["Versions: " + ", ".join(f"{name} {v}" for name, v in sorted(versions.items())) + "."]
+    total = [Counter({s: report.count(s) for s in STATUSES}) for report in reports]
     for group in GROUPS:
-        head = [group, *map(title, reports)]
-        lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-        for name, counts in rows(reports, group).items():
-            lines.append("| " + " | ".join([name, *map(cell, counts)]) + " |")
-        total = [Counter({s: report.count(s) for s in STATUSES}) for report in reports]
-        lines += ["| **all** | " + " | ".join(map(cell, total)) + " |", ""]
-    return "\n".join(lines)
+        counted = {**rows(reports, group), "**all**": total}
+        body = [[name, *map(cell, counts)] for name, counts in counted.items()]
+        parts.append(markdown_table([group, *map(title, reports)], body))
+    return "\n\n".join(parts) + "\n"
 
 
 def title(report: Report) -> str:
     """Name of a report, with its device if that is not the CPU."""
     return report.name if report.device == "cpu" else f"{report.name} ({report.device})"
-
-
-def between(path: str | Path, start: str = BEGIN, stop: str = END) -> tuple[str, str]:
-    """What stands before and after the two marks of a document, and may be kept.
-
-    Raises
-    ------
-    InputError
-        If the document cannot be read or has no such marks.
-    """
-    document = read_text(path)
-    before, begin, rest = document.partition(start)
-    _, end, after = rest.partition(stop)
-    if not begin or not end:
-        raise InputError(f"{path}: has no line {start!r} followed by {stop!r}")
-    return before, after
-
-
-def write_between(path: str | Path, text: str, start: str = BEGIN, stop: str = END) -> None:
-    """Put a text between the two marks of a document; errors as in `between`."""
-    before, after = between(path, start, stop)
-    try:
-        Path(path).write_text(f"{before}{start}\n\n{text}\n{stop}{after}", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None

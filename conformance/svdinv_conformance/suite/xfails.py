@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ..cases import InputError, read_text
+from ..inputs import InputError, read_text
 
 __all__ = ["Xfails", "read_xfails"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from svdinv_conformance.cases import (
+from svdinv_conformance.inputs import (
     ARRANGEMENTS,
     BUILT_IN,
     InputError,

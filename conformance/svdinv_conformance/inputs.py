@@ -1,6 +1,6 @@
 """The matrices to compare on: small built-in ones, photographs, and the user's own.
 
-A :class:`Case` is a name, a description and a float64 or complex128 array ``(..., m, n)``. The
+A :class:`Input` is a name, a description and a float64 or complex128 array ``(..., m, n)``. The
 built-in ones are made from a chosen spectrum and random orthogonal (unitary) factors, or from the
 photograph that scikit-image ships. Each can be real or complex; the complex form of a photograph is
 the photograph times a smooth phase, as in magnetic resonance imaging.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 __all__ = [
     "ARRANGEMENTS",
     "BUILT_IN",
-    "Case",
+    "Input",
     "InputError",
     "arrange",
     "built_in",
@@ -35,7 +35,7 @@ class InputError(ValueError):
 
 
 @dataclass(frozen=True)
-class Case:
+class Input:
     """One input of a comparison.
 
     Attributes
@@ -252,7 +252,7 @@ BUILT_IN: dict[str, tuple[str, Callable[[bool], Array]]] = {
 """Description and builder (real or complex) of each built-in case."""
 
 
-def built_in(name: str) -> Case:
+def built_in(name: str) -> Input:
     """Build a case by name.
 
     Raises
@@ -263,7 +263,7 @@ def built_in(name: str) -> Case:
     if name not in BUILT_IN:
         raise InputError(f"unknown case {name!r}; --list-cases shows them all")
     description, build = BUILT_IN[name]
-    return Case(name, description, build(False), build(True))
+    return Input(name, description, build(False), build(True))
 
 
 # --- from the user's files -----------------------------------------------------------------------
@@ -302,7 +302,7 @@ def _complaint(path: Path, error: Exception) -> str:
     return "it does not begin as one" if start else "it is empty"
 
 
-def from_npy(path: str | Path) -> Case:
+def from_npy(path: str | Path) -> Input:
     """Read matrices ``(..., m, n)`` from a ``.npy`` file.
 
     Raises
@@ -339,10 +339,10 @@ def from_npy(path: str | Path) -> Case:
     if not np.isfinite(wide).all():
         raise InputError(f"{path}: holds infinities or NaN")
     real = None if array.dtype.kind == "c" else array.astype(np.float64)
-    return Case(path.name, f"{path.name}, {array.dtype}", real, wide)
+    return Input(path.name, f"{path.name}, {array.dtype}", real, wide)
 
 
-def from_image(path: str | Path, crop: int, how: str) -> Case:
+def from_image(path: str | Path, crop: int, how: str) -> Input:
     """Read an image; its colour channels become a batch of matrices with entries in [0, 1].
 
     Parameters
@@ -379,4 +379,4 @@ def from_image(path: str | Path, crop: int, how: str) -> Case:
     crops = _crop(_channels(image), crop)
     description = f"{path.name}, {crops.shape[-1]}x{crops.shape[-1]} crop, {ARRANGEMENTS[how]}"
     name = path.name if how == "none" else f"{path.name} ({how})"
-    return Case(name, description, arrange(crops, how), arrange(_phased(crops), how))
+    return Input(name, description, arrange(crops, how), arrange(_phased(crops), how))

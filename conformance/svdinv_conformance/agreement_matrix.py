@@ -1,6 +1,6 @@
 """Who agrees with whom: the largest difference of any two, over everything both computed.
 
-A *who* is a framework on a device. Every pair of gradients of the same case, loss, method and type
+A *who* is a framework on a device. Every pair of gradients of the same input, loss, method and type
 counts where the result is judged (see :mod:`.agreement`); the cell with the largest part of its
 tolerance is the one to look at, and is named.
 """
@@ -12,8 +12,8 @@ from itertools import combinations
 
 import numpy as np
 
-from .agreement import relative_difference
 from .compare import Comparison, Row
+from .errors import relative_difference
 
 __all__ = ["AgreementMatrix", "Cell", "agreement_matrix"]
 
@@ -29,7 +29,7 @@ class Cell:
     tolerance
         What it is held to.
     where
-        Case, loss, method and type.
+        Input, loss, method and type.
     """
 
     difference: float
@@ -90,7 +90,7 @@ def agreement_matrix(result: Comparison) -> AgreementMatrix:
     Parameters
     ----------
     result
-        Of :func:`~.compare.compare`. A result counts where all matrices of its case are judged.
+        Of :func:`~.compare.compare`. A result counts where all matrices of its input are judged.
     """
     matrix = AgreementMatrix()
     for group in result.groups:
@@ -103,7 +103,7 @@ def agreement_matrix(result: Comparison) -> AgreementMatrix:
                 if name not in matrix.names:
                     matrix.names.append(name)
             for a, b in combinations(rows, 2):
-                where = f"{group.case.name}, {group.loss}, {method}, {dtype}"
+                where = f"{group.input.name}, {group.loss}, {method}, {dtype}"
                 cell = Cell(_difference(a, b), a.tolerance or np.inf, where)
                 key = (a.who, b.who)
                 if key not in matrix.cells or cell.used > matrix.cells[key].used:
