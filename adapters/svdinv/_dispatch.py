@@ -21,6 +21,7 @@ _BY_PACKAGE = {
     "jaxlib": "jax",
     "tensorflow": "tensorflow",
     "cupy": "cupy",
+    "autograd": "autograd",
     "dask": "_dask",
 }
 ADAPTERS = tuple(dict.fromkeys(name for name in _BY_PACKAGE.values() if name != "_dask"))

@@ -14,7 +14,8 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
+FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow", "autograd")
+CONJUGATES = ("jax", "autograd")  # whose complex cotangents are the conjugates of PyTorch's
 
 
 def _tuple(x: Any) -> tuple[Any, ...]:
@@ -137,11 +138,46 @@ class TensorFlowDriver:
         return tuple(o.numpy() for o in out), tuple(d.numpy() for d in dout)
 
 
+class AutogradDriver:
+    def __init__(self) -> None:
+        import autograd
+        import svdinv.autograd
+
+        self.module, self.autograd = svdinv.autograd, autograd
+
+    def array(self, x):
+        return np.asarray(x)
+
+    def numpy(self, x):
+        return np.asarray(x)
+
+    def function(self, name, static, kwargs):
+        """Of a tuple of arguments, with a tuple of outputs."""
+        from autograd.builtins import tuple as autograd_tuple
+
+        fn = getattr(self.module, name)
+        return lambda args: autograd_tuple(_tuple(fn(*args, *static, **kwargs)))
+
+    def vjp(self, name, args, cts, static=(), **kwargs):
+        args = tuple(map(self.array, args))
+        pullback, out = self.autograd.make_vjp(self.function(name, static, kwargs))(args)
+        cts = tuple(
+            np.zeros_like(o) if ct is None else np.conj(ct).astype(o.dtype)
+            for o, ct in zip(out, cts, strict=True)
+        )
+        return out, tuple(np.conj(g) for g in pullback(cts))
+
+    def jvp(self, name, args, tangents, static=(), **kwargs):
+        args, tangents = (tuple(map(self.array, a)) for a in (args, tangents))
+        return self.autograd.make_jvp(self.function(name, static, kwargs))(args)(tangents)
+
+
 _DRIVERS = {
     "numpy": NumPyDriver,
     "torch": TorchDriver,
     "jax": JaxDriver,
     "tensorflow": TensorFlowDriver,
+    "autograd": AutogradDriver,
 }
 
 
