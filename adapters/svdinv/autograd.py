@@ -19,13 +19,20 @@ try:
     from autograd.builtins import tuple as autograd_tuple
     from autograd.extend import defjvp_argnums, defvjp_argnums, primitive, vspace
     from autograd.numpy.numpy_boxes import ArrayBox
-    from autograd.tracer import getval
+    from autograd.tracer import getval, isbox
 except ImportError as error:
     raise cannot_import(error, "autograd", "autograd") from error
 
 import numpy as np
 
-from svdinv_core import Decomposition, Gram, Operator, SVDFactors
+from svdinv_core import (
+    Decomposition,
+    Gram,
+    Operator,
+    Recompose,
+    RecomposeHermitian,
+    SVDFactors,
+)
 from svdinv_core import gauge_residual as _residual
 
 from . import _autograd_namespace as _xp
@@ -80,10 +87,23 @@ def _from_core(ct: Any, like: Any) -> Any:
     return vspace(like).zeros() if ct is None else _xp.conj(_cast(ct, like))
 
 
+def _one_trace_out(coefficient: Any) -> Any:
+    """A coefficient that a value does not depend on, as the next outer trace has it.
+
+    There its derivatives depend on it. In the innermost trace its cotangent is zero, and autograd's
+    derivative of a quotient 1/y, a division by ``y**2``, would make a NaN of that at tiny y.
+    """
+    return coefficient._value if isbox(coefficient) else coefficient
+
+
 @primitive  # type: ignore[untyped-decorator,unused-ignore]
-def _decompose(decomposition: Decomposition, x: Any, *raw: Any) -> Any:
-    """The given factors of x as differentiable functions of x."""
+def _decomposed(decomposition: Decomposition, x: Any, *raw: Any) -> Any:
     return tuple(raw)
+
+
+def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
+    """The given factors of x as differentiable functions of x."""
+    return decomposition.factors(*_items(_decomposed(decomposition, x, *raw)))
 
 
 def _decompose_vjp(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
@@ -109,8 +129,8 @@ def _decompose_jvp(argnums: Any, tangents: Any, ans: Any, args: Any, kwargs: Any
         return autograd_tuple(decomposition.jvp(_xp, factors, _cast(tangents[0], x)))
 
 
-defvjp_argnums(_decompose, _decompose_vjp)
-defjvp_argnums(_decompose, _decompose_jvp)
+defvjp_argnums(_decomposed, _decompose_vjp)
+defjvp_argnums(_decomposed, _decompose_jvp)
 
 
 @primitive  # type: ignore[untyped-decorator,unused-ignore]
@@ -125,18 +145,24 @@ defjvp_argnums(_pull_back, lambda argnums, tangents, ans, args, kwargs: args[0].
 
 
 @primitive  # type: ignore[untyped-decorator,unused-ignore]
-def _apply(operator: Operator, count: int, x: Any, *rest: Any) -> Any:
-    """An operator on the factors of x, with the operator's own derivative in x."""
+def _applied(operator: Operator, count: int, x: Any, *rest: Any) -> Any:
     factors = operator.decomposition.factors(*rest[:count])
     with _quiet():
         return operator.apply(_xp, x, factors, rest[count:])
 
 
+def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+    """An operator on the factors of x, with the operator's own derivative in x."""
+    if isinstance(operator, Recompose | RecomposeHermitian):
+        params = (params[0], *map(_one_trace_out, params[1:]))
+    out = _applied(operator, len(raw), x, *raw, *params)
+    return _items(out) if operator.outputs > 1 else out
+
+
 def _arguments(args: Any) -> tuple[Operator, Any, Any, tuple[Any, ...], int]:
-    """What `_apply` was given, the factors as functions of x; and where its parameters begin."""
+    """What `_applied` was given, the factors as functions of x; and where its parameters begin."""
     operator, count, x, *rest = args
-    decomposition = operator.decomposition
-    factors = decomposition.factors(*_items(_decompose(decomposition, x, *rest[:count])))
+    factors = _decompose(operator.decomposition, x, rest[:count])
     return operator, x, factors, tuple(rest[count:]), 3 + count
 
 
@@ -166,8 +192,8 @@ def _apply_jvp(argnums: Any, tangents: Any, ans: Any, args: Any, kwargs: Any) ->
     return _xp.zeros_like(ans) if dout is None else dout
 
 
-defvjp_argnums(_apply, _apply_vjp)
-defjvp_argnums(_apply, _apply_jvp)
+defvjp_argnums(_applied, _apply_vjp)
+defjvp_argnums(_applied, _apply_jvp)
 
 
 @primitive  # type: ignore[untyped-decorator,unused-ignore]
@@ -233,11 +259,10 @@ class _AutogradBackend:
         return None if 0 in x.shape else int(_xp.max(getval(counts())))
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
-        return decomposition.factors(*_items(_decompose(decomposition, x, *raw)))
+        return _decompose(decomposition, x, raw)
 
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
-        out = _apply(operator, len(raw), x, *raw, *params)
-        return _items(out) if operator.outputs > 1 else out
+        return _apply(operator, x, raw, params)
 
     def watch(self, factors: SVDFactors, gauge: str) -> Any:
         return SVDFactors(*_items(_watch(gauge, *factors)))
