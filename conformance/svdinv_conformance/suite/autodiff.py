@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..frameworks import FRAMEWORKS, Framework, Jax, TensorFlow
 from .case import Observable
-from .implementation import Arrays, NotApplicable, UnavailableError
+from .implementation import Arrays, NotApplicable
 from .observables import Functions, evaluate
 
 __all__ = ["AUTODIFF", "Autodiff"]
@@ -389,25 +389,15 @@ class TensorFlowImplementation(Autodiff):
 
 
 class AutogradImplementation(Autodiff):
-    """HIPS autograd: NumPy arrays, reverse mode (and forward mode where its functions have one)."""
+    """HIPS autograd: NumPy arrays; second derivatives by two reverse passes."""
 
     framework = "autograd"
 
     def load(self) -> None:
-        try:
-            self.autograd = importlib.import_module("autograd")
-            self.xp = importlib.import_module("autograd.numpy")
-            self.core = importlib.import_module("autograd.core")
-            self.builtins = importlib.import_module("autograd.builtins")
-        except ImportError as error:
-            raise UnavailableError(f"{error.name} is not installed") from None
-
-    def version(self) -> str:
-        return importlib.metadata.version("autograd")
-
-    def check_device(self, device: str) -> None:
-        if device != "cpu":
-            raise UnavailableError("autograd computes on the CPU only")
+        super().load()
+        self.xp = importlib.import_module("autograd.numpy")
+        self.core = importlib.import_module("autograd.core")
+        self.builtins = importlib.import_module("autograd.builtins")
 
     def native(self) -> Any:
         linalg = self.xp.linalg
@@ -418,9 +408,6 @@ class AutogradImplementation(Autodiff):
 
     def array(self, x: NDArray[Any], device: str) -> Any:
         return np.array(x)
-
-    def numpy(self, x: Any) -> NDArray[Any]:
-        return np.asarray(x)
 
     def device(self, x: Any) -> str:
         return "cpu"
