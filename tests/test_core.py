@@ -10,7 +10,7 @@ from pathlib import Path
 import array_api_strict
 import numpy as np
 import pytest
-from support.drivers import driver
+from support.drivers import FRAMEWORKS, driver
 from support.family import cells, draw, normal
 from support.namespaces import namespace
 
@@ -248,7 +248,7 @@ def test_import_of_svdinv_loads_no_framework():
     program = """
 import sys
 import svdinv
-frameworks = {"numpy", "torch", "jax", "tensorflow", "cupy", "dask", "scipy"}
+frameworks = {"numpy", "torch", "jax", "tensorflow", "cupy", "autograd", "dask", "scipy"}
 print(sorted(frameworks & set(sys.modules)))
 """
     run = subprocess.run(
@@ -271,7 +271,7 @@ import sys
 before = set(sys.modules)
 import svdinv
 svdinv.svt(x, 0.5)
-others = {{"torch", "jax", "tensorflow", "cupy"}} - {{{name!r}}}
+others = {{"torch", "jax", "tensorflow", "cupy", "autograd"}} - {{{name!r}}}
 print(sorted(others & (set(sys.modules) - before)))
 """
     run = subprocess.run(
@@ -283,7 +283,7 @@ print(sorted(others & (set(sys.modules) - before)))
 def test_public_names_are_the_ones_declared():
     import svdinv
 
-    modules = [svdinv, *(driver(n).module for n in ("numpy", "torch", "jax", "tensorflow"))]
+    modules = [svdinv, *(driver(n).module for n in FRAMEWORKS)]
     for module in modules:
         for name in module.__all__:
             assert getattr(module, name) is not None

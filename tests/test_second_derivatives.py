@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from support import drivers
 from support.drivers import driver
 from support.errors import norm
 from support.family import Cell, draw, haar, normal
@@ -13,7 +14,7 @@ from support.operators import CASES
 
 from svdinv_core import get_rule, rule_names
 
-FRAMEWORKS = ("torch", "jax", "tensorflow", "autograd")
+FRAMEWORKS = tuple(name for name in drivers.FRAMEWORKS if name != "numpy")
 LINEAR = tuple(rule for rule in rule_names() if get_rule(rule).linear)
 FUNCTIONS = (
     *CASES,

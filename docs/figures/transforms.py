@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "transforms.md"
 BEGIN, END = "<!-- tables of transforms -->\n", "<!-- end of tables of transforms -->"
-FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow"}
+FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow", "autograd": "autograd"}
 
 
 def transforms(framework: str) -> Any:
@@ -59,7 +59,7 @@ def tables() -> str:
         "|---|---|---|---|",
     ]
     for row in LIMITS:
-        names = ", ".join(f"`{n}`" for n in row.functions)
+        names = ", ".join(f"`{n}`" for n in row.functions) or "every function"
         said = f"“{row.sentence}”" + (f": {row.advice}" if row.advice else "")
         only = " complex matrices:" if row.field == "complex" else ""
         where = f" ({row.upstream})" if row.upstream else ""

@@ -1,5 +1,8 @@
 """One way to ask every framework for a vector-Jacobian and a Jacobian-vector product.
 
+A driver has the framework's `module` of svdinv and its `tanh`, converts by `array` and `numpy`, and
+differentiates by `vjp` and `jvp`.
+
 Arrays go in and come out as NumPy arrays; complex cotangents follow PyTorch's convention,
 ``dL = Re sum(conj(ct) * dx)``, in all of them. `args` are differentiated, `static` and keyword
 arguments are not.
@@ -26,7 +29,7 @@ class NumPyDriver:
     def __init__(self) -> None:
         import svdinv.numpy
 
-        self.module = svdinv.numpy
+        self.module, self.tanh = svdinv.numpy, np.tanh
 
     def array(self, x):
         return np.asarray(x)
@@ -51,7 +54,7 @@ class TorchDriver:
         import svdinv.torch
         import torch
 
-        self.module, self.torch = svdinv.torch, torch
+        self.module, self.torch, self.tanh = svdinv.torch, torch, torch.tanh
 
     def array(self, x):
         return self.torch.tensor(np.asarray(x))
@@ -80,7 +83,7 @@ class JaxDriver:
         import jax
         import svdinv.jax
 
-        self.module, self.jax = svdinv.jax, jax
+        self.module, self.jax, self.tanh = svdinv.jax, jax, jax.numpy.tanh
 
     def array(self, x):
         return self.jax.numpy.asarray(x)
@@ -111,7 +114,7 @@ class TensorFlowDriver:
         import svdinv.tensorflow
         import tensorflow as tf
 
-        self.module, self.tf = svdinv.tensorflow, tf
+        self.module, self.tf, self.tanh = svdinv.tensorflow, tf, tf.tanh
 
     def array(self, x):
         return self.tf.constant(np.asarray(x))
@@ -140,10 +143,11 @@ class TensorFlowDriver:
 
 class AutogradDriver:
     def __init__(self) -> None:
-        import autograd
+        import autograd.numpy
         import svdinv.autograd
 
         self.module, self.autograd = svdinv.autograd, autograd
+        self.tanh = autograd.numpy.tanh
 
     def array(self, x):
         return np.asarray(x)

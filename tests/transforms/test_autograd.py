@@ -6,10 +6,13 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
+import svdinv
+import svdinv.autograd
 from autograd.differential_operators import hessian_vector_product, make_jvp_reversemode
 from support import autograd_operations
 from support.autograd_operations import realified
-from support.transforms import Transform, cells, check, native
+from support.observables import OBSERVABLES, problems
+from support.transforms import Transform, cells, check, native, relative
 from svdinv import _autograd_namespace
 
 
@@ -117,3 +120,38 @@ def test_a_cell_goes_red_without_its_rule(name, observable):
         pytest.raises(AssertionError, match="inf"),
     ):
         check(autograd_operations, transform, observable)
+
+
+def test_the_functions_that_look_at_the_type_take_what_is_inside_a_trace():
+    x = np.diag([3.0, 3.0, 1.0])
+
+    def gradient(module):
+        return autograd.grad(lambda y: anp.sum(module.svt(y, 0.5)) + module.nuclear_norm(y))(x)
+
+    np.testing.assert_array_equal(gradient(svdinv), gradient(svdinv.autograd))
+    # The matrix decides: beside one of NumPy, a threshold inside a trace is of another framework.
+    with pytest.raises(
+        TypeError, match=r"^tau: expected a number or a numpy.ndarray, got ArrayBox"
+    ):
+        autograd.grad(lambda tau: anp.sum(svdinv.svt(x, tau)))(0.5)
+    assert autograd.grad(lambda tau: anp.sum(svdinv.autograd.svt(x, tau)))(0.5) == -3
+
+
+def test_single_precision_stays():
+    """Where autograd's own operations turn it into double, too."""
+    for name in OBSERVABLES:
+        for problem in problems(name):
+            if problem.name == "distinct":
+                continue
+            is_complex = np.iscomplexobj(problem.x)
+            W, x, d = (
+                a.astype(np.complex64 if np.iscomplexobj(a) else np.float32)
+                for a in (problem.W, problem.x, problem.direction)
+            )
+            loss = autograd_operations.Loss(name, W)
+            dtype = np.complex64 if is_complex else np.float32
+            g = autograd.grad(loss)(x)
+            assert g.dtype == dtype
+            assert relative(np.conj(g), problem.gradient) < 2e-5, (name, problem.name)
+            if OBSERVABLES[name].second:
+                assert autograd.make_hvp(loss)(x)[0](d).dtype == dtype
