@@ -5,14 +5,20 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import array_api_strict
 import numpy as np
 import pytest
+import svdinv
+from figures import transforms
 from support.drivers import FRAMEWORKS, driver
 from support.family import cells, draw, normal
 from support.namespaces import namespace
+from svdinv._dispatch import ADAPTERS
+from svdinv_conformance import frameworks as conformance
+from svdinv_conformance.suite.autodiff import AUTODIFF
 
 import svdinv_core
 from svdinv_core import (
@@ -281,8 +287,6 @@ print(sorted(others & (set(sys.modules) - before)))
 
 
 def test_public_names_are_the_ones_declared():
-    import svdinv
-
     modules = [svdinv, *(driver(n).module for n in FRAMEWORKS)]
     for module in modules:
         for name in module.__all__:
@@ -297,3 +301,20 @@ def test_cupy_imports_without_a_gpu_and_has_the_same_names():
     import svdinv.numpy
 
     assert set(svdinv.cupy.__all__) == set(svdinv.numpy.__all__)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_every_framework_is_named_where_its_users_look(name):
+    root = Path(__file__).parents[1]
+    module, read = f"svdinv.{name}", lambda path: (root / path).read_text()
+    assert name in (*FRAMEWORKS, "cupy")  # nothing runs on CuPy without a GPU
+    assert name in conformance.FRAMEWORKS
+    assert module in svdinv.__doc__
+    assert f"`{module}`" in read("docs/reference/functions.md")
+    extras = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]
+    assert name in extras
+    assert name == "cupy" or name in extras["all"][0]
+    assert f'"{module}"' in read("tests/packaging/test_missing.py")
+    if name not in ("numpy", "cupy"):  # no transforms
+        assert f"## {transforms.FRAMEWORKS[name]}\n" in read("docs/transforms.md")
+        assert name in AUTODIFF

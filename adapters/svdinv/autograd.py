@@ -5,6 +5,8 @@ NumPy, from the input out of all its boxes. Derivatives run over autograd's own 
 they may be differentiated again, and take the factors as functions of the input from
 :func:`_decompose`: its value in an inner trace is one in every outer trace, by our rule. Complex
 cotangents are the conjugates of the core's.
+
+The functions of `svdinv` itself go by the matrix: take these where only a threshold is in a trace.
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ def _to_core(ct: Any, like: Any) -> Any:
 
 def _from_core(ct: Any, like: Any) -> Any:
     """And back; absent ones are zero."""
-    return vspace(like).zeros() if ct is None else _xp.conj(_cast(ct, like))
+    return vspace(like).zeros() if ct is None else _xp.conj(ct)
 
 
 def _one_trace_out(coefficient: Any) -> Any:
