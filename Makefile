@@ -41,9 +41,9 @@ docs: $(VENV)/ready
 
 # The oldest versions of everything, but for PyTorch and CuPy.
 oldest: $(OLDEST)/ready
-	$(OLDEST)/bin/python -m pytest -n 2 -m "not slow" -k "numpy or jax or tensorflow" \
+	$(OLDEST)/bin/python -m pytest -n 2 -m "not slow" -k "numpy or jax or tensorflow or autograd" \
 	  tests/test_svt_accuracy.py tests/test_inputs.py tests/test_gauge.py tests/test_fit.py
-	$(OLDEST)/bin/python -m svdinv_conformance run svdinv.numpy svdinv.jax svdinv.tensorflow \
+	$(OLDEST)/bin/python -m svdinv_conformance run svdinv.numpy svdinv.jax svdinv.tensorflow svdinv.autograd \
 	  -k "soft or polar or gauge"
 
 format: $(VENV)/ready
@@ -57,7 +57,7 @@ conformance-gpu: $(VENV)/ready
 # The table of who passes what in docs/conformance.md; natives fail, which is what it shows.
 conformance-table: $(VENV)/ready
 	$(BIN)/python -m svdinv_conformance run native svdinv.numpy svdinv.torch svdinv.jax \
-	  svdinv.tensorflow --markdown docs/conformance.md; test $$? -le 1
+	  svdinv.tensorflow svdinv.autograd --markdown docs/conformance.md; test $$? -le 1
 
 # The tables and the picture of docs/performance.md, of this machine: let nothing else run.
 performance: $(VENV)/ready

@@ -6,14 +6,20 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import array_api_strict
 import numpy as np
 import pytest
-from support.drivers import driver
+import svdinv
+from figures import transforms
+from support.drivers import FRAMEWORKS, driver
 from support.family import cells, draw, normal
 from support.namespaces import namespace
+from svdinv._dispatch import ADAPTERS
+from svdinv_conformance import frameworks as conformance
+from svdinv_conformance.suite.autodiff import AUTODIFF
 
 import svdinv_core
 from svdinv_core import (
@@ -249,7 +255,7 @@ def test_import_of_svdinv_loads_no_framework():
     program = """
 import sys
 import svdinv
-frameworks = {"numpy", "torch", "jax", "tensorflow", "cupy", "dask", "scipy"}
+frameworks = {"numpy", "torch", "jax", "tensorflow", "cupy", "autograd", "dask", "scipy"}
 print(sorted(frameworks & set(sys.modules)))
 """
     run = subprocess.run(
@@ -272,7 +278,7 @@ import sys
 before = set(sys.modules)
 import svdinv
 svdinv.svt(x, 0.5)
-others = {{"torch", "jax", "tensorflow", "cupy"}} - {{{name!r}}}
+others = {{"torch", "jax", "tensorflow", "cupy", "autograd"}} - {{{name!r}}}
 print(sorted(others & (set(sys.modules) - before)))
 """
     run = subprocess.run(
@@ -282,9 +288,7 @@ print(sorted(others & (set(sys.modules) - before)))
 
 
 def test_public_names_are_the_ones_declared():
-    import svdinv
-
-    modules = [svdinv, *(driver(n).module for n in ("numpy", "torch", "jax", "tensorflow"))]
+    modules = [svdinv, *(driver(n).module for n in FRAMEWORKS)]
     for module in modules:
         for name in module.__all__:
             assert getattr(module, name) is not None
@@ -313,3 +317,20 @@ def test_imports_go_upwards_in_the_list_of_contributing():
         nodes = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
         imported = {node.module for node in nodes if node.level}
         assert imported <= set(listed[: listed.index(name)]), name
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_every_framework_is_named_where_its_users_look(name):
+    root = Path(__file__).parents[1]
+    module, read = f"svdinv.{name}", lambda path: (root / path).read_text()
+    assert name in (*FRAMEWORKS, "cupy")  # nothing runs on CuPy without a GPU
+    assert name in conformance.FRAMEWORKS
+    assert module in svdinv.__doc__
+    assert f"`{module}`" in read("docs/reference/functions.md")
+    extras = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]
+    assert name in extras
+    assert name == "cupy" or name in extras["all"][0]
+    assert f'"{module}"' in read("tests/packaging/test_missing.py")
+    if name not in ("numpy", "cupy"):  # no transforms
+        assert f"## {transforms.FRAMEWORKS[name]}\n" in read("docs/transforms.md")
+        assert name in AUTODIFF

@@ -179,7 +179,7 @@ def test_the_words_do_not_depend_on_the_framework(case, strict):
     assert len(said) == 1
 
 
-@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow"])
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow", "autograd"])
 def test_an_array_of_no_framework_is_refused(name):
     with pytest.raises(TypeError, match=r"^x: expected a .*, got list$"):
         driver(name).module.svd([[1.0, 2.0], [3.0, 4.0]])
@@ -192,7 +192,7 @@ def test_numpy_takes_lists_of_numbers_and_refuses_others(x):
         svdinv.numpy.svd(x)
 
 
-@pytest.mark.parametrize("name", ["numpy", "jax", "tensorflow"])
+@pytest.mark.parametrize("name", ["numpy", "jax", "tensorflow", "autograd"])
 @pytest.mark.parametrize("dtype", [object, str, np.longdouble])
 def test_an_array_of_numpy_with_a_dtype_of_its_own_is_refused(name, dtype):
     words = r"^x: expected a real or complex floating-point array .*, got dtype .*; convert it"
@@ -200,7 +200,7 @@ def test_an_array_of_numpy_with_a_dtype_of_its_own_is_refused(name, dtype):
         driver(name).module.svd(np.ones((2, 2)).astype(dtype))
 
 
-@pytest.mark.parametrize("name", ["tensorflow", "torch", "jax", "numpy"])
+@pytest.mark.parametrize("name", FRAMEWORKS)
 def test_an_array_for_a_rank_is_refused_unless_it_is_an_integer(name):
     framework = driver(name)
     x = framework.array(np.eye(3))

@@ -119,14 +119,7 @@ def whitener(framework, scale):
     def fn(w):
         return (w + eps) ** -0.5
 
-    if framework == "numpy":
-
-        def push(A, dA):
-            n = A.shape[-1]
-            dC = (dA @ adjoint(A) + A @ adjoint(dA)) / n
-            return module.jvp(module.eigenvalue_map, (A @ adjoint(A) / n, fn), (dC,))[1]
-
-    elif framework == "tensorflow":
+    if framework == "tensorflow":
 
         def push(A, dA):
             A, dA = map(tested.array, (A, dA))
@@ -135,7 +128,7 @@ def whitener(framework, scale):
                 out = module.eigenvalue_map(C, fn)
             return accumulator.jvp(out).numpy()
 
-    else:
+    elif framework in ("torch", "jax"):
 
         def whiten(A):
             Ah = A.mH if framework == "torch" else A.conj().swapaxes(-1, -2)
@@ -145,6 +138,13 @@ def whitener(framework, scale):
 
         def push(A, dA):
             return tested.numpy(jvp(whiten, (tested.array(A),), (tested.array(dA),))[1])
+
+    else:  # what is around it is not the framework's
+
+        def push(A, dA):
+            n = A.shape[-1]
+            dC = (dA @ adjoint(A) + A @ adjoint(dA)) / n
+            return tested.jvp("eigenvalue_map", (A @ adjoint(A) / n,), (dC,), static=(fn,))[1][0]
 
     return push
 

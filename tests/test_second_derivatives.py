@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from support import drivers
 from support.arrays import adjoint
 from support.drivers import driver
 from support.errors import norm
@@ -14,7 +15,7 @@ from support.operators import CASES
 
 from svdinv_core import get_rule, rule_names
 
-FRAMEWORKS = ("torch", "jax", "tensorflow")
+FRAMEWORKS = tuple(name for name in drivers.FRAMEWORKS if name != "numpy")
 LINEAR = tuple(rule for rule in rule_names() if get_rule(rule).linear)
 FUNCTIONS = (
     *CASES,
@@ -104,9 +105,31 @@ class TensorFlow:
         return np.zeros_like(dx) if gg is None else gg.numpy()
 
 
+class Autograd:
+    """Reverse over reverse."""
+
+    def __init__(self):
+        import autograd.numpy as anp
+
+        self.autograd, self.module = driver("autograd").autograd, driver("autograd").module
+        self.tanh, self.sum = anp.tanh, anp.sum
+        self.abs_squared = lambda B: anp.real(B * anp.conj(B))
+        self.adjoint = lambda x: anp.conj(anp.swapaxes(x, -1, -2))
+
+    def columns(self, U, f):
+        return U * f[..., None, :]
+
+    def gradient(self, loss, x):
+        return np.conj(self.autograd.grad(loss)(x))
+
+    def second(self, loss, x, dx):
+        product, _ = self.autograd.make_vjp(self.autograd.grad(loss))(x)
+        return np.conj(product(dx))
+
+
 @cache
 def of_framework(name):
-    return {"torch": Torch, "jax": Jax, "tensorflow": TensorFlow}[name]()
+    return {"torch": Torch, "jax": Jax, "tensorflow": TensorFlow, "autograd": Autograd}[name]()
 
 
 def make_loss(framework, name, function):

@@ -21,6 +21,7 @@ _BY_PACKAGE = {
     "jaxlib": "jax",
     "tensorflow": "tensorflow",
     "cupy": "cupy",
+    "autograd": "autograd",
     "dask": "_dask",
 }
 ADAPTERS = tuple(dict.fromkeys(name for name in _BY_PACKAGE.values() if name != "_dask"))
@@ -51,8 +52,8 @@ def find_backend(x: Any) -> Backend:
         xp = array_namespace(x)
     except TypeError:
         raise TypeError(
-            f"x: expected an array of NumPy, PyTorch, JAX, TensorFlow, CuPy, Dask or the array API "
-            f"standard, got {type(x).__name__}"
+            f"x: expected an array of NumPy, PyTorch, JAX, TensorFlow, autograd, CuPy, Dask or the "
+            f"array API standard, got {type(x).__name__}"
         ) from None
     cls = type(x)
 

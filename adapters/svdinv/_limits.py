@@ -169,6 +169,20 @@ LIMITS: tuple[Limit, ...] = (
         functions=_OF_SVD,
         field="complex",
     ),
+    Limit(
+        "autograd, forward mode of fit",
+        "autograd",
+        ("make_jvp", "make_jvp_reversemode"),
+        _FIT,
+        functions=("svd fit",),
+    ),
+    Limit(
+        "autograd, forward mode of a checkpoint",
+        "autograd",
+        ("make_jvp of checkpoint",),
+        "wrt argnums (0,) not defined",
+        advice="autograd's checkpoint has a reverse mode only",
+    ),
 )
 
 

@@ -4,8 +4,8 @@ Everything goes through the public interface, as a user would write it: ``svdinv
 rule=...)`` and ``torch.autograd.grad``, ``svdinv.jax.svt(x, tau)`` and ``jax.grad``, and so on. The
 framework is imported when it is first asked for and not before.
 
-All gradients come back as NumPy arrays in PyTorch's convention for complex numbers: JAX's is the
-conjugate and is converted.
+All gradients come back as NumPy arrays in PyTorch's convention for complex numbers: those of JAX
+and autograd are the conjugates and are converted.
 
 To add a framework, write a class with the methods of :class:`Framework` (or of
 :class:`AutodiffFramework`, if it differentiates) and name it in :data:`FRAMEWORKS`.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 from abc import ABC, abstractmethod
@@ -442,6 +443,56 @@ class TensorFlow(AutodiffFramework):
         return u * s[..., None, :]
 
 
+class Autograd(AutodiffFramework):
+    """HIPS autograd: NumPy's arrays."""
+
+    name = "autograd"
+    package = "autograd"
+
+    def version(self) -> str:
+        return importlib.metadata.version(self.package)
+
+    def check_device(self, device: str) -> None:
+        if device != "cpu":
+            raise UnavailableError("autograd computes on the CPU only")
+
+    @property
+    def xp(self) -> Any:
+        """NumPy as autograd wraps it."""
+        return importlib.import_module("autograd.numpy")
+
+    def gradient(self, problem: Problem, method: str, device: str) -> Callable[[], Gradient]:
+        soft = problem.loss == "soft"
+
+        def value(x: Any, tau: Any) -> Any:
+            return self.loss(problem.loss, method, x, tau, problem.weights)
+
+        differentiated = self.module.grad(value, (0, 1) if soft else (0,))
+
+        def run() -> Gradient:
+            with np.errstate(divide="ignore", invalid="ignore"):  # of its own SVD at a tie
+                grads = differentiated(problem.x, problem.tau)
+            return Gradient(np.conj(grads[0]), grads[1] if soft else None)  # as in PyTorch
+
+        return run
+
+    def native_svd(self, x: Any) -> tuple[Any, Any, Any]:
+        u, s, vh = self.xp.linalg.svd(x, full_matrices=False)
+        return u, s, vh
+
+    def sum(self, s: Any) -> Any:
+        return self.xp.sum(s)
+
+    def pairing(self, weights: Any, value: Any) -> Any:
+        return self.xp.real(self.xp.sum(np.conj(weights) * value))
+
+    def positive_part(self, s: Any) -> Any:
+        return self.xp.maximum(s, 0)
+
+    def where_above(self, s: Any, tau: Any) -> Any:
+        return self.xp.where(s > tau, s, 0)
+
+
 # --- frameworks without automatic differentiation ------------------------------------------------
 
 
@@ -528,6 +579,6 @@ class CuPy(NumPy):
 
 
 FRAMEWORKS: dict[str, type[Framework]] = {
-    cls.name: cls for cls in (NumPy, Torch, Jax, TensorFlow, CuPy)
+    cls.name: cls for cls in (NumPy, Torch, Jax, TensorFlow, Autograd, CuPy)
 }
 """The class of each framework, in the order of the table."""

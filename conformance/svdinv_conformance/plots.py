@@ -28,6 +28,7 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "native torch": ("#6b7280", "--", "."),
     "native jax": ("#92400e", "--", "."),
     "native tensorflow": ("#4d7c0f", "--", "."),
+    "native autograd": ("#0f766e", "--", "."),
 }
 """Colour, line and marker of each curve."""
 

@@ -15,7 +15,7 @@ from svdinv_conformance.markdown import markdown_table, write_between
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "transforms.md"
 BEGIN, END = "<!-- tables of transforms -->", "<!-- end of tables of transforms -->"
-FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow"}
+FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow", "autograd": "autograd"}
 
 
 def transforms(framework: str) -> Any:
@@ -55,7 +55,7 @@ def tables() -> str:
         parts += [f"## {title}", markdown_table(["", *(f"`{f}`" for f in functions)], body)]
     body = []
     for row in LIMITS:
-        names = ", ".join(f"`{n}`" for n in row.functions)
+        names = ", ".join(f"`{n}`" for n in row.functions) or "every function"
         said = f"“{row.sentence}”" + (f": {row.advice}" if row.advice else "")
         only = "complex matrices: " if row.field == "complex" else ""
         where = f" ({row.upstream})" if row.upstream else ""

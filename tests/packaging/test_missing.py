@@ -12,6 +12,7 @@ MODULES = [
     ("svdinv.jax", "jax", "jax"),
     ("svdinv.tensorflow", "tensorflow", "tensorflow"),
     ("svdinv.cupy", "cupy", "cupy"),
+    ("svdinv.autograd", "autograd", "autograd"),
     ("svdinv.numpy", "numpy", "numpy"),
     ("svdinv_conformance", "rich", "conformance"),
 ]
@@ -31,7 +32,7 @@ def test_an_absent_framework_is_named_with_its_extra(module, missing, extra):
     assert f"pip install svdinv[{extra}]" in last
 
 
-@pytest.mark.parametrize(("module", "package", "extra"), MODULES[:4])
+@pytest.mark.parametrize(("module", "package", "extra"), MODULES[:5])
 def test_a_broken_framework_is_not_called_absent(module, package, extra, tmp_path):
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").write_text("import a_library_of_its_own")

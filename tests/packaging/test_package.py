@@ -12,6 +12,7 @@ import zipfile
 from email.parser import HeaderParser
 
 import pytest
+from support.drivers import FRAMEWORKS
 from support.packages import ROOT, build, call
 
 PACKAGES = {
@@ -55,7 +56,7 @@ def test_the_wheel_says_what_it_needs(built):
     requirements = said.get_all("Requires-Dist")
     (always,) = (r for r in requirements if "extra ==" not in r)
     assert always.startswith("array-api-compat>=")
-    extras = {"all", "conformance", "cupy", "docs", "jax", "numpy", "tensorflow", "torch"}
+    extras = {"all", "conformance", "docs", "cupy", *FRAMEWORKS}
     assert set(said.get_all("Provides-Extra")) == extras
     for extra in extras - {"all"}:
         assert any(r.endswith(f"extra == '{extra}'") and ">=" in r for r in requirements), extra
@@ -87,11 +88,12 @@ def test_the_sdist_builds_the_same_wheel(built, tmp_path):
 
 LACKING = """
 import json, sys, svdinv
-loaded = [name for name in ("numpy", "torch", "jax", "tensorflow", "cupy") if name in sys.modules]
+frameworks = ("torch", "jax", "tensorflow", "autograd", "cupy")
+loaded = [name for name in ("numpy", *frameworks) if name in sys.modules]
 import numpy as np, svdinv.numpy
 value = svdinv.numpy.svt(np.diag([3.0, 3.0, 1.0]), 2.0)
 errors = {}
-for name in ("torch", "jax", "tensorflow", "cupy"):
+for name in frameworks:
     try:
         __import__(f"svdinv.{name}")
     except ImportError as error:
@@ -132,7 +134,7 @@ def test_numpy_alone(install, tmp_path):
     assert "site-packages" in file
     assert loaded == []
     assert [value[i][i] for i in range(3)] == pytest.approx([1, 1, 0])
-    for extra in ("torch", "jax", "tensorflow", "cupy", "conformance"):
+    for extra in ("torch", "jax", "tensorflow", "autograd", "cupy", "conformance"):
         assert f"pip install svdinv[{extra}]" in errors[extra]
 
 

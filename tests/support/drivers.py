@@ -1,5 +1,8 @@
 """One way to ask every framework for a vector-Jacobian and a Jacobian-vector product.
 
+A driver has the framework's `module` of svdinv and its `tanh`, converts by `array` and `numpy`, and
+differentiates by `vjp` and `jvp`.
+
 Arrays go in and come out as NumPy arrays; complex cotangents follow PyTorch's convention,
 ``dL = Re sum(conj(ct) * dx)``, in all of them. `args` are differentiated, `static` and keyword
 arguments are not.
@@ -14,7 +17,8 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
+FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow", "autograd")
+CONJUGATES = ("jax", "autograd")  # whose complex cotangents are the conjugates of PyTorch's
 
 
 def _tuple(x: Any) -> tuple[Any, ...]:
@@ -25,7 +29,7 @@ class NumPyDriver:
     def __init__(self) -> None:
         import svdinv.numpy
 
-        self.module = svdinv.numpy
+        self.module, self.tanh = svdinv.numpy, np.tanh
 
     def array(self, x):
         return np.asarray(x)
@@ -50,7 +54,7 @@ class TorchDriver:
         import svdinv.torch
         import torch
 
-        self.module, self.torch = svdinv.torch, torch
+        self.module, self.torch, self.tanh = svdinv.torch, torch, torch.tanh
 
     def array(self, x):
         return self.torch.tensor(np.asarray(x))
@@ -79,7 +83,7 @@ class JaxDriver:
         import jax
         import svdinv.jax
 
-        self.module, self.jax = svdinv.jax, jax
+        self.module, self.jax, self.tanh = svdinv.jax, jax, jax.numpy.tanh
 
     def array(self, x):
         return self.jax.numpy.asarray(x)
@@ -110,7 +114,7 @@ class TensorFlowDriver:
         import svdinv.tensorflow
         import tensorflow as tf
 
-        self.module, self.tf = svdinv.tensorflow, tf
+        self.module, self.tf, self.tanh = svdinv.tensorflow, tf, tf.tanh
 
     def array(self, x):
         return self.tf.constant(np.asarray(x))
@@ -137,11 +141,47 @@ class TensorFlowDriver:
         return tuple(o.numpy() for o in out), tuple(d.numpy() for d in dout)
 
 
+class AutogradDriver:
+    def __init__(self) -> None:
+        import autograd.numpy
+        import svdinv.autograd
+
+        self.module, self.autograd = svdinv.autograd, autograd
+        self.tanh = autograd.numpy.tanh
+
+    def array(self, x):
+        return np.asarray(x)
+
+    def numpy(self, x):
+        return np.asarray(x)
+
+    def function(self, name, static, kwargs):
+        """Of a tuple of arguments, with a tuple of outputs."""
+        from autograd.builtins import tuple as autograd_tuple
+
+        fn = getattr(self.module, name)
+        return lambda args: autograd_tuple(_tuple(fn(*args, *static, **kwargs)))
+
+    def vjp(self, name, args, cts, static=(), **kwargs):
+        args = tuple(map(self.array, args))
+        pullback, out = self.autograd.make_vjp(self.function(name, static, kwargs))(args)
+        cts = tuple(
+            np.zeros_like(o) if ct is None else np.conj(ct).astype(o.dtype)
+            for o, ct in zip(out, cts, strict=True)
+        )
+        return out, tuple(np.conj(g) for g in pullback(cts))
+
+    def jvp(self, name, args, tangents, static=(), **kwargs):
+        args, tangents = (tuple(map(self.array, a)) for a in (args, tangents))
+        return self.autograd.make_jvp(self.function(name, static, kwargs))(args)(tangents)
+
+
 _DRIVERS = {
     "numpy": NumPyDriver,
     "torch": TorchDriver,
     "jax": JaxDriver,
     "tensorflow": TensorFlowDriver,
+    "autograd": AutogradDriver,
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-NAMESPACES = ("numpy", "torch", "torch-compat", "jax", "tensorflow", "strict")
+NAMESPACES = ("numpy", "torch", "torch-compat", "jax", "tensorflow", "autograd", "strict")
 
 
 def namespace(name: str):
@@ -34,6 +34,10 @@ def namespace(name: str):
         import tensorflow as tf
 
         return svdinv._tensorflow_namespace, tf.constant, lambda x: x.numpy()
+    if name == "autograd":
+        import svdinv._autograd_namespace
+
+        return svdinv._autograd_namespace, np.asarray, np.asarray
     import array_api_strict
 
     return array_api_strict, array_api_strict.asarray, np.asarray

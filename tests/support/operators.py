@@ -13,18 +13,15 @@ from typing import Any
 import mpmath as mp
 import numpy as np
 
+from .drivers import driver
+
 mp.mp.dps = 50
 _STEP = mp.mpf(10) ** -20  # its square is below double precision, and its inverse leaves 30 digits
 
 
 def tanh(framework, scale=1.0):
     """``scale tanh(s/scale)`` in a framework's operations (also of complex arrays, for NumPy's)."""
-    function = {
-        "numpy": lambda: np.tanh,
-        "torch": lambda: __import__("torch").tanh,
-        "jax": lambda: __import__("jax").numpy.tanh,
-        "tensorflow": lambda: __import__("tensorflow").tanh,
-    }[framework]()
+    function = driver(framework).tanh
     return lambda s: function(s / scale) * scale
 
 

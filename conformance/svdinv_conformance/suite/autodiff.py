@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..frameworks import FRAMEWORKS, Framework, Jax, TensorFlow
 from .case import Observable
-from .implementation import Arrays, NotApplicable, UnavailableError
+from .implementation import Arrays, NotApplicable
 from .observables import Functions, evaluate
 
 __all__ = ["AUTODIFF", "Autodiff"]
@@ -389,23 +389,15 @@ class TensorFlowImplementation(Autodiff):
 
 
 class AutogradImplementation(Autodiff):
-    """HIPS autograd: NumPy arrays, reverse mode only, first derivatives only."""
+    """HIPS autograd: NumPy arrays; second derivatives by two reverse passes."""
 
     framework = "autograd"
 
     def load(self) -> None:
-        try:
-            self.autograd = importlib.import_module("autograd")
-            self.xp = importlib.import_module("autograd.numpy")
-        except ImportError as error:
-            raise UnavailableError(f"{error.name} is not installed") from None
-
-    def version(self) -> str:
-        return version("autograd")
-
-    def check_device(self, device: str) -> None:
-        if device != "cpu":
-            raise UnavailableError("autograd computes on the CPU only")
+        super().load()
+        self.xp = importlib.import_module("autograd.numpy")
+        self.core = importlib.import_module("autograd.core")
+        self.builtins = importlib.import_module("autograd.builtins")
 
     def native(self) -> Any:
         linalg = self.xp.linalg
@@ -417,29 +409,47 @@ class AutogradImplementation(Autodiff):
     def array(self, x: NDArray[Any], device: str) -> Any:
         return np.array(x)
 
-    def numpy(self, x: Any) -> NDArray[Any]:
-        return np.asarray(x)
-
     def device(self, x: Any) -> str:
         return "cpu"
 
+    def as_type_of(self, s: Any, like: Any) -> Any:
+        return s * np.ones((), like.dtype)  # its astype has no forward mode
+
+    def _pullback(self, observable: Observable, cotangents: Arrays) -> Function:
+        """Reverse mode as a function of the inputs, in autograd's convention, which is JAX's."""
+        tuples = self.builtins.tuple
+
+        def gradient(inputs: Any) -> Any:
+            observe = self.observe(observable)
+            pullback, _ = self.core.make_vjp(lambda x: tuples(observe(*x)), inputs)
+            return pullback(tuple(map(np.conj, cotangents)))
+
+        return gradient
+
+    @contextlib.contextmanager
+    def _where_it_has_one(self) -> Iterator[None]:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Output seems independent of input")  # zero it is
+            try:
+                yield
+            except NotImplementedError as error:
+                raise NotApplicable(str(error)) from None
+
     def vjp(self, observable: Observable, inputs: Arrays, cotangents: Arrays) -> Arrays:
-        make_vjp = importlib.import_module("autograd.core").make_vjp
-        tuples = importlib.import_module("autograd.builtins").tuple
-        try:
-            pullback, _ = make_vjp(lambda x: tuples(self.observe(observable)(*x)), inputs)
-            grads = pullback(tuple(map(np.conj, cotangents)))
-        except NotImplementedError as error:
-            raise NotApplicable(str(error)) from None
-        return tuple(map(np.conj, grads))  # its convention is JAX's
+        with self._where_it_has_one():
+            return tuple(map(np.conj, self._pullback(observable, cotangents)(inputs)))
 
     def jvp(self, observable: Observable, inputs: Arrays, tangents: Arrays) -> Arrays:
-        raise NotApplicable("autograd has no forward mode of svd")
+        tuples, observe = self.builtins.tuple, self.observe(observable)
+        with self._where_it_has_one():
+            return tuple(self.core.make_jvp(lambda x: tuples(observe(*x)), inputs)(tangents)[1])
 
     def hvp(
         self, observable: Observable, inputs: Arrays, cotangents: Arrays, tangents: Arrays
     ) -> Arrays:
-        raise NotApplicable("not asked of autograd")
+        with self._where_it_has_one():
+            pullback, _ = self.core.make_vjp(self._pullback(observable, cotangents), inputs)
+            return tuple(map(np.conj, pullback(tangents)))
 
 
 AUTODIFF: dict[str, type[Autodiff]] = {

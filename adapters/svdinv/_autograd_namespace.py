@@ -1,0 +1,123 @@
+"""The array functions of the core over autograd, which has no array API namespace.
+
+Names and meanings are those of the standard (`svdinv_core.namespace` lists them). Most are NumPy's
+as autograd wraps them. Two are primitives of their own: autograd's `astype` has no forward mode,
+and its `where` gives an argument that it broadcast a cotangent of another shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.extend import defjvp, defvjp, primitive
+from autograd.numpy.numpy_vjps import unbroadcast_f
+from autograd.tracer import getval
+
+__all__ = [
+    "abs",
+    "all",
+    "astype",
+    "complex128",
+    "conj",
+    "cumulative_sum",
+    "expand_dims",
+    "finfo",
+    "float64",
+    "imag",
+    "isdtype",
+    "isfinite",
+    "linalg",
+    "matmul",
+    "matrix_transpose",
+    "max",
+    "maximum",
+    "ones_like",
+    "real",
+    "sign",
+    "sqrt",
+    "sum",
+    "where",
+    "zeros_like",
+]
+
+float32, float64 = np.float32, np.float64
+complex64, complex128 = np.complex64, np.complex128
+finfo, isdtype = np.finfo, np.isdtype
+
+abs = anp.abs
+all = anp.all
+conj = anp.conj
+imag = anp.imag
+isfinite = anp.isfinite
+matmul = anp.matmul
+max = anp.max
+maximum = anp.maximum
+ones_like = anp.ones_like
+real = anp.real
+sign = anp.sign
+sqrt = anp.sqrt
+sum = anp.sum
+zeros_like = anp.zeros_like
+
+
+@primitive  # type: ignore[untyped-decorator,unused-ignore]
+def astype(x: Any, dtype: Any, /) -> Any:
+    """Also to real from complex, without the imaginary part: as the adjoint of the other way."""
+    x = np.asarray(x)
+    if np.isdtype(x.dtype, "complex floating") and not np.isdtype(dtype, "complex floating"):
+        x = x.real
+    return x.astype(dtype)
+
+
+defvjp(astype, lambda ans, x, dtype: lambda g: astype(g, np.result_type(x)))
+defjvp(astype, "same")
+
+
+@primitive  # type: ignore[untyped-decorator,unused-ignore]
+def where(condition: Any, x1: Any, x2: Any, /) -> Any:
+    return np.where(condition, x1, x2)
+
+
+defvjp(
+    where,
+    None,
+    lambda ans, c, x1, x2: unbroadcast_f(x1, lambda g: where(c, g, 0.0)),
+    lambda ans, c, x1, x2: unbroadcast_f(x2, lambda g: where(c, 0.0, g)),
+)
+defjvp(
+    where,
+    None,
+    lambda g, ans, c, x1, x2: where(c, g, zeros_like(ans)),
+    lambda g, ans, c, x1, x2: where(c, zeros_like(ans), g),
+)
+
+
+def cumulative_sum(x: Any, /, *, axis: int) -> Any:
+    return anp.cumsum(x, axis)
+
+
+def expand_dims(x: Any, /, *, axis: int) -> Any:
+    return anp.expand_dims(x, axis)
+
+
+def matrix_transpose(x: Any, /) -> Any:
+    return anp.swapaxes(x, -1, -2)
+
+
+class linalg:
+    """The functions below ``xp.linalg``."""
+
+    svd, eigh = anp.linalg.svd, anp.linalg.eigh
+
+    @staticmethod
+    def det(x: Any, /) -> Any:
+        """As a constant: the core asks for its sign, and autograd has no forward mode of it."""
+        return np.linalg.det(getval(x))
+
+    @staticmethod
+    def diagonal(x: Any, /) -> Any:
+        """By its indices: the derivative of autograd's drops imaginary parts."""
+        index = np.arange(x.shape[-1])
+        return x[..., index, index]

@@ -1,0 +1,294 @@
+"""svdinv for HIPS autograd: NumPy arrays, and the boxes autograd puts them in inside a trace.
+
+Two primitives, one for decompositions and one for operators. The factors are computed once, by
+NumPy, from the input out of all its boxes. Derivatives run over autograd's own operations, since
+they may be differentiated again, and take the factors as functions of the input from
+:func:`_decompose`: its value in an inner trace is one in every outer trace, by our rule. Complex
+cotangents are the conjugates of the core's.
+
+The functions of `svdinv` itself go by the matrix: take these where only a threshold is in a trace.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+from ._missing import cannot_import
+
+try:
+    import autograd
+    from autograd.builtins import tuple as autograd_tuple
+    from autograd.extend import defjvp_argnums, defvjp_argnums, primitive, vspace
+    from autograd.numpy.numpy_boxes import ArrayBox
+    from autograd.tracer import getval, isbox
+except ImportError as error:
+    raise cannot_import(error, "autograd", "autograd") from error
+
+import numpy as np
+
+from svdinv_core import (
+    Decomposition,
+    Gram,
+    Operator,
+    Recompose,
+    RecomposeHermitian,
+    SVDFactors,
+)
+from svdinv_core import gauge_residual as _residual
+
+from . import _autograd_namespace as _xp
+from . import _numpy_namespace, rules
+from ._api import EighResult, Function, Functions, PolarResult, SVDResult
+from ._checks import Shape
+from ._gauge import report
+
+_numpy: Any = _numpy_namespace
+
+__all__ = [
+    "EighResult",
+    "PolarResult",
+    "SVDResult",
+    "eigenvalue_map",
+    "eigh",
+    "gauge_residual",
+    "low_rank",
+    "nuclear_norm",
+    "polar",
+    "procrustes",
+    "rules",
+    "singular_value_map",
+    "svd",
+    "svdvals",
+    "svt",
+]
+
+
+def _quiet() -> Any:
+    """No floating-point warnings of inf and NaN by design."""
+    return np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore")
+
+
+def _items(x: Any) -> tuple[Any, ...]:
+    """The items of a tuple, in a box or not."""
+    return tuple(x[i] for i in range(len(x)))
+
+
+def _cast(d: Any, like: Any) -> Any:
+    """A derivative in the dtype of its array: autograd's own operations may change it."""
+    return d if getattr(d, "dtype", None) == like.dtype else _xp.astype(d, like.dtype)
+
+
+def _to_core(ct: Any, like: Any) -> Any:
+    """A cotangent in the core's convention."""
+    return _xp.conj(_cast(ct, like))
+
+
+def _from_core(ct: Any, like: Any) -> Any:
+    """And back; absent ones are zero."""
+    return vspace(like).zeros() if ct is None else _xp.conj(ct)
+
+
+def _one_trace_out(coefficient: Any) -> Any:
+    """A coefficient that a value does not depend on, as the next outer trace has it.
+
+    There its derivatives depend on it. In the innermost trace its cotangent is zero, and autograd's
+    derivative of a quotient 1/y, a division by ``y**2``, would make a NaN of that at tiny y.
+    """
+    return coefficient._value if isbox(coefficient) else coefficient
+
+
+@primitive  # type: ignore[untyped-decorator,unused-ignore]
+def _decomposed(decomposition: Decomposition, x: Any, *raw: Any) -> Any:
+    return tuple(raw)
+
+
+def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
+    """The given factors of x as differentiable functions of x."""
+    return decomposition.factors(*_items(_decomposed(decomposition, x, *raw)))
+
+
+def _decompose_vjp(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
+    decomposition, x = args[:2]
+    factors = decomposition.factors(*_items(ans))
+
+    def pullback(g: Any) -> Any:
+        cts = tuple(map(_to_core, _items(g), factors))
+        with _quiet():
+            if decomposition.linear:
+                ct_x = decomposition.vjp(_xp, factors, cts)
+            else:
+                ct_x = _pull_back(decomposition, *factors, *cts)
+        return (_from_core(ct_x, x),)
+
+    return pullback
+
+
+def _decompose_jvp(argnums: Any, tangents: Any, ans: Any, args: Any, kwargs: Any) -> Any:
+    decomposition, x = args[:2]
+    factors = decomposition.factors(*_items(ans))
+    with _quiet():
+        return autograd_tuple(decomposition.jvp(_xp, factors, _cast(tangents[0], x)))
+
+
+defvjp_argnums(_decomposed, _decompose_vjp)
+defjvp_argnums(_decomposed, _decompose_jvp)
+
+
+@primitive  # type: ignore[untyped-decorator,unused-ignore]
+def _pull_back(decomposition: Decomposition, *arrays: Any) -> Any:
+    """A reverse rule that is not linear, and may not be differentiated."""
+    count = len(decomposition.factors._fields)
+    return decomposition.vjp(_xp, decomposition.factors(*arrays[:count]), arrays[count:])
+
+
+defvjp_argnums(_pull_back, lambda argnums, ans, args, kwargs: lambda g: args[0].require_linear())
+defjvp_argnums(_pull_back, lambda argnums, tangents, ans, args, kwargs: args[0].require_linear())
+
+
+@primitive  # type: ignore[untyped-decorator,unused-ignore]
+def _applied(operator: Operator, count: int, x: Any, *rest: Any) -> Any:
+    factors = operator.decomposition.factors(*rest[:count])
+    with _quiet():
+        return operator.apply(_xp, x, factors, rest[count:])
+
+
+def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+    """An operator on the factors of x, with the operator's own derivative in x."""
+    if isinstance(operator, Recompose | RecomposeHermitian):
+        params = (params[0], *map(_one_trace_out, params[1:]))
+    out = _applied(operator, len(raw), x, *raw, *params)
+    return _items(out) if operator.outputs > 1 else out
+
+
+def _arguments(args: Any) -> tuple[Operator, Any, Any, tuple[Any, ...], int]:
+    """What `_applied` was given, the factors as functions of x; and where its parameters begin."""
+    operator, count, x, *rest = args
+    factors = _decompose(operator.decomposition, x, rest[:count])
+    return operator, x, factors, tuple(rest[count:]), 3 + count
+
+
+def _apply_vjp(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
+    def pullback(g: Any) -> Any:
+        operator, x, factors, params, start = _arguments(args)
+        if operator.outputs > 1:
+            ct: Any = tuple(map(_to_core, _items(g), _items(ans)))
+        else:
+            ct = _to_core(g, ans)
+        with _quiet():
+            ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
+        cts = {2: ct_x, **dict(enumerate(ct_params, start))}
+        return tuple(_from_core(cts[i], args[i]) for i in argnums)
+
+    return pullback
+
+
+def _apply_jvp(argnums: Any, tangents: Any, ans: Any, args: Any, kwargs: Any) -> Any:
+    operator, x, factors, params, start = _arguments(args)
+    given = {i: _cast(d, args[i]) for i, d in zip(argnums, tangents, strict=True)}
+    dparams = tuple(given.get(i) for i in range(start, len(args)))
+    with _quiet():
+        dout = operator.jvp(_xp, x, factors, params, given.get(2), dparams)
+    if operator.outputs > 1:
+        return autograd_tuple(dout)
+    return _xp.zeros_like(ans) if dout is None else dout
+
+
+defvjp_argnums(_applied, _apply_vjp)
+defjvp_argnums(_applied, _apply_jvp)
+
+
+@primitive  # type: ignore[untyped-decorator,unused-ignore]
+def _watch(gauge: str, *factors: Any) -> Any:
+    """The same factors, whose cotangents are looked at in reverse mode."""
+    return tuple(factors)
+
+
+def _watch_vjp(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
+    gauge, *factors = args
+
+    def pullback(g: Any) -> Any:
+        U, S, Vh = map(getval, factors)
+        ct_U, ct_Vh = (_to_core(getval(ct), y) for ct, y in ((g[0], U), (g[2], Vh)))
+        residual = _residual(_xp, SVDFactors(U, S, Vh), ct_U, ct_Vh)
+        report(gauge, np.ravel(residual).tolist(), float(np.finfo(residual.dtype).eps))
+        return tuple(g[i - 1] for i in argnums)
+
+    return pullback
+
+
+def _watch_jvp(argnums: Any, tangents: Any, ans: Any, args: Any, kwargs: Any) -> Any:
+    return autograd_tuple(tangents)  # all three factors are functions of one matrix
+
+
+defvjp_argnums(_watch, _watch_vjp)
+defjvp_argnums(_watch, _watch_jvp)
+
+
+class _AutogradBackend:
+    array_name = "numpy.ndarray"
+    xp = _xp
+    differentiates = True
+
+    def asarray(self, x: Any) -> Any:
+        return x if isinstance(x, np.ndarray | ArrayBox) else None
+
+    def shape(self, x: Any) -> Shape | None:
+        return tuple(x.shape)
+
+    def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
+        if isinstance(value, numbers.Real):  # scalars of NumPy among them
+            return float(value)
+        return None if self.asarray(value) is None else _xp.astype(value, dtype)
+
+    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
+        x = getval(x)
+        with _quiet():
+            return decomposition.compute(_numpy, x, finite=bool(np.isfinite(x.sum())))
+
+    def trials(self, x: Any) -> tuple[Gram, ...]:
+        return (self.gram,)
+
+    gram = Gram()
+
+    def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
+        return found if enough else otherwise()
+
+    def together(self, choice: Any, x: Any, params: tuple[Any, ...]) -> Any:
+        return choice(*map(getval, (x, *params)))
+
+    def most(self, x: Any, counts: Any) -> int | None:
+        return None if 0 in x.shape else int(_xp.max(getval(counts())))
+
+    def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
+        return _decompose(decomposition, x, raw)
+
+    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+        return _apply(operator, x, raw, params)
+
+    def watch(self, factors: SVDFactors, gauge: str) -> Any:
+        return SVDFactors(*_items(_watch(gauge, *factors)))
+
+    def cotangent(self, ct: Any) -> Any:
+        return _xp.conj(ct)
+
+    def slope(self, fn: Function) -> Function:
+        # Of a constant autograd would warn: this one depends on s, and its value does not.
+        derivative: Function = autograd.elementwise_grad(lambda s: _xp.where(True, fn(s), s))
+        return derivative
+
+
+_backend = _AutogradBackend()
+_functions = Functions[Any](lambda x: _backend)
+
+eigenvalue_map = _functions.eigenvalue_map
+eigh = _functions.eigh
+gauge_residual = _functions.gauge_residual
+low_rank = _functions.low_rank
+nuclear_norm = _functions.nuclear_norm
+polar = _functions.polar
+procrustes = _functions.procrustes
+singular_value_map = _functions.singular_value_map
+svd = _functions.svd
+svdvals = _functions.svdvals
+svt = _functions.svt

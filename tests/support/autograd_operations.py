@@ -1,0 +1,108 @@
+"""Observables and losses in autograd."""
+
+from __future__ import annotations
+
+import contextlib
+
+import autograd
+import autograd.numpy as anp
+import numpy as np
+import svdinv.autograd
+from autograd.tracer import getval
+from svdinv import _autograd_namespace
+
+from svdinv_core import apply_at_midpoint, decompose_at_midpoint
+
+from .observables import OBSERVABLES, SKEW
+
+name = "autograd"
+
+
+class Operations:
+    tanh, matmul, stop = anp.tanh, anp.matmul, staticmethod(getval)
+    cotangent = staticmethod(np.conj)
+
+    @staticmethod
+    def inverse_root(w):
+        return (w + 3.0) ** -0.5
+
+    @staticmethod
+    def adjoint(x):
+        return anp.conj(anp.swapaxes(x, -1, -2))
+
+    @staticmethod
+    def skew(k, like):
+        return SKEW[k].astype(like.dtype)
+
+    @staticmethod
+    def scalars(s, like):
+        return s[..., None, None]
+
+    @staticmethod
+    def total(s):
+        return s.sum(-1)
+
+    @staticmethod
+    def recompose(U, f, Vh):
+        return anp.matmul(U * f[..., None, :], Vh)
+
+
+class Loss:
+    """``Re <W, B(x)>``."""
+
+    def __init__(self, observable, W):
+        self.observable, self.weights = observable, W
+
+    def observe(self, x):
+        return OBSERVABLES[self.observable].of(svdinv.autograd, Operations, x)
+
+    def __call__(self, x):
+        return anp.sum(anp.real(np.conj(self.weights) * self.observe(x)))
+
+
+loss = Loss
+array = numpy = np.asarray
+cotangent = np.conj
+
+
+def realified(loss, x):
+    """A loss of real arrays, and the way back, for what takes real arrays only."""
+    if not np.iscomplexobj(x):
+        return loss, x, lambda g: g
+    return (
+        lambda r: loss(r[..., 0] + 1j * r[..., 1]),
+        np.stack([x.real, x.imag], axis=-1),
+        lambda g: g[..., 0] - 1j * g[..., 1],  # autograd's gradient of a complex argument
+    )
+
+
+def _at_midpoint(operator, x, raw, params):
+    xp, factors = _autograd_namespace, operator.decomposition.factors(*raw)
+    x0, fixed = getval(x), tuple(map(getval, params))
+    changes = tuple(
+        None if isinstance(p, float) else p - q for p, q in zip(params, fixed, strict=True)
+    )
+    return apply_at_midpoint(xp, operator, x0, factors, fixed, x - x0, changes)
+
+
+def _decomposed_at_midpoint(decomposition, x, raw):
+    xp, factors = _autograd_namespace, decomposition.factors(*raw)
+    return decompose_at_midpoint(xp, decomposition, factors, x - getval(x))
+
+
+@contextlib.contextmanager
+def registrations(apply, decompose):
+    """Something else in the place of the two primitives."""
+    before = svdinv.autograd._apply, svdinv.autograd._decompose
+    svdinv.autograd._apply, svdinv.autograd._decompose = apply, decompose
+    try:
+        yield
+    finally:
+        svdinv.autograd._apply, svdinv.autograd._decompose = before
+
+
+def second(loss, problem):
+    """Hessian times direction of the registration-free form, forward over reverse."""
+    with registrations(_at_midpoint, _decomposed_at_midpoint):
+        tangent = autograd.make_jvp(autograd.grad(loss))(problem.x)(problem.direction)[1]
+        return cotangent(tangent)
