@@ -142,6 +142,12 @@ class Backend(Protocol):
     def slope(self, fn: Function) -> Function:
         """Derivative of an elementwise function, by the framework's own differentiation."""
 
+    def for_derivatives(self, value: Any) -> Any:
+        """A value for coefficients, on which derivatives depend and results do not.
+
+        As it is; unless the framework cannot leave out a cotangent that is absent.
+        """
+
     @property
     def differentiates(self) -> bool:
         """Whether the framework differentiates the caller's functions by itself."""
@@ -492,7 +498,10 @@ class Functions(Generic[ArrayT]):
         raw = factors_for(backend, Recompose(), array, (), driver)
         S = backend.apply(SingularValues(), array, raw, ())
         f = self._values(backend, fn, S)
-        coefficients = loewner_coefficients(backend.xp, raw._replace(S=S), f, backend.slope(fn)(S))
+        held, held_f = map(backend.for_derivatives, (S, f))
+        coefficients = loewner_coefficients(
+            backend.xp, raw._replace(S=held), held_f, backend.slope(fn)(held)
+        )._replace(values=f)
         return self._finish(backend, backend.apply(Recompose(), array, raw, coefficients), dtype)
 
     @staticmethod
@@ -788,8 +797,9 @@ class Functions(Generic[ArrayT]):
         raw = EighFactors(*backend.factors(decomposition, array, accurate=True))
         w = backend.apply(Eigenvalues(), array, raw, ())
         f = self._values(backend, fn, w)
+        held, held_f = map(backend.for_derivatives, (w, f))
         gamma = eigenvalue_coefficients(
-            backend.xp, raw._replace(eigenvalues=w), f, backend.slope(fn)(w)
+            backend.xp, raw._replace(eigenvalues=held), held_f, backend.slope(fn)(held)
         )
         out = backend.apply(RecomposeHermitian(), array, raw, (f, gamma))
         return self._finish(backend, out, dtype)

@@ -110,6 +110,9 @@ class ExplicitBackend:
     def slope(self, fn: Function) -> Function:
         return complex_step_slope(self.xp, fn)
 
+    def for_derivatives(self, value: Any) -> Any:
+        return value
+
 
 class _Recorder(ExplicitBackend):
     """The same backend, remembering its one call; every parameter becomes an array."""

@@ -31,8 +31,6 @@ from svdinv_core import (
     Decomposition,
     Gram,
     Operator,
-    Recompose,
-    RecomposeHermitian,
     SVDFactors,
 )
 from svdinv_core import gauge_residual as _residual
@@ -87,15 +85,6 @@ def _to_core(ct: Any, like: Any) -> Any:
 def _from_core(ct: Any, like: Any) -> Any:
     """And back; absent ones are zero."""
     return vspace(like).zeros() if ct is None else _xp.conj(ct)
-
-
-def _one_trace_out(coefficient: Any) -> Any:
-    """A coefficient that a value does not depend on, as the next outer trace has it.
-
-    There its derivatives depend on it. In the innermost trace its cotangent is zero, and autograd's
-    derivative of a quotient 1/y, a division by ``y**2``, would make a NaN of that at tiny y.
-    """
-    return coefficient._value if isbox(coefficient) else coefficient
 
 
 @primitive  # type: ignore[untyped-decorator,unused-ignore]
@@ -155,8 +144,6 @@ def _applied(operator: Operator, count: int, x: Any, *rest: Any) -> Any:
 
 def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
     """An operator on the factors of x, with the operator's own derivative in x."""
-    if isinstance(operator, Recompose | RecomposeHermitian):
-        params = (params[0], *map(_one_trace_out, params[1:]))
     out = _applied(operator, len(raw), x, *raw, *params)
     return _items(out) if operator.outputs > 1 else out
 
@@ -276,6 +263,14 @@ class _AutogradBackend:
         # Of a constant autograd would warn: this one depends on s, and its value does not.
         derivative: Function = autograd.elementwise_grad(lambda s: _xp.where(True, fn(s), s))
         return derivative
+
+    def for_derivatives(self, value: Any) -> Any:
+        """As the next outer trace has it, where they are differentiated again.
+
+        In its own it would get a cotangent of zero, of which autograd's derivative of a quotient
+        1/y, a division by ``y**2``, makes a NaN at tiny y.
+        """
+        return value._value if isbox(value) else value
 
 
 _backend = _AutogradBackend()
