@@ -12,7 +12,7 @@ TORCH_SOURCE = $(shell $(PYTHON) -c "from urllib.request import urlopen; \
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test check fast slow oldest docs format cases conformance-gpu \
+.PHONY: demo test check fast most slow oldest oldest-torch docs format cases conformance-gpu \
   conformance-table performance clean
 
 demo: $(VENV)/ready
@@ -21,7 +21,7 @@ demo: $(VENV)/ready
 	  --case photo-tiled --case photo-zero-rows --loss soft \
 	  --html demo/report.html --json demo/report.json
 
-test: check docs fast slow
+test: check docs most slow
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -32,6 +32,10 @@ check: $(VENV)/ready
 fast: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
+# The fast ones but for samples of the slow ones.
+most: $(VENV)/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not sample"
+
 slow: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
@@ -39,12 +43,19 @@ slow: $(VENV)/ready
 docs: $(VENV)/ready
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs -d build/doctrees
 
-# The oldest versions of everything, but for PyTorch and CuPy.
+# The oldest versions of everything, but for CuPy; PyTorch in an environment of its own.
 oldest: $(OLDEST)/ready
 	$(OLDEST)/bin/python -m pytest -n 2 -m "not slow" -k "numpy or jax or tensorflow or autograd" \
 	  tests/test_svt_accuracy.py tests/test_inputs.py tests/test_gauge.py tests/test_fit.py
 	$(OLDEST)/bin/python -m svdinv_conformance run svdinv.numpy svdinv.jax svdinv.tensorflow svdinv.autograd \
 	  -k "soft or polar or gauge"
+
+oldest-torch: $(OLDEST)-torch/ready
+	$(OLDEST)-torch/bin/python -m pytest -n 2 -m "not slow" -k torch tests/test_svt_accuracy.py \
+	  tests/test_inputs.py tests/test_gauge.py tests/test_fit.py tests/test_operators.py
+	$(OLDEST)-torch/bin/python -m pytest -n 2 tests/transforms/test_torch.py \
+	  -k "(compile and (svt or svd)) or (compile and backward and eigh) or (export and svt)"
+	$(OLDEST)-torch/bin/python -m svdinv_conformance run svdinv.torch -k "soft or polar or gauge"
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
@@ -82,5 +93,12 @@ $(OLDEST)/ready: pyproject.toml tests/oldest.txt
 	$(OLDEST)/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
+$(OLDEST)-torch/ready: pyproject.toml tests/oldest-torch.txt
+	$(PYTHON) -m venv $(OLDEST)-torch
+	$(OLDEST)-torch/bin/python -m pip install --quiet $(TORCH_SOURCE) \
+	  --requirement tests/oldest-torch.txt
+	$(OLDEST)-torch/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(OLDEST) build demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) $(OLDEST)-torch build demo .pytest_cache .mypy_cache .ruff_cache

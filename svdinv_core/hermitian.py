@@ -18,7 +18,7 @@ determined by A; it is taken as 0, as every framework does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from .arrays import (
@@ -34,7 +34,7 @@ from .arrays import (
 )
 from .namespace import Array, Namespace
 from .operator import Operator
-from .rules import DEFAULT_RULE, Pairs, Rule
+from .rules import Inv, Pairs, Rule
 from .spectral import divided_differences
 
 __all__ = [
@@ -63,7 +63,7 @@ def hermitian_part(xp: Namespace, A: Array) -> Array:
 class Eigh:
     """The decomposition ``A -> (w, Q)`` with its derivative under a rule."""
 
-    rule: Rule = DEFAULT_RULE
+    rule: Rule = field(default_factory=Inv)  # compilers do not trace an instance
     factors: ClassVar[type[EighFactors]] = EighFactors
 
     @property

@@ -30,7 +30,7 @@ arXiv 2411.14141, Theorems 3.1 and 3.2, for ``Inv`` (without the phase term ther
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from .arrays import (
@@ -44,7 +44,7 @@ from .arrays import (
 )
 from .gram import Gram, like, real_like
 from .namespace import Array, Namespace
-from .rules import DEFAULT_RULE, Coefficients, Pairs, Rule
+from .rules import Coefficients, Inv, Pairs, Rule
 
 __all__ = ["SVD", "SVDFactors", "directional_core"]
 
@@ -88,7 +88,7 @@ class SVD:
         the vectors of a zero value are not to be had from it. None: from the namespace's own.
     """
 
-    rule: Rule = DEFAULT_RULE
+    rule: Rule = field(default_factory=Inv)  # compilers do not trace an instance
     gram: Gram | None = None
     factors: ClassVar[type[SVDFactors]] = SVDFactors
 

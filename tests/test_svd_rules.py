@@ -68,6 +68,7 @@ def check_same_in_every_namespace(hold, cell, precision, count):
             hold(what, 2 * error, BOUND[precision], (str(cell), name))  # any two differ by twice
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("precision", BOUND)
 @pytest.mark.parametrize("spectrum", SPECTRA)
 def test_same_factors_give_the_same_gradient_in_every_namespace(hold, spectrum, precision):
@@ -156,6 +157,7 @@ def test_gradient_of_the_reconstruction_at_the_identity_is_all_ones(hold, framew
     hold("svd inv, reconstruction at the identity", np.abs(g - ones).max(), 1e-12)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("rule", LINEAR)
 @pytest.mark.parametrize("spectrum", SPECTRA)
 @pytest.mark.parametrize("is_complex", [False, True])

@@ -69,6 +69,7 @@ def check(hold, cell, precision, count):
     hold(f"svt between two frameworks, {precision}", between, BOUND[precision], cell)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("precision", BOUND)
 @pytest.mark.parametrize("spectrum", SPECTRA)
 @pytest.mark.parametrize("size", SIZES, ids=str)

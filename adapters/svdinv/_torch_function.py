@@ -26,7 +26,9 @@ __all__ = ["apply", "decompose", "full_precision", "watch"]
 def full_precision(x: torch.Tensor) -> AbstractContextManager[Any]:
     """Autocast off where it is on: it would run the products below in half precision."""
     device = x.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    # Compilers before PyTorch 2.12 cannot trace whether a device has autocast; "meta" has none.
+    known = torch.compiler.is_compiling() or torch.amp.is_autocast_available(device)
+    if known and device != "meta" and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
 

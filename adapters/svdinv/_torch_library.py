@@ -29,8 +29,9 @@ _described: dict[str, Any] = {}
 
 
 def _fields(operation: Any) -> str:
-    # Neither repr() of a dataclass nor a comprehension over its dict can be traced.
-    if not dataclasses.is_dataclass(operation):
+    # Neither repr() of a dataclass nor a comprehension over its dict can be traced, nor, before
+    # PyTorch 2.12, the question whether None is one.
+    if operation is None or not dataclasses.is_dataclass(operation):
         return f"{operation!r}"
     fields = ", ".join(
         f"{field.name}={_fields(getattr(operation, field.name))}"
