@@ -28,16 +28,18 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Two workers, each with one thread of its own.
+# Two workers, each with one thread of its own; who is done takes from the other.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
 fast: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # The fast ones but for samples of the slow ones.
 most: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not sample"
+	$(PYTEST) -m "not slow and not sample"
 
 slow: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+	$(PYTEST) -m slow
 
 # The site, in build/docs/index.html; guides are executed.
 docs: $(VENV)/ready
