@@ -163,13 +163,16 @@ class ScaledSVD:
 
 
 class Divided(NamedTuple):
-    """``Gamma = first * second``, each of the scale of ``1/S``; they broadcast to ``(..., k, r)``.
+    """``Gamma = first * second * ratio``; they broadcast to ``(..., k, r)``.
 
-    Gamma itself overflows long before these do.
+    The first two have the scale of ``1/S``, the last, where there is one, has none. Gamma itself
+    overflows long before these do, and two of them are not multiplied with each other: a compiler
+    may make ``a/b/c`` an ``a/(b c)``.
     """
 
     first: Array
     second: Array
+    ratio: Array | None = None
 
 
 class ScaledOperator(Operator):
@@ -328,7 +331,9 @@ class _Direction:
 
 def _times(xp: Namespace, divided: Divided, X: Array, rows: slice) -> Array:
     """``Gamma * X`` for some of the rows of Gamma."""
-    for weights in divided:
+    for weights in (divided.ratio, divided.first, divided.second):
+        if weights is None:
+            continue
         rows_given = weights.shape[-2] != 1
         X = scale(xp, weights[..., rows, :] if rows_given else weights, X)
     return X

@@ -94,7 +94,8 @@ class SoftThreshold(ScaledOperator):
         total = xp.where(some, _sums(xp, S, r), 1.0)
         q = xp.expand_dims(1.0 - point.g, axis=-1)  # t/p
         return Divided(
-            first=q * (f / e / total),
+            ratio=q * (f / e),
+            first=1.0 / total,
             second=xp.expand_dims(point.inverse[..., :r], axis=-2),
         )
 
