@@ -8,6 +8,7 @@ __all__ = [
     "adjoint",
     "counted",
     "diagonal_matrix",
+    "finite_matrices",
     "first",
     "is_complex",
     "last",
@@ -75,6 +76,12 @@ def real_diagonal(xp: Namespace, x: Array) -> Array:
 def counted(xp: Namespace, x: Array) -> Array:
     """``1, 2, ..., k`` along the last axis, of the dtype of real `x` and on its device."""
     return xp.cumulative_sum(xp.ones_like(x), axis=-1)
+
+
+def finite_matrices(xp: Namespace, A: Array) -> tuple[Array, Array]:
+    """Which matrices have finite entries only: ``(..., 1)`` for values, ``(..., 1, 1)``."""
+    finite = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
+    return finite, xp.expand_dims(finite, axis=-1)
 
 
 def order_sign(xp: Namespace, d: Array) -> Array:

@@ -24,6 +24,7 @@ from typing import ClassVar, NamedTuple
 from .arrays import (
     adjoint,
     diagonal_matrix,
+    finite_matrices,
     first,
     is_complex,
     last,
@@ -87,8 +88,7 @@ class Eigh:
             return EighFactors(xp.real(w) if is_complex(xp, w) else w, zeros)
         if finite:
             return EighFactors(*xp.linalg.eigh(hermitian_part(xp, A)))
-        values_usable = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
-        usable = xp.expand_dims(values_usable, axis=-1)
+        values_usable, usable = finite_matrices(xp, A)
         w, Q = xp.linalg.eigh(xp.where(usable, hermitian_part(xp, A), xp.zeros_like(A)))
         nan = float("nan")  # no array of it: debuggers would take it for a result
         return EighFactors(xp.where(values_usable, w, nan), xp.where(usable, Q, nan))

@@ -36,6 +36,7 @@ from typing import ClassVar, NamedTuple
 from .arrays import (
     adjoint,
     diagonal_matrix,
+    finite_matrices,
     is_complex,
     real_diagonal,
     scale,
@@ -117,8 +118,7 @@ class SVD:
             return _by_gram(xp, self.gram, A)
         if finite:
             return SVDFactors(*xp.linalg.svd(A, full_matrices=False))
-        values_usable = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
-        usable = xp.expand_dims(values_usable, axis=-1)
+        values_usable, usable = finite_matrices(xp, A)
         U, S, Vh = xp.linalg.svd(xp.where(usable, A, xp.zeros_like(A)), full_matrices=False)
         nan = float("nan")  # no array of it: debuggers would take it for a result
         return SVDFactors(

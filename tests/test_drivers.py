@@ -387,6 +387,20 @@ def test_numpy_has_no_more_threads_than_blas_is_told(monkeypatch, told, expected
     assert _numpy_batches.threads.__wrapped__() == expected
 
 
+@pytest.mark.parametrize("which", ["auto", "svd", "gram"])
+def test_a_compiler_multiplies_no_denominators(which):
+    """``a/b/c`` is ``a/(b c)`` to XLA, whose denominator overflows here in single precision."""
+    A, W = matrices((5, 5), False, "float32")
+
+    def gradient(scale):
+        x, tau = (jnp.asarray(np.float32(scale) * y) for y in (A, np.float32(0.12)))
+        loss = jax.jit(jax.grad(lambda x: jnp.sum(W * svdinv.jax.svt(x, tau, driver=which))))
+        return np.asarray(loss(x))
+
+    for scale in (1e-30, 1e30):
+        assert relative_error(gradient(scale), gradient(1.0)).max() < 1e-5
+
+
 def batch():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(256, 32, 32, generator=generator)

@@ -135,6 +135,11 @@ BAD = {
         lambda f: residual(f, ct_Vh=np.ones((2, 3), dtype=np.int64)),
         r"^ct_Vh: expected a real or complex floating-point array \(.*\), got dtype int64; convert",
     ),
+    "a complex cotangent of a real factor": (
+        TypeError,
+        lambda f: residual(f, ct_U=np.ones((4, 2), dtype=complex)),
+        r"^ct_U: expected a real array here, got dtype complex128$",
+    ),
     "a cotangent of another shape": (
         ValueError,
         lambda f: residual(f, ct_U=np.ones((3, 4))),

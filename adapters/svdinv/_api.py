@@ -43,6 +43,7 @@ from ._checks import (
     check_driver,
     check_dtype,
     check_factor_shapes,
+    check_field,
     check_function_values,
     check_matrix,
     check_not_negative,
@@ -321,6 +322,7 @@ class Functions(Generic[ArrayT]):
         whole, real = (getattr(backend.xp, name) for name in (work, real_dtype(work)))
         for name, array in arrays.items():
             wanted = real if name == "S" else whole
+            check_field(name, array.dtype, "complex" in work and name != "S")
             if array.dtype != wanted:
                 arrays[name] = backend.xp.astype(array, wanted)
         shapes = {name: backend.shape(array) for name, array in arrays.items()}

@@ -10,6 +10,7 @@ __all__ = [
     "check_driver",
     "check_dtype",
     "check_factor_shapes",
+    "check_field",
     "check_function_values",
     "check_matrix",
     "check_not_negative",
@@ -111,6 +112,13 @@ def check_factor_shapes(U: Shape, Vh: Shape) -> None:
     if len(U) < 2:
         raise ValueError(f"U: expected at least 2 dimensions (..., m, k), got shape {show(U)}")
     check_same_shape("Vh", Vh, (*U[:-2], U[-1], Vh[-1] if Vh else None))
+
+
+def check_field(name: str, dtype: Any, is_complex: bool) -> None:
+    """Refuse a complex array where a real one is needed: its imaginary part would be lost."""
+    given = dtype_name(dtype)
+    if "complex" in given and not is_complex:
+        raise TypeError(f"{name}: expected a real array here, got dtype {given}")
 
 
 def check_same_shape(name: str, shape: Shape | None, expected: Shape) -> None:

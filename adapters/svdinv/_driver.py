@@ -56,6 +56,4 @@ def factors_for(
     if driver == "svd" or not operator.suits_gram(m, n):
         return by_svd(x)
     trials = backend.trials(x)
-    if not trials:
-        return by_svd(x)
     return backend.together(lambda x, *params: first_good_enough(trials, x, params), x, params)
