@@ -10,19 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from svdinv_core import (
     SVD,
-    Decomposition,
     EigenvalueMap,
     Eigenvalues,
     Eigh,
     EighFactors,
-    Gram,
     LowRank,
     NuclearNorm,
-    Operator,
     Polar,
     Recompose,
     RecomposeHermitian,
@@ -38,6 +35,7 @@ from svdinv_core import (
     loewner_coefficients,
 )
 
+from ._backend import Backend, Function
 from ._checks import (
     Shape,
     check_driver,
@@ -61,10 +59,9 @@ from ._checks import (
 from ._driver import factors_for, operate
 from ._gauge import check_mode
 
-__all__ = ["Backend", "EighResult", "Functions", "PolarResult", "SVDResult"]
+__all__ = ["EighResult", "Functions", "PolarResult", "SVDResult"]
 
 ArrayT = TypeVar("ArrayT")
-Function = Callable[[Any], Any]
 
 
 class SVDResult(NamedTuple, Generic[ArrayT]):
@@ -87,71 +84,6 @@ class PolarResult(NamedTuple, Generic[ArrayT]):
 
     unitary: ArrayT
     positive: ArrayT
-
-
-class Backend(Protocol):
-    """What a framework's file provides: arrays in, and two registered derivatives."""
-
-    @property
-    def array_name(self) -> str:
-        """How error messages call an array of this framework."""
-
-    @property
-    def xp(self) -> Any:
-        """Its array functions, as `svdinv_core.Namespace` lists them."""
-
-    def asarray(self, x: Any) -> Any:
-        """The array `x` stands for, or None if the framework does not take it."""
-
-    def shape(self, x: Any) -> Shape | None:
-        """Static shape, None for a length (or a whole shape) that is not known yet."""
-
-    def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
-        """A real parameter as an array of that dtype, or as the Python float it is."""
-
-    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> tuple[Any, ...]:
-        """Factors of x with its gradient stopped; `accurate` for an exact operator."""
-
-    def trials(self, x: Any) -> tuple[Gram, ...]:
-        """What ``driver="auto"`` tries before the singular value decomposition."""
-
-    @property
-    def gram(self) -> Gram:
-        """What ``driver="gram"`` takes, but for the scale."""
-
-    def choose(self, enough: Any, found: Any, otherwise: Callable[[], Any]) -> Any:
-        """`found` where the truth value says so, `otherwise` where not."""
-
-    def together(self, choice: Callable[..., Any], x: Any, params: tuple[Any, ...]) -> Any:
-        """``choice(x, *params)``, for a whole batch at once also where a transform hides one."""
-
-    def most(self, x: Any, counts: Callable[[], Any]) -> int | None:
-        """The largest of the counts, where a look at them costs little and saves more."""
-
-    def decompose(self, decomposition: Decomposition, x: Any, raw: tuple[Any, ...]) -> Any:
-        """These factors as functions of x, differentiable by the decomposition's rule."""
-
-    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
-        """Value of an operator at x, differentiable by its own derivative."""
-
-    def watch(self, factors: SVDFactors, gauge: str) -> Any:
-        """The same factors; when their cotangents arrive, `_gauge.report` is told the residual."""
-
-    def cotangent(self, ct: Any) -> Any:
-        """A cotangent of this framework in the core's convention, ``dL = Re tr(ct^H dx)``."""
-
-    def slope(self, fn: Function) -> Function:
-        """Derivative of an elementwise function, by the framework's own differentiation."""
-
-    def for_derivatives(self, value: Any) -> Any:
-        """A value for coefficients, on which derivatives depend and results do not.
-
-        As it is; unless the framework cannot leave out a cotangent that is absent.
-        """
-
-    @property
-    def differentiates(self) -> bool:
-        """Whether the framework differentiates the caller's functions by itself."""
 
 
 class Functions(Generic[ArrayT]):
@@ -435,7 +367,7 @@ class Functions(Generic[ArrayT]):
         operator = SoftThreshold(relative=bool(relative))
         params = (threshold,)
         raw = factors_for(backend, operator, array, params, driver)
-        kept = backend.most(array, lambda: operator.counts(backend.xp, raw.S, params))
+        kept = backend.largest_count(array, lambda: operator.counts(backend.xp, raw.S, params))
         out = backend.apply(replace(operator, kept=kept), array, raw, params)
         return self._finish(backend, out, dtype)
 
@@ -500,7 +432,7 @@ class Functions(Generic[ArrayT]):
         raw = factors_for(backend, Recompose(), array, (), driver)
         S = backend.apply(SingularValues(), array, raw, ())
         f = self._values(backend, fn, S)
-        held, held_f = map(backend.for_derivatives, (S, f))
+        held, held_f = map(backend.held_for_derivative, (S, f))
         coefficients = loewner_coefficients(
             backend.xp, raw._replace(S=held), held_f, backend.slope(fn)(held)
         )._replace(values=f)
@@ -799,7 +731,7 @@ class Functions(Generic[ArrayT]):
         raw = EighFactors(*backend.factors(decomposition, array, accurate=True))
         w = backend.apply(Eigenvalues(), array, raw, ())
         f = self._values(backend, fn, w)
-        held, held_f = map(backend.for_derivatives, (w, f))
+        held, held_f = map(backend.held_for_derivative, (w, f))
         gamma = eigenvalue_coefficients(
             backend.xp, raw._replace(eigenvalues=held), held_f, backend.slope(fn)(held)
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ._api import Backend
+from ._backend import Backend
 from ._explicit import ExplicitBackend
 
 __all__ = ["ADAPTERS", "find_backend", "find_explicit"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from svdinv_core import Gram, Operator
 
-if TYPE_CHECKING:
-    from ._api import Backend
+from ._backend import Backend
 
 __all__ = ["factors_for", "operate"]
 
@@ -55,5 +54,7 @@ def factors_for(
     m, n = x.shape[-2:]  # checked to be known
     if driver == "svd" or not operator.suits_gram(m, n):
         return by_svd(x)
-    trials = backend.trials(x)
-    return backend.together(lambda x, *params: first_good_enough(trials, x, params), x, params)
+    grams = backend.drivers_to_try(x)
+    return backend.over_whole_batch(
+        lambda x, *params: first_good_enough(grams, x, params), x, params
+    )

@@ -23,8 +23,8 @@ from svdinv_core import (
     gauge_residual,
 )
 
-from ._api import Function, Functions
-from ._checks import Shape
+from ._api import Functions
+from ._backend import Backend, Function
 from ._gauge import report
 
 __all__ = ["Explicit", "ExplicitBackend"]
@@ -42,7 +42,7 @@ class _Call:
     gauge: str = "ignore"
 
 
-class ExplicitBackend:
+class ExplicitBackend(Backend):
     """Values through an array API namespace."""
 
     differentiates = False
@@ -57,12 +57,12 @@ class ExplicitBackend:
     ) -> None:
         self.xp = xp
         self.array_name = array_name
-        self.asarray = asarray
+        self._asarray = asarray
         self._trials = trials
         self.quiet = quiet  # silences the floating-point warnings of inf and NaN by design
 
-    def shape(self, x: Any) -> Shape | None:
-        return tuple(x.shape)
+    def asarray(self, x: Any) -> Any:
+        return self._asarray(x)
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         if isinstance(value, numbers.Real):  # scalars of NumPy among them
@@ -76,19 +76,11 @@ class ExplicitBackend:
             finite = looks and bool(self.xp.isfinite(self.xp.sum(x)))
             return decomposition.compute(self.xp, x, finite=finite)
 
-    def trials(self, x: Any) -> tuple[Gram, ...]:
+    def drivers_to_try(self, x: Any) -> tuple[Gram, ...]:
         """Empty where a look at values waits for a device, or for a lazy array."""
         return self._trials
 
-    gram = Gram()
-
-    def choose(self, enough: Any, found: Any, otherwise: Callable[[], Any]) -> Any:
-        return found if enough else otherwise()
-
-    def together(self, choice: Callable[..., Any], x: Any, params: tuple[Any, ...]) -> Any:
-        return choice(x, *params)
-
-    def most(self, x: Any, counts: Callable[[], Any]) -> int | None:
+    def largest_count(self, x: Any, counts: Callable[[], Any]) -> int | None:
         """Where values may be looked at."""
         if not self._trials or 0 in x.shape:
             return None
@@ -104,14 +96,8 @@ class ExplicitBackend:
     def watch(self, factors: SVDFactors, gauge: str) -> Any:
         return factors
 
-    def cotangent(self, ct: Any) -> Any:
-        return ct
-
     def slope(self, fn: Function) -> Function:
         return complex_step_slope(self.xp, fn)
-
-    def for_derivatives(self, value: Any) -> Any:
-        return value
 
 
 class _Recorder(ExplicitBackend):
@@ -121,7 +107,7 @@ class _Recorder(ExplicitBackend):
 
     def __init__(self, backend: ExplicitBackend) -> None:
         super().__init__(
-            backend.xp, backend.array_name, backend.asarray, backend.quiet, backend._trials
+            backend.xp, backend.array_name, backend._asarray, backend.quiet, backend._trials
         )
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:

@@ -29,7 +29,6 @@ import numpy as np
 
 from svdinv_core import (
     Decomposition,
-    Gram,
     Operator,
     SVDFactors,
 )
@@ -37,8 +36,8 @@ from svdinv_core import gauge_residual as _residual
 
 from . import _autograd_namespace as _xp
 from . import _numpy_namespace, rules
-from ._api import EighResult, Function, Functions, PolarResult, SVDResult
-from ._checks import Shape
+from ._api import EighResult, Functions, PolarResult, SVDResult
+from ._backend import Backend, Function
 from ._gauge import report
 
 _numpy: Any = _numpy_namespace
@@ -212,16 +211,12 @@ defvjp_argnums(_watch, _watch_vjp)
 defjvp_argnums(_watch, _watch_jvp)
 
 
-class _AutogradBackend:
+class _AutogradBackend(Backend):
     array_name = "numpy.ndarray"
     xp = _xp
-    differentiates = True
 
     def asarray(self, x: Any) -> Any:
         return x if isinstance(x, np.ndarray | ArrayBox) else None
-
-    def shape(self, x: Any) -> Shape | None:
-        return tuple(x.shape)
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         if isinstance(value, numbers.Real):  # scalars of NumPy among them
@@ -233,18 +228,10 @@ class _AutogradBackend:
         with _quiet():
             return decomposition.compute(_numpy, x, finite=bool(np.isfinite(x.sum())))
 
-    def trials(self, x: Any) -> tuple[Gram, ...]:
-        return (self.gram,)
+    def over_whole_batch(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
+        return function(*map(getval, (x, *params)))
 
-    gram = Gram()
-
-    def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
-        return found if enough else otherwise()
-
-    def together(self, choice: Any, x: Any, params: tuple[Any, ...]) -> Any:
-        return choice(*map(getval, (x, *params)))
-
-    def most(self, x: Any, counts: Any) -> int | None:
+    def largest_count(self, x: Any, counts: Any) -> int | None:
         return None if 0 in x.shape else int(_xp.max(getval(counts())))
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
@@ -264,7 +251,7 @@ class _AutogradBackend:
         derivative: Function = autograd.elementwise_grad(lambda s: _xp.where(True, fn(s), s))
         return derivative
 
-    def for_derivatives(self, value: Any) -> Any:
+    def held_for_derivative(self, value: Any) -> Any:
         """As the next outer trace has it, where they are differentiated again.
 
         In its own it would get a cotangent of zero, of which autograd's derivative of a quotient

@@ -20,12 +20,13 @@ try:
 except ImportError as error:
     raise cannot_import(error, "jax", "JAX") from error
 
-from svdinv_core import Decomposition, Gram, Operator, SVDFactors
+from svdinv_core import Decomposition, Operator, SVDFactors
 from svdinv_core import gauge_residual as _residual
 
 from . import rules
-from ._api import EighResult, Function, Functions, PolarResult, SVDResult
-from ._checks import Shape, check_dtype
+from ._api import EighResult, Functions, PolarResult, SVDResult
+from ._backend import Backend, Function
+from ._checks import check_dtype
 from ._gauge import not_eager, report
 
 __all__ = [
@@ -154,18 +155,14 @@ def _for_a_batch(choice: Any) -> Any:
     return call
 
 
-class _JaxBackend:
+class _JaxBackend(Backend):
     array_name = "jax.Array"
     xp = jnp
-    differentiates = True
 
     def asarray(self, x: Any) -> Any:
         if isinstance(x, np.ndarray):
             check_dtype(x.dtype)  # JAX knows fewer
         return jnp.asarray(x) if isinstance(x, (jax.Array, np.ndarray)) else None
-
-    def shape(self, x: Any) -> Shape | None:
-        return tuple(x.shape)
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         return jnp.asarray(value, dtype=dtype)
@@ -175,19 +172,11 @@ class _JaxBackend:
             raw = decomposition.compute(jnp, jax.lax.stop_gradient(x))
             return decomposition.factors(*raw)
 
-    def trials(self, x: Any) -> tuple[Gram, ...]:
-        return (self.gram,)
-
-    gram = Gram()
-
-    def together(self, choice: Any, x: Any, params: tuple[Any, ...]) -> Any:
+    def over_whole_batch(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
         x, *fixed = (jax.lax.stop_gradient(a) for a in (x, *params))
         if not isinstance(x, jax.core.Tracer):
-            return choice(x, *fixed)
-        return _for_a_batch(choice)(x, *fixed)
-
-    def most(self, x: Any, counts: Any) -> int | None:
-        return None
+            return function(x, *fixed)
+        return _for_a_batch(function)(x, *fixed)
 
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
         here = not isinstance(enough, jax.core.Tracer) and all(
@@ -214,9 +203,6 @@ class _JaxBackend:
     def slope(self, fn: Function) -> Function:
         derivative: Function = jax.grad(lambda s: jnp.sum(fn(s)))
         return derivative
-
-    def for_derivatives(self, value: Any) -> Any:
-        return value
 
 
 _backend = _JaxBackend()

@@ -36,7 +36,8 @@ from svdinv_core import gauge_residual as _residual
 
 from . import _tensorflow_namespace as _xp
 from . import rules
-from ._api import EighResult, Function, Functions, PolarResult, SVDResult
+from ._api import EighResult, Functions, PolarResult, SVDResult
+from ._backend import Backend, Function
 from ._checks import Shape, check_dtype
 from ._gauge import not_eager, report
 from ._limits import limit
@@ -134,10 +135,9 @@ def _passed_over(*tensors: Any) -> bool:
     return not tf.executing_eagerly() and bool(pack_tangents(list(tensors)).tangents)
 
 
-class _TensorFlowBackend:
+class _TensorFlowBackend(Backend):
     array_name = "tf.Tensor"
     xp = _xp
-    differentiates = True
 
     def asarray(self, x: Any) -> Any:
         if isinstance(x, np.ndarray):
@@ -164,7 +164,7 @@ class _TensorFlowBackend:
     def _has_no_svd(x: Any) -> bool:
         return bool(x.dtype.is_complex) and _xp.compiled_by_xla()
 
-    def trials(self, x: Any) -> tuple[Gram, ...]:
+    def drivers_to_try(self, x: Any) -> tuple[Gram, ...]:
         """None where there would be nothing to fall back to."""
         if self._has_no_svd(x):
             return ()
@@ -173,12 +173,6 @@ class _TensorFlowBackend:
 
     # The vectors of TensorFlow's eigensolver are orthogonal to 6e-5 at 512x512 in single precision.
     gram = Gram(polished=True)
-
-    def together(self, choice: Any, x: Any, params: tuple[Any, ...]) -> Any:
-        return choice(x, *params)
-
-    def most(self, x: Any, counts: Any) -> int | None:
-        return None
 
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
         if tf.executing_eagerly():
@@ -208,9 +202,6 @@ class _TensorFlowBackend:
     def watch(self, factors: SVDFactors, gauge: str) -> Any:
         return _watch(factors, gauge)
 
-    def cotangent(self, ct: Any) -> Any:
-        return ct
-
     def slope(self, fn: Function) -> Function:
         def derivative(s: Any) -> Any:
             with tf.GradientTape() as tape:
@@ -219,9 +210,6 @@ class _TensorFlowBackend:
             return tape.gradient(f, s, unconnected_gradients="zero")
 
         return derivative
-
-    def for_derivatives(self, value: Any) -> Any:
-        return value
 
 
 _backend = _TensorFlowBackend()

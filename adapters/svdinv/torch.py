@@ -37,8 +37,8 @@ from . import _torch_function as _function
 from . import _torch_library as _library
 from . import _torch_namespace as _xp
 from . import rules
-from ._api import EighResult, Function, Functions, PolarResult, SVDResult
-from ._checks import Shape
+from ._api import EighResult, Functions, PolarResult, SVDResult
+from ._backend import Backend, Function
 from ._gauge import not_eager
 from ._limits import limit
 from ._torch_batches import is_plain, work
@@ -117,16 +117,12 @@ def _exported_slope(fn: Function) -> Function:
     return derivative
 
 
-class _TorchBackend:
+class _TorchBackend(Backend):
     array_name = "torch.Tensor"
     xp = _xp
-    differentiates = True
 
     def asarray(self, x: Any) -> Any:
         return x if isinstance(x, torch.Tensor) else None
-
-    def shape(self, x: Any) -> Shape | None:
-        return tuple(x.shape)
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -149,22 +145,13 @@ class _TorchBackend:
                 return tuple(factor.to(_SINGLE[factor.dtype]) for factor in raw)
             return tuple(decomposition.compute(_xp, x, finite=finite))
 
-    def trials(self, x: Any) -> tuple[Gram, ...]:
+    def drivers_to_try(self, x: Any) -> tuple[Gram, ...]:
         """Only where a look at values costs nothing, and where there is something to gain."""
         if work(x) < WORTH_A_LOOK or not is_plain(x):
             return ()
-        gram = Gram()
-        return (gram, Gram(double=True)) if x.dtype in _DOUBLE else (gram,)
+        return (self.gram, Gram(double=True)) if x.dtype in _DOUBLE else (self.gram,)
 
-    gram = Gram()
-
-    def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
-        return found if enough else otherwise()
-
-    def together(self, choice: Any, x: Any, params: tuple[Any, ...]) -> Any:
-        return choice(x, *params)
-
-    def most(self, x: Any, counts: Any) -> int | None:
+    def largest_count(self, x: Any, counts: Any) -> int | None:
         if work(x) < WORTH_LEAVING_OUT or not is_plain(x):
             return None
         return int(counts().amax())
@@ -210,9 +197,6 @@ class _TorchBackend:
             raise not_eager(gauge)
         return _function.watch(gauge, *factors)
 
-    def cotangent(self, ct: Any) -> Any:
-        return ct
-
     def slope(self, fn: Function) -> Function:
         if torch.compiler.is_exporting():
             return _exported_slope(fn)
@@ -220,9 +204,6 @@ class _TorchBackend:
             derivative: Function = torch.func.grad(lambda s: fn(s).sum())
             return derivative
         return _eager_slope(fn)
-
-    def for_derivatives(self, value: Any) -> Any:
-        return value
 
 
 _backend = _TorchBackend()

@@ -97,7 +97,7 @@ def registrations(apply, decompose):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(svdinv.autograd, "_apply", apply)
         patch.setattr(svdinv.autograd, "_decompose", decompose)
-        patch.setattr(svdinv.autograd._backend, "for_derivatives", lambda value: value)
+        patch.setattr(svdinv.autograd._backend, "held_for_derivative", lambda value: value)
         yield
 
 

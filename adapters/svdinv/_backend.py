@@ -1,0 +1,102 @@
+"""What a framework's module provides: one class, derived from :class:`Backend`.
+
+The abstract methods are what each framework does in its own way. The others have the answer that
+suits a framework in eager mode, and a class overrides those that differ.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from svdinv_core import Decomposition, Gram, Operator, SVDFactors
+
+from ._checks import Shape
+
+__all__ = ["Backend", "Function"]
+
+Function = Callable[[Any], Any]
+
+
+class Backend(ABC):
+    """Arrays of one framework, and the two derivatives that are registered with it."""
+
+    array_name: str
+    """How error messages call an array of this framework."""
+
+    xp: Any
+    """Its array functions, as `svdinv_core.Namespace` lists them."""
+
+    differentiates: ClassVar[bool] = True
+    """Whether the framework differentiates the caller's functions by itself."""
+
+    gram: ClassVar[Gram] = Gram()
+    """What ``driver="gram"`` takes, but for the scale."""
+
+    @abstractmethod
+    def asarray(self, x: Any) -> Any:
+        """The array `x` stands for, or None if the framework does not take it."""
+
+    @abstractmethod
+    def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
+        """A real parameter as an array of that dtype, or as the Python float it is.
+
+        None if the framework does not take it.
+        """
+
+    @abstractmethod
+    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
+        """Factors of x with its gradient stopped; `accurate` for an exact operator."""
+
+    @abstractmethod
+    def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
+        """These factors as functions of x, differentiable by the decomposition's rule."""
+
+    @abstractmethod
+    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+        """Value of an operator at x, differentiable by its own derivative."""
+
+    @abstractmethod
+    def watch(self, factors: SVDFactors, gauge: str) -> Any:
+        """The same factors; when their cotangents arrive, `_gauge.report` is told the residual."""
+
+    @abstractmethod
+    def slope(self, fn: Function) -> Function:
+        """Derivative of an elementwise function, by the framework's own differentiation."""
+
+    def shape(self, x: Any) -> Shape | None:
+        """Static shape, None for a length (or a whole shape) that is not known yet."""
+        return tuple(x.shape)
+
+    def drivers_to_try(self, x: Any) -> tuple[Gram, ...]:
+        """What ``driver="auto"`` tries before the singular value decomposition."""
+        return (self.gram,)
+
+    def choose(self, enough: Any, found: Any, otherwise: Callable[[], Any]) -> Any:
+        """`found` where the truth value says so, `otherwise` where not."""
+        return found if enough else otherwise()
+
+    def over_whole_batch(
+        self, function: Callable[..., Any], x: Any, params: tuple[Any, ...]
+    ) -> Any:
+        """``function(x, *params)`` of a whole batch, also where a transform hides one.
+
+        It gets values, and not what is differentiated.
+        """
+        return function(x, *params)
+
+    def largest_count(self, x: Any, counts: Callable[[], Any]) -> int | None:
+        """The largest of the counts, where a look at them costs little and saves more."""
+        return None
+
+    def cotangent(self, ct: Any) -> Any:
+        """A cotangent of this framework in the core's convention, ``dL = Re tr(ct^H dx)``."""
+        return ct
+
+    def held_for_derivative(self, value: Any) -> Any:
+        """A value that derivatives depend on and results do not.
+
+        As it is; unless the framework cannot leave out a cotangent that is absent.
+        """
+        return value
