@@ -60,6 +60,8 @@ oldest-torch: $(OLDEST)-torch/ready
 	$(OLDEST)-torch/bin/python -m svdinv_conformance run svdinv.torch -k "soft or polar or gauge"
 
 format: $(VENV)/ready
+	$(BIN)/python adapters/write_public.py
+	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

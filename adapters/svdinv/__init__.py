@@ -15,16 +15,22 @@ array([[0.75, 0.  ],
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
+from svdinv_core import Rule
 from svdinv_core import __version__ as __version__
 
 from . import rules
-from ._api import EighResult, Functions, PolarResult, SVDResult
+from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
 from ._dispatch import ADAPTERS, find_backend, find_explicit
 from ._explicit import Explicit
 from ._gauge import GaugeError, GaugeWarning
 
+_functions = Functions[Any](find_backend)
+_explicit = Explicit(find_explicit)
+
+# Written by adapters/write_public.py, between this mark and the next.
 __all__ = [
     "EighResult",
     "GaugeError",
@@ -47,22 +53,77 @@ __all__ = [
     "vjp",
 ]
 
-_functions = Functions[Any](find_backend)
-_explicit = Explicit(find_explicit)
 
-eigenvalue_map = _functions.eigenvalue_map
-eigh = _functions.eigh
-gauge_residual = _functions.gauge_residual
-low_rank = _functions.low_rank
-nuclear_norm = _functions.nuclear_norm
-polar = _functions.polar
-procrustes = _functions.procrustes
-singular_value_map = _functions.singular_value_map
-svd = _functions.svd
-svdvals = _functions.svdvals
-svt = _functions.svt
-jvp = _explicit.jvp
-vjp = _explicit.vjp
+@documented_by(Functions)
+def eigenvalue_map(x: Any, fn: Callable[[Any], Any]) -> Any:
+    return _functions.eigenvalue_map(x, fn)
+
+
+@documented_by(Functions)
+def eigh(x: Any, /, *, rule: str | Rule = "inv") -> EighResult[Any]:
+    return _functions.eigh(x, rule=rule)
+
+
+@documented_by(Functions)
+def gauge_residual(U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any) -> Any:
+    return _functions.gauge_residual(U, S, Vh, ct_U, ct_Vh)
+
+
+@documented_by(Functions)
+def low_rank(x: Any, rank: int, *, driver: Driver = "auto") -> Any:
+    return _functions.low_rank(x, rank, driver=driver)
+
+
+@documented_by(Functions)
+def nuclear_norm(x: Any, /, *, driver: Driver = "auto") -> Any:
+    return _functions.nuclear_norm(x, driver=driver)
+
+
+@documented_by(Functions)
+def polar(x: Any, /, *, driver: Driver = "auto") -> PolarResult[Any]:
+    return _functions.polar(x, driver=driver)
+
+
+@documented_by(Functions)
+def procrustes(x: Any, /, *, special: bool = False, driver: Driver = "auto") -> Any:
+    return _functions.procrustes(x, special=special, driver=driver)
+
+
+@documented_by(Functions)
+def singular_value_map(x: Any, fn: Callable[[Any], Any], *, driver: Driver = "auto") -> Any:
+    return _functions.singular_value_map(x, fn, driver=driver)
+
+
+@documented_by(Functions)
+def svd(
+    x: Any, /, *, full_matrices: bool = False, rule: str | Rule = "inv", gauge: Gauge = "ignore"
+) -> SVDResult[Any]:
+    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge)
+
+
+@documented_by(Functions)
+def svdvals(x: Any, /) -> Any:
+    return _functions.svdvals(x)
+
+
+@documented_by(Functions)
+def svt(x: Any, tau: float | Any, *, relative: bool = False, driver: Driver = "auto") -> Any:
+    return _functions.svt(x, tau, relative=relative, driver=driver)
+
+
+@documented_by(Explicit)
+def jvp(
+    fn: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...], **kwargs: Any
+) -> tuple[Any, Any]:
+    return _explicit.jvp(fn, primals, tangents, **kwargs)
+
+
+@documented_by(Explicit)
+def vjp(fn: Any, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], Any]]:
+    return _explicit.vjp(fn, x, *args, **kwargs)
+
+
+# End of what is written.
 
 
 def __getattr__(name: str) -> Any:

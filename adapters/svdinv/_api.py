@@ -1,8 +1,8 @@
 """The public functions, written once for every framework.
 
-A framework's module makes one :class:`Functions` over its :class:`Backend` and publishes
-the bound methods; `svdinv` itself publishes those of a `Functions` that looks at the
-array's type. Here stand the documentation, the checks and the delegation; formulas are in
+A framework's module makes one :class:`Functions` over its :class:`Backend`, and has a function
+for each method, which `adapters/write_public.py` writes; the `Functions` of `svdinv` itself looks
+at the array's type. Here stand the documentation, the checks and the delegation; formulas are in
 `svdinv_core`, registration with a framework's differentiation in the framework's file.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from svdinv_core import (
     SVD,
@@ -59,9 +59,30 @@ from ._checks import (
 from ._driver import factors_for, operate
 from ._gauge import check_mode
 
-__all__ = ["EighResult", "Functions", "PolarResult", "SVDResult"]
+__all__ = [
+    "Driver",
+    "EighResult",
+    "Functions",
+    "Gauge",
+    "PolarResult",
+    "SVDResult",
+    "documented_by",
+]
 
 ArrayT = TypeVar("ArrayT")
+PublicT = TypeVar("PublicT", bound=Callable[..., Any])
+Driver = Literal["auto", "svd", "gram"]
+Gauge = Literal["ignore", "warn", "raise"]
+
+
+def documented_by(cls: type[Any]) -> Callable[[PublicT], PublicT]:
+    """A decorator that gives a function the documentation of the method of its name."""
+
+    def document(function: PublicT) -> PublicT:
+        function.__doc__ = getattr(cls, function.__name__).__doc__
+        return function
+
+    return document
 
 
 class SVDResult(NamedTuple, Generic[ArrayT]):
@@ -124,7 +145,7 @@ class Functions(Generic[ArrayT]):
         *,
         full_matrices: bool = False,
         rule: str | Rule = "inv",
-        gauge: str = "ignore",
+        gauge: Gauge = "ignore",
     ) -> SVDResult[ArrayT]:
         """Singular value decomposition whose derivative survives repeated values.
 
@@ -306,7 +327,14 @@ class Functions(Generic[ArrayT]):
         backend, array, dtype, _ = self._prepare(x)
         return self._finish(backend, operate(backend, SingularValues(), array), dtype)
 
-    def svt(self, x: ArrayT, tau: Any, *, relative: bool = False, driver: str = "auto") -> ArrayT:
+    def svt(
+        self,
+        x: ArrayT,
+        tau: float | ArrayT,
+        *,
+        relative: bool = False,
+        driver: Driver = "auto",
+    ) -> ArrayT:
         """Singular value thresholding, ``U diag(max(S - tau, 0)) Vh``.
 
         Parameters
@@ -372,7 +400,7 @@ class Functions(Generic[ArrayT]):
         return self._finish(backend, out, dtype)
 
     def singular_value_map(
-        self, x: ArrayT, fn: Callable[[ArrayT], ArrayT], *, driver: str = "auto"
+        self, x: ArrayT, fn: Callable[[ArrayT], ArrayT], *, driver: Driver = "auto"
     ) -> ArrayT:
         """``U diag(fn(S)) Vh`` for any smooth elementwise function.
 
@@ -446,7 +474,7 @@ class Functions(Generic[ArrayT]):
         check_function_values(shape, backend.shape(values) or ())
         return f
 
-    def low_rank(self, x: ArrayT, rank: int, *, driver: str = "auto") -> ArrayT:
+    def low_rank(self, x: ArrayT, rank: int, *, driver: Driver = "auto") -> ArrayT:
         """Best approximation of a given rank: the largest `rank` singular values kept.
 
         Parameters
@@ -489,7 +517,7 @@ class Functions(Generic[ArrayT]):
         backend, array, dtype, _ = self._prepare(x)
         return self._finish(backend, operate(backend, LowRank(kept), array, driver=driver), dtype)
 
-    def nuclear_norm(self, x: ArrayT, /, *, driver: str = "auto") -> ArrayT:
+    def nuclear_norm(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
         """Sum of the singular values.
 
         Parameters
@@ -529,7 +557,7 @@ class Functions(Generic[ArrayT]):
         backend, array, dtype, _ = self._prepare(x)
         return self._finish(backend, operate(backend, NuclearNorm(), array, driver=driver), dtype)
 
-    def polar(self, x: ArrayT, /, *, driver: str = "auto") -> PolarResult[ArrayT]:
+    def polar(self, x: ArrayT, /, *, driver: Driver = "auto") -> PolarResult[ArrayT]:
         """Polar decomposition ``x = unitary @ positive`` (wide: ``positive @ unitary``).
 
         Parameters
@@ -575,7 +603,7 @@ class Functions(Generic[ArrayT]):
         )
         return PolarResult(unitary, positive)
 
-    def procrustes(self, x: ArrayT, /, *, special: bool = False, driver: str = "auto") -> ArrayT:
+    def procrustes(self, x: ArrayT, /, *, special: bool = False, driver: Driver = "auto") -> ArrayT:
         """Nearest matrix with orthonormal columns (wide: rows), or nearest rotation.
 
         Parameters

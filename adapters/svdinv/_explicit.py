@@ -156,6 +156,13 @@ def _report(xp: Any, call: _Call, cts: tuple[Any, ...]) -> None:
     report(call.gauge, residuals, float(xp.finfo(residual.dtype).eps))
 
 
+def _public_name(fn: Any) -> str | None:
+    """Name of a public function of svdinv or of one of its modules; None of anything else."""
+    name = getattr(fn, "__name__", "_")
+    ours = str(getattr(fn, "__module__", "")).partition(".")[0] == __package__
+    return name if ours and not name.startswith("_") and hasattr(Functions, name) else None
+
+
 class Explicit:
     """`vjp` and `jvp` over the public functions of explicit backends."""
 
@@ -167,15 +174,16 @@ class Explicit:
         backend: ExplicitBackend, fn: Any, x: Any, args: Any, kwargs: Any
     ) -> tuple[_Call, Any]:
         """Run a public function, and tell what it did."""
-        if not isinstance(getattr(fn, "__self__", None), Functions):
+        name = _public_name(fn)
+        if name is None:
             raise TypeError(
                 f"fn: expected a function of svdinv, such as svdinv.svt, got {fn!r}; there is no "
                 "automatic differentiation of others here"
             )
         recorder = _Recorder(backend)
-        out = getattr(Functions[Any](lambda _: recorder), fn.__name__)(x, *args, **kwargs)
+        out = getattr(Functions[Any](lambda _: recorder), name)(x, *args, **kwargs)
         if recorder.call is None:
-            raise TypeError(f"fn: {fn.__name__} is a measure, and has no derivative here")
+            raise TypeError(f"fn: {name} is a measure, and has no derivative here")
         return recorder.call, out
 
     def vjp(self, fn: Any, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], Any]]:

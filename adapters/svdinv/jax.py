@@ -8,6 +8,7 @@ functions of the input through :func:`_decompose`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,32 +21,14 @@ try:
 except ImportError as error:
     raise cannot_import(error, "jax", "JAX") from error
 
-from svdinv_core import Decomposition, Operator, SVDFactors
+from svdinv_core import Decomposition, Operator, Rule, SVDFactors
 from svdinv_core import gauge_residual as _residual
 
 from . import rules
-from ._api import EighResult, Functions, PolarResult, SVDResult
+from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
 from ._backend import Backend, Function
 from ._checks import check_dtype
 from ._gauge import not_eager, report
-
-__all__ = [
-    "EighResult",
-    "PolarResult",
-    "SVDResult",
-    "eigenvalue_map",
-    "eigh",
-    "gauge_residual",
-    "low_rank",
-    "nuclear_norm",
-    "polar",
-    "procrustes",
-    "rules",
-    "singular_value_map",
-    "svd",
-    "svdvals",
-    "svt",
-]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -208,14 +191,92 @@ class _JaxBackend(Backend):
 _backend = _JaxBackend()
 _functions = Functions[jax.Array](lambda x: _backend)
 
-eigenvalue_map = _functions.eigenvalue_map
-eigh = _functions.eigh
-gauge_residual = _functions.gauge_residual
-low_rank = _functions.low_rank
-nuclear_norm = _functions.nuclear_norm
-polar = _functions.polar
-procrustes = _functions.procrustes
-singular_value_map = _functions.singular_value_map
-svd = _functions.svd
-svdvals = _functions.svdvals
-svt = _functions.svt
+# Written by adapters/write_public.py, between this mark and the next.
+__all__ = [
+    "EighResult",
+    "PolarResult",
+    "SVDResult",
+    "eigenvalue_map",
+    "eigh",
+    "gauge_residual",
+    "low_rank",
+    "nuclear_norm",
+    "polar",
+    "procrustes",
+    "rules",
+    "singular_value_map",
+    "svd",
+    "svdvals",
+    "svt",
+]
+
+
+@documented_by(Functions)
+def eigenvalue_map(x: jax.Array, fn: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    return _functions.eigenvalue_map(x, fn)
+
+
+@documented_by(Functions)
+def eigh(x: jax.Array, /, *, rule: str | Rule = "inv") -> EighResult[jax.Array]:
+    return _functions.eigh(x, rule=rule)
+
+
+@documented_by(Functions)
+def gauge_residual(
+    U: jax.Array, S: jax.Array, Vh: jax.Array, ct_U: jax.Array, ct_Vh: jax.Array
+) -> jax.Array:
+    return _functions.gauge_residual(U, S, Vh, ct_U, ct_Vh)
+
+
+@documented_by(Functions)
+def low_rank(x: jax.Array, rank: int, *, driver: Driver = "auto") -> jax.Array:
+    return _functions.low_rank(x, rank, driver=driver)
+
+
+@documented_by(Functions)
+def nuclear_norm(x: jax.Array, /, *, driver: Driver = "auto") -> jax.Array:
+    return _functions.nuclear_norm(x, driver=driver)
+
+
+@documented_by(Functions)
+def polar(x: jax.Array, /, *, driver: Driver = "auto") -> PolarResult[jax.Array]:
+    return _functions.polar(x, driver=driver)
+
+
+@documented_by(Functions)
+def procrustes(x: jax.Array, /, *, special: bool = False, driver: Driver = "auto") -> jax.Array:
+    return _functions.procrustes(x, special=special, driver=driver)
+
+
+@documented_by(Functions)
+def singular_value_map(
+    x: jax.Array, fn: Callable[[jax.Array], jax.Array], *, driver: Driver = "auto"
+) -> jax.Array:
+    return _functions.singular_value_map(x, fn, driver=driver)
+
+
+@documented_by(Functions)
+def svd(
+    x: jax.Array,
+    /,
+    *,
+    full_matrices: bool = False,
+    rule: str | Rule = "inv",
+    gauge: Gauge = "ignore",
+) -> SVDResult[jax.Array]:
+    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge)
+
+
+@documented_by(Functions)
+def svdvals(x: jax.Array, /) -> jax.Array:
+    return _functions.svdvals(x)
+
+
+@documented_by(Functions)
+def svt(
+    x: jax.Array, tau: float | jax.Array, *, relative: bool = False, driver: Driver = "auto"
+) -> jax.Array:
+    return _functions.svt(x, tau, relative=relative, driver=driver)
+
+
+# End of what is written.

@@ -5,6 +5,7 @@ Anything `numpy.asarray` takes is accepted (lists of floats among them).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,12 +18,33 @@ try:
 except ImportError as error:
     raise cannot_import(error, "numpy", "NumPy") from error
 
-from svdinv_core import Gram
+from svdinv_core import Gram, Rule
 
 from . import rules
-from ._api import EighResult, Functions, PolarResult, SVDResult
+from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
 from ._explicit import Explicit, ExplicitBackend
 
+
+def _asarray(x: Any) -> Any:
+    try:
+        array = np.asarray(x)
+    except ValueError:  # ragged nested lists
+        return None
+    return array if isinstance(x, np.ndarray) or array.dtype.kind in "biufcV" else None
+
+
+_backend = ExplicitBackend(
+    _xp,
+    "numpy.ndarray",
+    _asarray,
+    partial(np.errstate, divide="ignore", invalid="ignore", over="ignore", under="ignore"),
+    (Gram(),),
+)
+_Array = np.ndarray[Any, Any]
+_functions = Functions[_Array](lambda x: _backend)
+_explicit = Explicit(lambda x: _backend)
+
+# Written by adapters/write_public.py, between this mark and the next.
 __all__ = [
     "EighResult",
     "PolarResult",
@@ -44,34 +66,77 @@ __all__ = [
 ]
 
 
-def _asarray(x: Any) -> Any:
-    try:
-        array = np.asarray(x)
-    except ValueError:  # ragged nested lists
-        return None
-    return array if isinstance(x, np.ndarray) or array.dtype.kind in "biufcV" else None
+@documented_by(Functions)
+def eigenvalue_map(x: _Array, fn: Callable[[_Array], _Array]) -> _Array:
+    return _functions.eigenvalue_map(x, fn)
 
 
-_backend = ExplicitBackend(
-    _xp,
-    "numpy.ndarray",
-    _asarray,
-    partial(np.errstate, divide="ignore", invalid="ignore", over="ignore", under="ignore"),
-    (Gram(),),
-)
-_functions = Functions[np.ndarray[Any, Any]](lambda x: _backend)
-_explicit = Explicit(lambda x: _backend)
+@documented_by(Functions)
+def eigh(x: _Array, /, *, rule: str | Rule = "inv") -> EighResult[_Array]:
+    return _functions.eigh(x, rule=rule)
 
-eigenvalue_map = _functions.eigenvalue_map
-eigh = _functions.eigh
-gauge_residual = _functions.gauge_residual
-low_rank = _functions.low_rank
-nuclear_norm = _functions.nuclear_norm
-polar = _functions.polar
-procrustes = _functions.procrustes
-singular_value_map = _functions.singular_value_map
-svd = _functions.svd
-svdvals = _functions.svdvals
-svt = _functions.svt
-vjp = _explicit.vjp
-jvp = _explicit.jvp
+
+@documented_by(Functions)
+def gauge_residual(U: _Array, S: _Array, Vh: _Array, ct_U: _Array, ct_Vh: _Array) -> _Array:
+    return _functions.gauge_residual(U, S, Vh, ct_U, ct_Vh)
+
+
+@documented_by(Functions)
+def low_rank(x: _Array, rank: int, *, driver: Driver = "auto") -> _Array:
+    return _functions.low_rank(x, rank, driver=driver)
+
+
+@documented_by(Functions)
+def nuclear_norm(x: _Array, /, *, driver: Driver = "auto") -> _Array:
+    return _functions.nuclear_norm(x, driver=driver)
+
+
+@documented_by(Functions)
+def polar(x: _Array, /, *, driver: Driver = "auto") -> PolarResult[_Array]:
+    return _functions.polar(x, driver=driver)
+
+
+@documented_by(Functions)
+def procrustes(x: _Array, /, *, special: bool = False, driver: Driver = "auto") -> _Array:
+    return _functions.procrustes(x, special=special, driver=driver)
+
+
+@documented_by(Functions)
+def singular_value_map(
+    x: _Array, fn: Callable[[_Array], _Array], *, driver: Driver = "auto"
+) -> _Array:
+    return _functions.singular_value_map(x, fn, driver=driver)
+
+
+@documented_by(Functions)
+def svd(
+    x: _Array, /, *, full_matrices: bool = False, rule: str | Rule = "inv", gauge: Gauge = "ignore"
+) -> SVDResult[_Array]:
+    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge)
+
+
+@documented_by(Functions)
+def svdvals(x: _Array, /) -> _Array:
+    return _functions.svdvals(x)
+
+
+@documented_by(Functions)
+def svt(
+    x: _Array, tau: float | _Array, *, relative: bool = False, driver: Driver = "auto"
+) -> _Array:
+    return _functions.svt(x, tau, relative=relative, driver=driver)
+
+
+@documented_by(Explicit)
+def jvp(
+    fn: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...], **kwargs: Any
+) -> tuple[Any, Any]:
+    return _explicit.jvp(fn, primals, tangents, **kwargs)
+
+
+@documented_by(Explicit)
+def vjp(fn: Any, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], Any]]:
+    return _explicit.vjp(fn, x, *args, **kwargs)
+
+
+# End of what is written.

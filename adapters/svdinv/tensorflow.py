@@ -10,6 +10,7 @@ inside a `tf.function`, which passes custom gradients over, stand plain differen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ._missing import cannot_import
@@ -27,6 +28,7 @@ from svdinv_core import (
     Decomposition,
     Gram,
     Operator,
+    Rule,
     ScaledSVD,
     SVDFactors,
     apply_at_midpoint,
@@ -36,29 +38,11 @@ from svdinv_core import gauge_residual as _residual
 
 from . import _tensorflow_namespace as _xp
 from . import rules
-from ._api import EighResult, Functions, PolarResult, SVDResult
+from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
 from ._backend import Backend, Function
 from ._checks import Shape, check_dtype
 from ._gauge import not_eager, report
 from ._limits import limit
-
-__all__ = [
-    "EighResult",
-    "PolarResult",
-    "SVDResult",
-    "eigenvalue_map",
-    "eigh",
-    "gauge_residual",
-    "low_rank",
-    "nuclear_norm",
-    "polar",
-    "procrustes",
-    "rules",
-    "singular_value_map",
-    "svd",
-    "svdvals",
-    "svt",
-]
 
 
 def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
@@ -215,14 +199,81 @@ class _TensorFlowBackend(Backend):
 _backend = _TensorFlowBackend()
 _functions = Functions[Any](lambda x: _backend)
 
-eigenvalue_map = _functions.eigenvalue_map
-eigh = _functions.eigh
-gauge_residual = _functions.gauge_residual
-low_rank = _functions.low_rank
-nuclear_norm = _functions.nuclear_norm
-polar = _functions.polar
-procrustes = _functions.procrustes
-singular_value_map = _functions.singular_value_map
-svd = _functions.svd
-svdvals = _functions.svdvals
-svt = _functions.svt
+# Written by adapters/write_public.py, between this mark and the next.
+__all__ = [
+    "EighResult",
+    "PolarResult",
+    "SVDResult",
+    "eigenvalue_map",
+    "eigh",
+    "gauge_residual",
+    "low_rank",
+    "nuclear_norm",
+    "polar",
+    "procrustes",
+    "rules",
+    "singular_value_map",
+    "svd",
+    "svdvals",
+    "svt",
+]
+
+
+@documented_by(Functions)
+def eigenvalue_map(x: Any, fn: Callable[[Any], Any]) -> Any:
+    return _functions.eigenvalue_map(x, fn)
+
+
+@documented_by(Functions)
+def eigh(x: Any, /, *, rule: str | Rule = "inv") -> EighResult[Any]:
+    return _functions.eigh(x, rule=rule)
+
+
+@documented_by(Functions)
+def gauge_residual(U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any) -> Any:
+    return _functions.gauge_residual(U, S, Vh, ct_U, ct_Vh)
+
+
+@documented_by(Functions)
+def low_rank(x: Any, rank: int, *, driver: Driver = "auto") -> Any:
+    return _functions.low_rank(x, rank, driver=driver)
+
+
+@documented_by(Functions)
+def nuclear_norm(x: Any, /, *, driver: Driver = "auto") -> Any:
+    return _functions.nuclear_norm(x, driver=driver)
+
+
+@documented_by(Functions)
+def polar(x: Any, /, *, driver: Driver = "auto") -> PolarResult[Any]:
+    return _functions.polar(x, driver=driver)
+
+
+@documented_by(Functions)
+def procrustes(x: Any, /, *, special: bool = False, driver: Driver = "auto") -> Any:
+    return _functions.procrustes(x, special=special, driver=driver)
+
+
+@documented_by(Functions)
+def singular_value_map(x: Any, fn: Callable[[Any], Any], *, driver: Driver = "auto") -> Any:
+    return _functions.singular_value_map(x, fn, driver=driver)
+
+
+@documented_by(Functions)
+def svd(
+    x: Any, /, *, full_matrices: bool = False, rule: str | Rule = "inv", gauge: Gauge = "ignore"
+) -> SVDResult[Any]:
+    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge)
+
+
+@documented_by(Functions)
+def svdvals(x: Any, /) -> Any:
+    return _functions.svdvals(x)
+
+
+@documented_by(Functions)
+def svt(x: Any, tau: float | Any, *, relative: bool = False, driver: Driver = "auto") -> Any:
+    return _functions.svt(x, tau, relative=relative, driver=driver)
+
+
+# End of what is written.

@@ -13,6 +13,7 @@ results differentiable depends on who is looking:
 from __future__ import annotations
 
 import cmath
+from collections.abc import Callable
 from typing import Any
 
 from ._missing import cannot_import
@@ -27,6 +28,7 @@ from svdinv_core import (
     Decomposition,
     Gram,
     Operator,
+    Rule,
     SVDFactors,
     apply_at_midpoint,
     complex_step_slope,
@@ -37,31 +39,12 @@ from . import _torch_function as _function
 from . import _torch_library as _library
 from . import _torch_namespace as _xp
 from . import rules
-from ._api import EighResult, Functions, PolarResult, SVDResult
+from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
 from ._backend import Backend, Function
 from ._gauge import not_eager
 from ._limits import limit
 from ._torch_batches import is_plain, work
 from ._torch_function import full_precision
-
-__all__ = [
-    "EighResult",
-    "PolarResult",
-    "SVDResult",
-    "eigenvalue_map",
-    "eigh",
-    "gauge_residual",
-    "low_rank",
-    "nuclear_norm",
-    "polar",
-    "procrustes",
-    "rules",
-    "singular_value_map",
-    "svd",
-    "svdvals",
-    "svt",
-]
-
 
 WORTH_A_LOOK = 3e4
 """Entries times shorter side below which the Gram matrix costs more operations than it saves."""
@@ -209,14 +192,94 @@ class _TorchBackend(Backend):
 _backend = _TorchBackend()
 _functions = Functions[torch.Tensor](lambda x: _backend)
 
-eigenvalue_map = _functions.eigenvalue_map
-eigh = _functions.eigh
-gauge_residual = _functions.gauge_residual
-low_rank = _functions.low_rank
-nuclear_norm = _functions.nuclear_norm
-polar = _functions.polar
-procrustes = _functions.procrustes
-singular_value_map = _functions.singular_value_map
-svd = _functions.svd
-svdvals = _functions.svdvals
-svt = _functions.svt
+# Written by adapters/write_public.py, between this mark and the next.
+__all__ = [
+    "EighResult",
+    "PolarResult",
+    "SVDResult",
+    "eigenvalue_map",
+    "eigh",
+    "gauge_residual",
+    "low_rank",
+    "nuclear_norm",
+    "polar",
+    "procrustes",
+    "rules",
+    "singular_value_map",
+    "svd",
+    "svdvals",
+    "svt",
+]
+
+
+@documented_by(Functions)
+def eigenvalue_map(x: torch.Tensor, fn: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    return _functions.eigenvalue_map(x, fn)
+
+
+@documented_by(Functions)
+def eigh(x: torch.Tensor, /, *, rule: str | Rule = "inv") -> EighResult[torch.Tensor]:
+    return _functions.eigh(x, rule=rule)
+
+
+@documented_by(Functions)
+def gauge_residual(
+    U: torch.Tensor, S: torch.Tensor, Vh: torch.Tensor, ct_U: torch.Tensor, ct_Vh: torch.Tensor
+) -> torch.Tensor:
+    return _functions.gauge_residual(U, S, Vh, ct_U, ct_Vh)
+
+
+@documented_by(Functions)
+def low_rank(x: torch.Tensor, rank: int, *, driver: Driver = "auto") -> torch.Tensor:
+    return _functions.low_rank(x, rank, driver=driver)
+
+
+@documented_by(Functions)
+def nuclear_norm(x: torch.Tensor, /, *, driver: Driver = "auto") -> torch.Tensor:
+    return _functions.nuclear_norm(x, driver=driver)
+
+
+@documented_by(Functions)
+def polar(x: torch.Tensor, /, *, driver: Driver = "auto") -> PolarResult[torch.Tensor]:
+    return _functions.polar(x, driver=driver)
+
+
+@documented_by(Functions)
+def procrustes(
+    x: torch.Tensor, /, *, special: bool = False, driver: Driver = "auto"
+) -> torch.Tensor:
+    return _functions.procrustes(x, special=special, driver=driver)
+
+
+@documented_by(Functions)
+def singular_value_map(
+    x: torch.Tensor, fn: Callable[[torch.Tensor], torch.Tensor], *, driver: Driver = "auto"
+) -> torch.Tensor:
+    return _functions.singular_value_map(x, fn, driver=driver)
+
+
+@documented_by(Functions)
+def svd(
+    x: torch.Tensor,
+    /,
+    *,
+    full_matrices: bool = False,
+    rule: str | Rule = "inv",
+    gauge: Gauge = "ignore",
+) -> SVDResult[torch.Tensor]:
+    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge)
+
+
+@documented_by(Functions)
+def svdvals(x: torch.Tensor, /) -> torch.Tensor:
+    return _functions.svdvals(x)
+
+
+@documented_by(Functions)
+def svt(
+    x: torch.Tensor, tau: float | torch.Tensor, *, relative: bool = False, driver: Driver = "auto"
+) -> torch.Tensor:
+    return _functions.svt(x, tau, relative=relative, driver=driver)
+
+
+# End of what is written.

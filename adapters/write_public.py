@@ -1,0 +1,97 @@
+"""Write the public functions into `svdinv` and into every framework's module.
+
+`svdinv._api.Functions` has them once, with their documentation; a framework's module needs real
+functions of these names, which pickle, bear their own name in errors, and have its array as their
+static type. `make format` runs this; a test compares what stands in the modules.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "svdinv"
+START = "# Written by adapters/write_public.py, between this mark and the next.\n"
+STOP = "# End of what is written.\n"
+
+# Module, the type of its arrays, and whether it has the explicit `vjp` and `jvp`.
+MODULES = {
+    "__init__": ("Any", True),
+    "autograd": ("Any", False),
+    "cupy": ("Any", True),
+    "jax": ("jax.Array", False),
+    "numpy": ("_Array", True),
+    "tensorflow": ("Any", False),
+    "torch": ("torch.Tensor", False),
+}
+MORE = {"__init__": ["GaugeError", "GaugeWarning"]}  # what else such a module exports
+
+
+def classes(file: str) -> dict[str, ast.ClassDef]:
+    """The classes of a file, by name."""
+    tree = ast.parse((FOLDER / file).read_text(encoding="utf-8"))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def methods(cls: ast.ClassDef) -> dict[str, ast.FunctionDef]:
+    """The public methods of a class, in alphabetical order."""
+    found = (node for node in cls.body if isinstance(node, ast.FunctionDef))
+    return {
+        node.name: node for node in sorted(found, key=lambda node: node.name) if node.name[0] != "_"
+    }
+
+
+def function(method: ast.FunctionDef, cls: str) -> str:
+    """A function that hands its arguments to the method of the module's one object of a class."""
+    args = method.args
+    first = args.posonlyargs or args.args
+    del first[0]  # self
+    given = [arg.arg for arg in args.posonlyargs + args.args]
+    given += [f"*{args.vararg.arg}"] if args.vararg else []
+    given += [f"{arg.arg}={arg.arg}" for arg in args.kwonlyargs]
+    given += [f"**{args.kwarg.arg}"] if args.kwarg else []
+    assert method.returns is not None
+    return (
+        f"@documented_by({cls})\n"
+        f"def {method.name}({ast.unparse(args)}) -> {ast.unparse(method.returns)}:\n"
+        f"    return _{cls.lower()}.{method.name}({', '.join(given)})\n"
+    )
+
+
+def block(module: str) -> str:
+    """What stands between the marks of a module, but for its format."""
+    array, explicit = MODULES[module]
+    api = classes("_api.py")
+    owned = {"Functions": methods(api["Functions"])}
+    if explicit:
+        owned["Explicit"] = methods(classes("_explicit.py")["Explicit"])
+    results = [name for name in api if name.endswith("Result")]
+    names = [name for found in owned.values() for name in found]
+    exported = sorted(results + MORE.get(module, [])) + sorted(["rules", *names])
+    functions = [function(m, cls) for cls, found in owned.items() for m in found.values()]
+    text = "\n\n".join([f"__all__ = {exported!r}\n", *functions])
+    return text.replace("ArrayT", array)
+
+
+def parts(module: str) -> tuple[str, str, str]:
+    """The text of a module before, between and after the marks."""
+    text = (FOLDER / f"{module}.py").read_text(encoding="utf-8")
+    before, start, rest = text.partition(START)
+    between, stop, after = rest.partition(STOP)
+    if not start or not stop:
+        raise SystemExit(f"{module}.py: has no line {START!r} followed by {STOP!r}")
+    return before, between, after
+
+
+def main() -> None:
+    """Write what has changed."""
+    for module in MODULES:
+        before, between, after = parts(module)
+        wanted = block(module)
+        if ast.dump(ast.parse(between)) != ast.dump(ast.parse(wanted)):
+            text = f"{before}{START}{wanted}{STOP}{after}"
+            (FOLDER / f"{module}.py").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
