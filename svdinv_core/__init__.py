@@ -7,7 +7,7 @@ its licence is in it.
 """
 
 from .complex_step import complex_step_slope
-from .gauge import gauge_residual
+from .gauge import gauge_residual, rule_residual
 from .gram import Gram
 from .hermitian import (
     EigenvalueMap,
@@ -93,4 +93,5 @@ __all__ = [
     "get_rule",
     "loewner_coefficients",
     "rule_names",
+    "rule_residual",
 ]

@@ -1,4 +1,4 @@
-r"""How much a loss depends on the choice of singular vectors.
+r"""How much a loss depends on the choice of singular vectors, and its gradient on the rule.
 
 ``U -> U W``, ``V -> V W`` leaves A as it is for every unitary W that mixes equal singular
 values only: single phases at least, whole unitary blocks at ties; and at zero values U and V
@@ -10,6 +10,11 @@ changes under them has no gradient. It does not change, to first order, exactly 
     (I - U U^H) ct_U e_i = 0,  (I - V V^H) ct_V e_i = 0     S_i = 0
 
 and what is left of these, relative to the cotangents, is the residual.
+
+A loss that does not change has a gradient, whose part inside a tie is ``U M V^H`` there with
+Hermitian M. The cotangents give the diagonal of M, which is ct_S. Off the diagonal a rule takes
+``M = alpha h(X) + beta h(Y)`` with ``h(X) = X + X^H`` and numbers of its own choice; so the size
+of these two, relative to the cotangents, is how much the rule decides.
 """
 
 from __future__ import annotations
@@ -19,13 +24,28 @@ from .namespace import Array, Namespace
 from .rules import Pairs, Pinv
 from .svd import SVDFactors
 
-__all__ = ["gauge_residual"]
+__all__ = ["gauge_residual", "rule_residual"]
 
 
 def _square(xp: Namespace, x: Array) -> Array:
     """Sum of squared sizes over the last two axes."""
     size = xp.abs(x)
     return xp.sum(size * size, axis=(-2, -1))
+
+
+def _sizes_one(xp: Namespace, ct_U: Array, ct_Vh: Array) -> tuple[Array, Array, Array]:
+    """Cotangents of U and V with a largest entry of 1, and the reciprocal of their norm.
+
+    So that no square overflows or underflows.
+    """
+    largest = xp.maximum(
+        xp.max(xp.abs(ct_U), axis=(-2, -1), keepdims=True),
+        xp.max(xp.abs(ct_Vh), axis=(-2, -1), keepdims=True),
+    )
+    weight = reciprocal(xp, largest, largest != 0)
+    ct_U, ct_V = scale(xp, weight, ct_U), adjoint(xp, scale(xp, weight, ct_Vh))
+    size = _square(xp, ct_U) + _square(xp, ct_V)
+    return ct_U, ct_V, xp.sqrt(reciprocal(xp, size, size != 0))
 
 
 def gauge_residual(xp: Namespace, factors: SVDFactors, ct_U: Array, ct_Vh: Array) -> Array:
@@ -37,13 +57,7 @@ def gauge_residual(xp: Namespace, factors: SVDFactors, ct_U: Array, ct_Vh: Array
     if 0 in U.shape or 0 in Vh.shape:
         return xp.sum(S, axis=-1)  # no entries, or a sum over none: zeros of the batch shape
     V = adjoint(xp, Vh)
-    # Divided by the largest entry, so that no square overflows or underflows.
-    largest = xp.maximum(
-        xp.max(xp.abs(ct_U), axis=(-2, -1), keepdims=True),
-        xp.max(xp.abs(ct_Vh), axis=(-2, -1), keepdims=True),
-    )
-    weight = reciprocal(xp, largest, largest != 0)
-    ct_U, ct_V = scale(xp, weight, ct_U), adjoint(xp, scale(xp, weight, ct_Vh))
+    ct_U, ct_V, inverse_size = _sizes_one(xp, ct_U, ct_Vh)
 
     pairs = Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], Pinv())
     zeros, ones = xp.zeros_like(pairs.gap), xp.ones_like(pairs.gap)
@@ -60,5 +74,21 @@ def gauge_residual(xp: Namespace, factors: SVDFactors, ct_U: Array, ct_Vh: Array
         + _square(xp, scale_columns(xp, ct_U - xp.matmul(U, X), zero_values))
         + _square(xp, scale_columns(xp, ct_V - xp.matmul(V, Y), zero_values))
     )
-    size = _square(xp, ct_U) + _square(xp, ct_V)
-    return xp.sqrt(total * reciprocal(xp, size, size != 0))
+    return xp.sqrt(total) * inverse_size
+
+
+def rule_residual(xp: Namespace, factors: SVDFactors, ct_U: Array, ct_Vh: Array) -> Array:
+    """How much a rule decides, ``(...)``, from the cotangents: about eps for nothing, else O(1).
+
+    Ties are counted by the default tolerance.
+    """
+    U, S, Vh = factors
+    if 0 in U.shape or 0 in Vh.shape:
+        return xp.sum(S, axis=-1)
+    ct_U, ct_V, inverse_size = _sizes_one(xp, ct_U, ct_Vh)
+    pairs = Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], Pinv())
+    tied = xp.where(pairs.tied, xp.ones_like(pairs.gap), xp.zeros_like(pairs.gap))
+    X, Y = xp.matmul(adjoint(xp, U), ct_U), xp.matmul(Vh, ct_V)
+    total = _square(xp, scale(xp, tied, X + adjoint(xp, X)))
+    total = total + _square(xp, scale(xp, tied, Y + adjoint(xp, Y)))
+    return xp.sqrt(total) * inverse_size

@@ -11,7 +11,7 @@ from support.family import SPECTRA, cells, draw, normal
 from support.namespaces import NAMESPACES, namespace
 
 from svdinv_core import SVDFactors
-from svdinv_core.gauge import gauge_residual
+from svdinv_core.gauge import gauge_residual, rule_residual
 
 
 def spectral_cotangents(U, S, Vh, W):
@@ -82,6 +82,45 @@ def test_public_residual_takes_the_framework_s_own_cotangents(is_complex):
             assert (tested.numpy(residual).max() < 1e-14) == invariant
 
 
+@pytest.mark.parametrize("spectrum", SPECTRA)
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_rule_residual_is_what_rules_differ_by(name, spectrum):
+    """Of a spectral function: exactly 0 without a tie, and not with one of values but zeros."""
+    xp, from_numpy, to_numpy = namespace(name)
+    for cell in cells(sizes=[(5, 5), (6, 4), (4, 6)], spectra=[spectrum], scales=[1e-12, 1.0]):
+        x, _ = draw(cell, 5)
+        U, S, Vh = np.linalg.svd(x, full_matrices=False)
+        W = normal(np.random.default_rng(0), x.shape, cell.complex)
+        for scale in (1e-160, 1.0, 1e160):
+            cts = (from_numpy(scale * ct) for ct in spectral_cotangents(U, S, Vh, W))
+            factors = SVDFactors(*map(from_numpy, (U, S, Vh)))
+            residual = to_numpy(rule_residual(xp, factors, *cts))
+            assert residual.shape == x.shape[:-2]
+            if spectrum in ("triple", "all equal", "pair 0", "pair 1e-16", "pair 1e-12"):
+                assert residual.min() > 1e-3, str(cell)
+                assert residual.max() < 2, str(cell)
+            elif spectrum != "two zeros":
+                np.testing.assert_array_equal(residual, 0 * residual)
+            else:
+                assert residual.max() < 1e-15
+
+
+def test_no_rule_has_a_say_where_rule_residual_is_zero(framework):
+    """A projector onto a part of a tie is another loss; one onto a distinct vector is not."""
+    x = np.diag([3.0, 2.0, 2.0])
+    U, S, Vh = np.linalg.svd(x)
+    rng = np.random.default_rng(4)
+    W = normal(rng, (3, 3), False)
+    for kept, is_zero in (([1, 0, 0], True), ([1, 1, 0], False)):
+        ct_U = (W + W.T) @ U * np.array(kept)
+        cts = (ct_U, np.zeros(3), np.zeros((3, 3)))
+        measure = framework.module.rule_residual
+        residual = framework.numpy(measure(*map(framework.array, (U, S, Vh, ct_U, cts[2]))))
+        assert (residual == 0) == is_zero
+        inv, pinv = (framework.vjp("svd", (x,), cts, rule=rule)[1][0] for rule in ("inv", "pinv"))
+        assert (np.abs(inv - pinv).max() < 1e-15) == is_zero
+
+
 def run(tested, x, dependent, gauge):
     """Reverse mode of svd for a loss that does, or does not, depend on the choice of vectors."""
     U, S, Vh = map(tested.numpy, tested.module.svd(tested.array(x)))
@@ -90,20 +129,28 @@ def run(tested, x, dependent, gauge):
     )
     if dependent:
         ct_Vh = np.zeros_like(ct_Vh)
-    return tested.vjp("svd", (x,), (ct_U, np.zeros_like(S), ct_Vh), gauge=gauge)[1][0]
+    cts = (ct_U, np.zeros_like(S), ct_Vh)
+    return tested.vjp("svd", (x,), cts, gauge=gauge, rule="inv")[1][0]
 
 
 def test_svd_warns_or_raises_when_asked(framework):
     x = np.stack([np.diag([2.0, 2.0, 1.0]), np.diag([3.0, 2.0, 1.0])])
-    quiet = run(framework, x, False, "ignore")
+    distinct = x[1:]
+    quiet = run(framework, distinct, False, "ignore")
     for gauge in ("warn", "raise"):
-        np.testing.assert_allclose(run(framework, x, False, gauge), quiet, atol=1e-14)
-    run(framework, x, True, "ignore")
-    message = r"depends on the choice of singular vectors \(gauge residual up to .* in 1 of 2 mat"
-    with pytest.warns(svdinv.GaugeWarning, match=message):
-        run(framework, x, True, "warn")
-    with pytest.raises(svdinv.GaugeError, match=message):
-        run(framework, x, True, "raise")
+        np.testing.assert_allclose(run(framework, distinct, False, gauge), quiet, atol=1e-14)
+    for dependent, words in (
+        (
+            True,
+            r"depends on the choice of singular vectors \(gauge residual up to .* in 1 of 2",
+        ),
+        (False, r"depends on the rule, here 'inv' \(rule residual up to .* in 1 of 2"),
+    ):
+        run(framework, x, dependent, "ignore")
+        with pytest.warns(svdinv.GaugeWarning, match=words):
+            run(framework, x, dependent, "warn")
+        with pytest.raises(svdinv.GaugeError, match=words):
+            run(framework, x, dependent, "raise")
 
 
 def test_modes_that_look_at_values_say_so_when_traced():

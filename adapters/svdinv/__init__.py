@@ -45,6 +45,7 @@ __all__ = [
     "nuclear_norm",
     "polar",
     "procrustes",
+    "rule_residual",
     "rules",
     "singular_value_map",
     "svd",
@@ -87,6 +88,11 @@ def polar(x: Any, /, *, driver: Driver = "auto") -> PolarResult[Any]:
 @documented_by(Functions)
 def procrustes(x: Any, /, *, special: bool = False, driver: Driver = "auto") -> Any:
     return _functions.procrustes(x, special=special, driver=driver)
+
+
+@documented_by(Functions)
+def rule_residual(U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any) -> Any:
+    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
 
 
 @documented_by(Functions)

@@ -33,6 +33,7 @@ from svdinv_core import (
     gauge_residual,
     get_rule,
     loewner_coefficients,
+    rule_residual,
 )
 
 from ._backend import Backend, Function
@@ -57,7 +58,7 @@ from ._checks import (
     real_dtype,
 )
 from ._driver import factors_for, operate
-from ._gauge import check_mode
+from ._gauge import Watch, check_mode
 
 __all__ = [
     "Driver",
@@ -162,8 +163,9 @@ class Functions(Generic[ArrayT]):
             derivatives only.
         gauge : {"ignore", "warn", "raise"}, default "ignore"
             What to do in reverse mode about a loss that depends on the choice of singular
-            vectors, and so has no gradient (see `gauge_residual`). "warn" and "raise" look
-            at values: eagerly only, and in JAX without forward mode.
+            vectors, and so has no gradient (see `gauge_residual`), and about one whose gradient
+            is the rule's choice (see `rule_residual`). "warn" and "raise" look at values:
+            eagerly only, and in JAX without forward mode.
 
         Returns
         -------
@@ -219,7 +221,7 @@ class Functions(Generic[ArrayT]):
         raw = backend.factors(decomposition, array, accurate=False)
         factors = backend.decompose(decomposition, array, raw)
         if gauge != "ignore":
-            factors = backend.watch(SVDFactors(*factors), gauge)
+            factors = backend.watch(SVDFactors(*factors), Watch(gauge, decomposition.rule))
         U, S, Vh = (self._finish(backend, factor, dtype) for factor in factors)
         return SVDResult(U, S, Vh)
 
@@ -242,9 +244,9 @@ class Functions(Generic[ArrayT]):
         -------
         array (...)
             Real, relative to the cotangents: about eps for a loss that does not depend on the
-            choice (its gradient is right), of order 1 for one that does (it has none). Single
-            phases of complex vectors count, and unitary mixing at repeated and zero values.
-            An array like any other: no value is looked at.
+            choice, of order 1 for one that does. Single phases of complex vectors count, and
+            unitary mixing at repeated and zero values. An array like any other: no value is
+            looked at.
 
         Raises
         ------
@@ -255,6 +257,10 @@ class Functions(Generic[ArrayT]):
 
         Notes
         -----
+        A loss that depends on the choice has no gradient. One that does not depend on it has a
+        gradient, and at distinct values `svd` gives it; at a tie the rule may have a say in it,
+        which `rule_residual` tells.
+
         A measure to look at, and no function to train on: it has no derivative of svdinv's own.
 
         Examples
@@ -265,6 +271,70 @@ class Functions(Generic[ArrayT]):
         >>> float(svdinv.gauge_residual(U, S, Vh, 2 * U, 3 * Vh))  # loss |U|^2 + 1.5 |Vh|^2
         0.0
         """
+        return self._residual(gauge_residual, U, S, Vh, ct_U, ct_Vh)
+
+    def rule_residual(
+        self, U: ArrayT, S: ArrayT, Vh: ArrayT, ct_U: ArrayT, ct_Vh: ArrayT
+    ) -> ArrayT:
+        """How much of a gradient at repeated values the rule decides, from the cotangents.
+
+        Parameters
+        ----------
+        U : array (..., m, k)
+        S : array (..., k)
+        Vh : array (..., k, n)
+            Factors, as `svd` returns them.
+        ct_U : array (..., m, k)
+        ct_Vh : array (..., k, n)
+            Cotangents of U and Vh, as the framework gives them.
+
+        Returns
+        -------
+        array (...)
+            Real, relative to the cotangents: about eps where every rule gives the same gradient,
+            as at distinct values; of order 1 where they differ. An array like any other: no
+            value is looked at.
+
+        Raises
+        ------
+        TypeError
+            If an argument is not a floating-point array.
+        ValueError
+            If the shapes do not go together.
+
+        Notes
+        -----
+        For a loss that does not depend on the choice of singular vectors (`gauge_residual`). Where
+        every rule gives the same gradient it is the right one, unless f is zero at the repeated
+        value in a function ``U f(S) Vh``, and its derivative is not.
+
+        A measure to look at, and no function to train on: it has no derivative of svdinv's own.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> U, S, Vh = svdinv.svd(np.eye(2))
+        >>> C = np.array([[1.0, 2.0], [3.0, 5.0]])
+        >>> ct_U, ct_Vh = C @ Vh.T, U.T @ C  # loss sum(C * (U @ Vh))
+        >>> round(float(svdinv.rule_residual(U, S, Vh, ct_U, ct_Vh)), 2)
+        1.13
+        >>> U, S, Vh = svdinv.svd(np.diag([2.0, 1.0]))
+        >>> float(svdinv.rule_residual(U, S, Vh, ct_U, ct_Vh))
+        0.0
+        """
+        return self._residual(rule_residual, U, S, Vh, ct_U, ct_Vh)
+
+    def _residual(
+        self,
+        measure: Callable[..., Any],
+        U: ArrayT,
+        S: ArrayT,
+        Vh: ArrayT,
+        ct_U: ArrayT,
+        ct_Vh: ArrayT,
+    ) -> ArrayT:
+        """A measure of factors and cotangents, all of them checked."""
         backend = self._find_backend(U)
         given = {"U": U, "S": S, "Vh": Vh, "ct_U": ct_U, "ct_Vh": ct_Vh}
         arrays = {name: _array(backend, name, value) for name, value in given.items()}
@@ -284,7 +354,7 @@ class Functions(Generic[ArrayT]):
             check_same_shape("S", shapes["S"], (*shapes["U"][:-2], shapes["U"][-1]))
             check_same_shape("ct_U", shapes["ct_U"], shapes["U"])
             check_same_shape("ct_Vh", shapes["ct_Vh"], shapes["Vh"])
-        residual = gauge_residual(
+        residual = measure(
             backend.xp,
             SVDFactors(arrays["U"], arrays["S"], arrays["Vh"]),
             backend.cotangent(arrays["ct_U"]),

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from svdinv_core import Decomposition, Gram, Operator, SVDFactors
 
 from ._checks import Shape
+from ._gauge import Watch
 
 __all__ = ["Backend", "Function"]
 
@@ -58,8 +59,8 @@ class Backend(ABC):
         """Value of an operator at x, differentiable by its own derivative."""
 
     @abstractmethod
-    def watch(self, factors: SVDFactors, gauge: str) -> Any:
-        """The same factors; when their cotangents arrive, `_gauge.report` is told the residual."""
+    def watch(self, factors: SVDFactors, watch: Watch) -> Any:
+        """The same factors; when their cotangents arrive, `watch.look` sees them."""
 
     @abstractmethod
     def slope(self, fn: Function) -> Function:

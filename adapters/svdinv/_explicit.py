@@ -20,12 +20,11 @@ from svdinv_core import (
     Operator,
     SVDFactors,
     complex_step_slope,
-    gauge_residual,
 )
 
 from ._api import Functions
 from ._backend import Backend, Function
-from ._gauge import report
+from ._gauge import Watch
 
 __all__ = ["Explicit", "ExplicitBackend"]
 
@@ -39,7 +38,7 @@ class _Call:
     factors: Any
     params: tuple[Any, ...]
     out: Any
-    gauge: str = "ignore"
+    watch: Watch | None = None
 
 
 class ExplicitBackend(Backend):
@@ -93,7 +92,7 @@ class ExplicitBackend(Backend):
         with self.quiet():
             return operator.apply(self.xp, x, raw, params)
 
-    def watch(self, factors: SVDFactors, gauge: str) -> Any:
+    def watch(self, factors: SVDFactors, watch: Watch) -> Any:
         return factors
 
     def slope(self, fn: Function) -> Function:
@@ -121,9 +120,9 @@ class _Recorder(ExplicitBackend):
         self.call = _Call(decomposition, x, raw, (), raw)
         return raw
 
-    def watch(self, factors: SVDFactors, gauge: str) -> Any:
+    def watch(self, factors: SVDFactors, watch: Watch) -> Any:
         assert self.call is not None
-        self.call.gauge = gauge
+        self.call.watch = watch
         return factors
 
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
@@ -144,16 +143,15 @@ def _as_tangent(xp: Any, d: Any, param: Any) -> Any:
     return xp.zeros_like(param) + float(d)
 
 
-def _report(xp: Any, call: _Call, cts: tuple[Any, ...]) -> None:
-    """Warn or raise about a loss that depends on the choice of singular vectors."""
-    ct_U, ct_Vh = (
-        xp.zeros_like(factor) if ct is None else ct
-        for ct, factor in ((cts[0], call.factors.U), (cts[2], call.factors.Vh))
-    )
-    residual = gauge_residual(xp, call.factors, ct_U, ct_Vh)
-    flat = xp.reshape(residual, (-1,))
-    residuals = [float(flat[i]) for i in range(flat.shape[0])]
-    report(call.gauge, residuals, float(xp.finfo(residual.dtype).eps))
+def _look(xp: Any, watch: Watch, factors: Any, cts: tuple[Any, ...]) -> None:
+    """Warn or raise about what the cotangents say of the loss."""
+
+    def numbers(residual: Any) -> list[float]:
+        flat = xp.reshape(residual, (-1,))
+        return [float(flat[i]) for i in range(flat.shape[0])]
+
+    given = (xp.zeros_like(f) if ct is None else ct for ct, f in zip(cts, factors, strict=True))
+    watch.look(xp, factors, tuple(given), numbers)
 
 
 def _public_name(fn: Any) -> str | None:
@@ -236,8 +234,8 @@ class Explicit:
                 cts: Any = tuple(map(cast, ct_out, call.out))
             else:
                 cts = cast(ct_out, call.out)
-            if call.gauge != "ignore":
-                _report(backend.xp, call, cts)
+            if call.watch is not None:
+                _look(backend.xp, call.watch, call.factors, cts)
             ct_params: tuple[Any, ...] = ()
             with backend.quiet():
                 if isinstance(call.operation, Operator):

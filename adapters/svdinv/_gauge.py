@@ -1,22 +1,25 @@
-"""What `svd(gauge=...)` says of a loss that depends on the choice of singular vectors."""
+"""What `svd(gauge=...)` says of a loss whose gradient is not one, or is the rule's choice."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from svdinv_core import default_gauge_rtol
+from svdinv_core import Rule, SVDFactors, default_gauge_rtol, gauge_residual, rule_residual
 
-__all__ = ["GaugeError", "GaugeWarning", "check_mode", "not_eager", "report"]
+__all__ = ["GaugeError", "GaugeWarning", "Watch", "check_mode"]
 
 MODES = ("ignore", "warn", "raise")
 
 
 class GaugeWarning(RuntimeWarning):
-    """A loss depends on the choice of singular vectors, and so has no gradient."""
+    """A loss depends on the choice of singular vectors, or its gradient on the choice of rule."""
 
 
 class GaugeError(ArithmeticError):
-    """A loss depends on the choice of singular vectors, and so has no gradient."""
+    """A loss depends on the choice of singular vectors, or its gradient on the choice of rule."""
 
 
 def check_mode(gauge: str) -> None:
@@ -25,26 +28,78 @@ def check_mode(gauge: str) -> None:
         raise ValueError(f"gauge: expected 'ignore', 'warn' or 'raise', got {gauge!r}")
 
 
-def not_eager(gauge: str) -> ValueError:
-    """The error for values that are not known while a function is traced."""
-    return ValueError(
-        f"gauge: {gauge!r} looks at values, which are not known while a function is traced; use "
-        "gauge='ignore', and return svdinv.gauge_residual(U, S, Vh, ct_U, ct_Vh) to watch it"
-    )
+@dataclass(frozen=True)
+class Watch:
+    """Look at the cotangents of `svd` in reverse mode, and warn or raise.
+
+    Parameters
+    ----------
+    mode : {"warn", "raise"}
+    rule : Rule
+        By which the gradient is computed.
+    """
+
+    mode: str
+    rule: Rule
+
+    def not_eager(self) -> ValueError:
+        """The error for values that are not known while a function is traced."""
+        return ValueError(
+            f"gauge: {self.mode!r} looks at values, which are not known while a function is "
+            "traced; use gauge='ignore', and return svdinv.gauge_residual(U, S, Vh, ct_U, ct_Vh) "
+            "and svdinv.rule_residual of the same to watch them"
+        )
+
+    def look(
+        self,
+        xp: Any,
+        factors: SVDFactors,
+        cotangents: tuple[Any, ...],
+        numbers: Callable[[Any], list[float]],
+    ) -> None:
+        """Say which of the two residuals is larger than rounding explains, if one is.
+
+        Parameters
+        ----------
+        cotangents : tuple
+            Of U, S and Vh, in the core's convention.
+        numbers : callable
+            The entries of an array as a flat list.
+        """
+        ct_U, _, ct_Vh = cotangents
+        rtol = default_gauge_rtol(float(xp.finfo(factors.S.dtype).eps))
+        of_gauge = numbers(gauge_residual(xp, factors, ct_U, ct_Vh))
+        if large := _large(of_gauge, rtol):
+            self._say(
+                "the loss depends on the choice of singular vectors "
+                f"(gauge residual {_how_much(large, of_gauge, rtol)}): it has no gradient at "
+                "repeated values, nor for the phase of complex vectors. "
+            )
+            return
+        of_rule = numbers(rule_residual(xp, factors, ct_U, ct_Vh))
+        if large := _large(of_rule, rtol):
+            self._say(
+                f"the gradient at repeated values depends on the rule, here {self.rule.name!r} "
+                f"(rule residual {_how_much(large, of_rule, rtol)}): it is right for some losses, "
+                "and the cotangents do not tell whether for this one. "
+            )
+
+    def _say(self, what: str) -> None:
+        message = (
+            f"svd: {what}If it is a function of U diag(f(S)) Vh, use svt, singular_value_map, "
+            "low_rank or polar"
+        )
+        if self.mode == "raise":
+            raise GaugeError(message)
+        warnings.warn(message, GaugeWarning, stacklevel=2)
 
 
-def report(gauge: str, residuals: list[float], eps: float) -> None:
-    """Warn or raise if a residual is larger than rounding explains."""
-    rtol = default_gauge_rtol(eps)
-    bad = [r for r in residuals if r > rtol]
-    if not bad:
-        return
-    message = (
-        f"svd: the loss depends on the choice of singular vectors (gauge residual up to "
-        f"{max(bad):.1e} in {len(bad)} of {len(residuals)} matrices; rounding explains "
-        f"{rtol:.0e}): it has no gradient at repeated values, nor for the phase of complex "
-        "vectors. If it is a function of U diag(f(S)) Vh, use svt, singular_value_map or low_rank"
+def _large(residuals: list[float], rtol: float) -> list[float]:
+    return [r for r in residuals if not r <= rtol]  # NaN is large
+
+
+def _how_much(large: list[float], residuals: list[float], rtol: float) -> str:
+    return (
+        f"up to {max(large):.1e} in {len(large)} of {len(residuals)} matrices; rounding explains "
+        f"{rtol:.0e}"
     )
-    if gauge == "raise":
-        raise GaugeError(message)
-    warnings.warn(message, GaugeWarning, stacklevel=2)

@@ -15,10 +15,9 @@ import torch
 from torch.autograd import forward_ad
 
 from svdinv_core import Decomposition, Operator, SVDFactors
-from svdinv_core import gauge_residual as _residual
 
 from . import _torch_namespace as _xp
-from ._gauge import report
+from ._gauge import Watch
 
 __all__ = ["apply", "decompose", "full_precision", "watch"]
 
@@ -155,23 +154,23 @@ class _Watch(torch.autograd.Function):
     """The same factors, whose cotangents are looked at in reverse mode."""
 
     @staticmethod
-    def forward(gauge: str, *factors: torch.Tensor) -> Any:
+    def forward(watch: Watch, *factors: torch.Tensor) -> Any:
         return tuple(factor.view_as(factor) for factor in factors)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.gauge, *factors = inputs
+        ctx.watch, *factors = inputs
         ctx.save_for_backward(*factors)
 
     @staticmethod
     def backward(ctx: Any, *cts: torch.Tensor) -> Any:
         factors = SVDFactors(*(factor.detach() for factor in ctx.saved_tensors))
-        residual = _residual(_xp, factors, cts[0].detach(), cts[2].detach())
-        report(ctx.gauge, residual.reshape(-1).tolist(), torch.finfo(residual.dtype).eps)
+        fixed = tuple(ct.detach() for ct in cts)
+        ctx.watch.look(_xp, factors, fixed, lambda r: r.reshape(-1).tolist())
         return (None, *cts)
 
     @staticmethod
-    def jvp(ctx: Any, _gauge: Any, *tangents: Any) -> Any:
+    def jvp(ctx: Any, _watch: Any, *tangents: Any) -> Any:
         return tuple(tangent.view_as(tangent) for tangent in tangents)
 
 

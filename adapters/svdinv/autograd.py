@@ -34,13 +34,12 @@ from svdinv_core import (
     Rule,
     SVDFactors,
 )
-from svdinv_core import gauge_residual as _residual
 
 from . import _autograd_namespace as _xp
 from . import _numpy_namespace, rules
 from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
 from ._backend import Backend, Function
-from ._gauge import report
+from ._gauge import Watch
 
 _numpy: Any = _numpy_namespace
 
@@ -169,19 +168,18 @@ defjvp_argnums(_applied, _apply_jvp)
 
 
 @primitive  # type: ignore[untyped-decorator,unused-ignore]
-def _watch(gauge: str, *factors: Any) -> Any:
+def _watch(watch: Watch, *factors: Any) -> Any:
     """The same factors, whose cotangents are looked at in reverse mode."""
     return tuple(factors)
 
 
 def _watch_vjp(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
-    gauge, *factors = args
+    watch, *factors = args
 
     def pullback(g: Any) -> Any:
-        U, S, Vh = map(getval, factors)
-        ct_U, ct_Vh = (_to_core(getval(ct), y) for ct, y in ((g[0], U), (g[2], Vh)))
-        residual = _residual(_xp, SVDFactors(U, S, Vh), ct_U, ct_Vh)
-        report(gauge, np.ravel(residual).tolist(), float(np.finfo(residual.dtype).eps))
+        values = SVDFactors(*map(getval, factors))
+        cts = tuple(_to_core(getval(ct), y) for ct, y in zip(_items(g), values, strict=True))
+        watch.look(_xp, values, cts, lambda r: np.ravel(r).tolist())
         return tuple(g[i - 1] for i in argnums)
 
     return pullback
@@ -224,8 +222,8 @@ class _AutogradBackend(Backend):
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
         return _apply(operator, x, raw, params)
 
-    def watch(self, factors: SVDFactors, gauge: str) -> Any:
-        return SVDFactors(*_items(_watch(gauge, *factors)))
+    def watch(self, factors: SVDFactors, watch: Watch) -> Any:
+        return SVDFactors(*_items(_watch(watch, *factors)))
 
     def cotangent(self, ct: Any) -> Any:
         return _xp.conj(ct)
@@ -259,6 +257,7 @@ __all__ = [
     "nuclear_norm",
     "polar",
     "procrustes",
+    "rule_residual",
     "rules",
     "singular_value_map",
     "svd",
@@ -300,6 +299,11 @@ def polar(x: Any, /, *, driver: Driver = "auto") -> PolarResult[Any]:
 @documented_by(Functions)
 def procrustes(x: Any, /, *, special: bool = False, driver: Driver = "auto") -> Any:
     return _functions.procrustes(x, special=special, driver=driver)
+
+
+@documented_by(Functions)
+def rule_residual(U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any) -> Any:
+    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
 
 
 @documented_by(Functions)

@@ -22,13 +22,12 @@ except ImportError as error:
     raise cannot_import(error, "jax", "JAX") from error
 
 from svdinv_core import Decomposition, Operator, Rule, SVDFactors
-from svdinv_core import gauge_residual as _residual
 
 from . import rules
 from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
 from ._backend import Backend, Function
 from ._checks import check_dtype
-from ._gauge import not_eager, report
+from ._gauge import Watch
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -93,20 +92,19 @@ def _apply_jvp(operator: Operator, primals: Any, tangents: Any) -> Any:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _watch(gauge: str, factors: SVDFactors) -> SVDFactors:
+def _watch(watch: Watch, factors: SVDFactors) -> SVDFactors:
     """The same factors, whose cotangents are looked at in reverse mode."""
     return factors
 
 
-def _watch_forward(gauge: str, factors: SVDFactors) -> Any:
+def _watch_forward(watch: Watch, factors: SVDFactors) -> Any:
     return factors, factors
 
 
-def _watch_reverse(gauge: str, factors: SVDFactors, cts: SVDFactors) -> Any:
-    residual = _residual(jnp, factors, jnp.conj(cts.U), jnp.conj(cts.Vh))
-    if isinstance(residual, jax.core.Tracer):
-        raise not_eager(gauge)
-    report(gauge, residual.reshape(-1).tolist(), float(np.finfo(residual.dtype).eps))
+def _watch_reverse(watch: Watch, factors: SVDFactors, cts: SVDFactors) -> Any:
+    if any(isinstance(a, jax.core.Tracer) for a in (*factors, *cts)):
+        raise watch.not_eager()
+    watch.look(jnp, factors, tuple(map(jnp.conj, cts)), lambda r: r.reshape(-1).tolist())
     return (cts,)
 
 
@@ -177,8 +175,8 @@ class _JaxBackend(Backend):
         with jax.default_matmul_precision("float32"):
             return _apply(operator, x, raw, tuple(params))
 
-    def watch(self, factors: SVDFactors, gauge: str) -> Any:
-        return _watch(gauge, factors)
+    def watch(self, factors: SVDFactors, watch: Watch) -> Any:
+        return _watch(watch, factors)
 
     def cotangent(self, ct: Any) -> Any:
         return jnp.conj(ct)
@@ -203,6 +201,7 @@ __all__ = [
     "nuclear_norm",
     "polar",
     "procrustes",
+    "rule_residual",
     "rules",
     "singular_value_map",
     "svd",
@@ -246,6 +245,13 @@ def polar(x: jax.Array, /, *, driver: Driver = "auto") -> PolarResult[jax.Array]
 @documented_by(Functions)
 def procrustes(x: jax.Array, /, *, special: bool = False, driver: Driver = "auto") -> jax.Array:
     return _functions.procrustes(x, special=special, driver=driver)
+
+
+@documented_by(Functions)
+def rule_residual(
+    U: jax.Array, S: jax.Array, Vh: jax.Array, ct_U: jax.Array, ct_Vh: jax.Array
+) -> jax.Array:
+    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
 
 
 @documented_by(Functions)

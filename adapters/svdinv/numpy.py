@@ -57,6 +57,7 @@ __all__ = [
     "nuclear_norm",
     "polar",
     "procrustes",
+    "rule_residual",
     "rules",
     "singular_value_map",
     "svd",
@@ -99,6 +100,11 @@ def polar(x: _Array, /, *, driver: Driver = "auto") -> PolarResult[_Array]:
 @documented_by(Functions)
 def procrustes(x: _Array, /, *, special: bool = False, driver: Driver = "auto") -> _Array:
     return _functions.procrustes(x, special=special, driver=driver)
+
+
+@documented_by(Functions)
+def rule_residual(U: _Array, S: _Array, Vh: _Array, ct_U: _Array, ct_Vh: _Array) -> _Array:
+    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
 
 
 @documented_by(Functions)

@@ -34,14 +34,13 @@ from svdinv_core import (
     apply_at_midpoint,
     decompose_at_midpoint,
 )
-from svdinv_core import gauge_residual as _residual
 
 from . import _tensorflow_namespace as _xp
 from . import rules
 from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
 from ._backend import Backend, Function
 from ._checks import Shape, check_dtype
-from ._gauge import not_eager, report
+from ._gauge import Watch
 from ._limits import limit
 
 
@@ -97,16 +96,15 @@ def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any
     return call(x, *raw, *params)
 
 
-def _watch(factors: SVDFactors, gauge: str) -> Any:
+def _watch(factors: SVDFactors, watch: Watch) -> Any:
     """The same factors, whose cotangents are looked at in reverse mode."""
 
     @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
     def call(U: Any, S: Any, Vh: Any) -> Any:
         def grad(*cts: Any) -> Any:
             if not tf.executing_eagerly():
-                raise not_eager(gauge)
-            residual = _residual(_xp, SVDFactors(U, S, Vh), cts[0], cts[2])
-            report(gauge, residual.numpy().ravel().tolist(), float(_xp.finfo(residual.dtype).eps))
+                raise watch.not_eager()
+            watch.look(_xp, SVDFactors(U, S, Vh), cts, lambda r: r.numpy().ravel().tolist())
             return cts
 
         return (U, S, Vh), grad
@@ -183,8 +181,8 @@ class _TensorFlowBackend(Backend):
             )
         return _apply(operator, x, raw, params)
 
-    def watch(self, factors: SVDFactors, gauge: str) -> Any:
-        return _watch(factors, gauge)
+    def watch(self, factors: SVDFactors, watch: Watch) -> Any:
+        return _watch(factors, watch)
 
     def slope(self, fn: Function) -> Function:
         def derivative(s: Any) -> Any:
@@ -211,6 +209,7 @@ __all__ = [
     "nuclear_norm",
     "polar",
     "procrustes",
+    "rule_residual",
     "rules",
     "singular_value_map",
     "svd",
@@ -252,6 +251,11 @@ def polar(x: Any, /, *, driver: Driver = "auto") -> PolarResult[Any]:
 @documented_by(Functions)
 def procrustes(x: Any, /, *, special: bool = False, driver: Driver = "auto") -> Any:
     return _functions.procrustes(x, special=special, driver=driver)
+
+
+@documented_by(Functions)
+def rule_residual(U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any) -> Any:
+    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
 
 
 @documented_by(Functions)

@@ -41,7 +41,7 @@ from . import _torch_namespace as _xp
 from . import rules
 from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
 from ._backend import Backend, Function
-from ._gauge import not_eager
+from ._gauge import Watch
 from ._limits import limit
 from ._torch_batches import is_plain, work
 from ._torch_function import full_precision
@@ -175,10 +175,10 @@ class _TorchBackend(Backend):
                 return tuple(out) if operator.outputs > 1 else out[0]
             return _function.apply(operator, x, *raw, *params)
 
-    def watch(self, factors: SVDFactors, gauge: str) -> Any:
+    def watch(self, factors: SVDFactors, watch: Watch) -> Any:
         if torch.compiler.is_compiling() or _transformed():
-            raise not_eager(gauge)
-        return _function.watch(gauge, *factors)
+            raise watch.not_eager()
+        return _function.watch(watch, *factors)
 
     def slope(self, fn: Function) -> Function:
         if torch.compiler.is_exporting():
@@ -204,6 +204,7 @@ __all__ = [
     "nuclear_norm",
     "polar",
     "procrustes",
+    "rule_residual",
     "rules",
     "singular_value_map",
     "svd",
@@ -249,6 +250,13 @@ def procrustes(
     x: torch.Tensor, /, *, special: bool = False, driver: Driver = "auto"
 ) -> torch.Tensor:
     return _functions.procrustes(x, special=special, driver=driver)
+
+
+@documented_by(Functions)
+def rule_residual(
+    U: torch.Tensor, S: torch.Tensor, Vh: torch.Tensor, ct_U: torch.Tensor, ct_Vh: torch.Tensor
+) -> torch.Tensor:
+    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
 
 
 @documented_by(Functions)
