@@ -68,8 +68,9 @@ columns:
   ms              median of one forward and backward pass, without the first
 
 what counts as disagreement:
-  Frameworks find different, equally good singular vectors, so results are held to
-  64 eps kappa, where kappa bounds how rounding is amplified: 1 + the root mean square of
+  Frameworks find different, equally good singular vectors, so results are held to a tolerance:
+  64 eps kappa for a rule; for svt and svdvals the accuracy they promise, 1e-12 (double) or 1e-5
+  (single), times kappa. kappa bounds how rounding is amplified: 1 + the root mean square of
   s_1 / |s_i - s_j| over the pairs of values that the loss and the rule divide by (for svt only
   pairs across the threshold, for nuclear 1 + s_1 / s_k). The exact operators are held to the
   exact gradient too. A non-finite entry in a judged result is a failure.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from svdinv_conformance.agreement import (
     LOOSEST,
+    PROMISED,
     SAFETY,
     judge,
     tie_rtol,
@@ -13,7 +14,7 @@ from svdinv_conformance.agreement import (
 )
 from svdinv_conformance.losses import RULES
 
-from svdinv_core.rules import default_degeneracy_rtol
+from svdinv_core.rules import default_degeneracy_rtol, promised_rtol
 
 EPS = float(np.finfo(np.float64).eps)
 DISTINCT = np.array([3.0, 2.0, 1.0])
@@ -22,11 +23,24 @@ ZERO = np.array([3.0, 2.0, 0.0])
 SQUARE = (3, 3)
 
 
-@pytest.mark.parametrize("method", ["svt", *RULES])
-def test_distinct_values_are_judged(method: str) -> None:
+@pytest.mark.parametrize("method", RULES)
+def test_rules_are_held_to_rounding_where_values_are_distinct(method: str) -> None:
     verdict = judge(method, "soft", DISTINCT, 0.5, "float64", SQUARE)
     assert verdict.judged
     assert SAFETY * EPS <= verdict.tolerance < 1e-12
+
+
+@pytest.mark.parametrize(("dtype", "eps"), [("float32", 2.0**-23), ("complex128", 2.0**-52)])
+def test_exact_operators_are_held_to_what_they_promise(dtype: str, eps: float) -> None:
+    promised = promised_rtol(eps)
+    assert PROMISED[np.dtype(dtype).type(0).real.dtype.name] == promised
+    verdict = judge("svt", "soft", DISTINCT, 0.5, dtype, SQUARE)
+    assert verdict.tolerance == verdict.tau_tolerance == promised  # all three are kept: kappa is 1
+    split = judge("svt", "soft", DISTINCT, 1.5, dtype, SQUARE)
+    assert split.tau_tolerance == pytest.approx(promised * (1 + 3))  # the gap is a third
+    assert promised < split.tolerance <= promised * (1 + 3)
+    values = judge("svdvals", "nuclear", DISTINCT, 0.0, dtype, SQUARE)
+    assert values.tolerance == pytest.approx(promised * (1 + 3))
 
 
 @pytest.mark.parametrize("method", RULES)

@@ -41,11 +41,13 @@ def test_it_passes_every_case(name):
 
 
 WRONG = {"tied", "triple", "all equal", "zero", "batch", "tied, scaled 1e+30"}
-RIGHT = {"distinct", "gap 1e-02", "rank-deficient", "empty", "no derivative"}
+"""NaN where PyTorch computes equal values, rounding divided by rounding where it does not."""
+RIGHT = {"distinct", "empty"}
+"""Nothing is divided by a small gap. Everything else depends on how values happen to be rounded."""
 
 
 def test_native_pytorch_fails_where_values_are_close():
-    """Exactly there: where they are well apart nothing does."""
+    """On every processor."""
     from svdinv_conformance.suite.table import situation
 
     report = report_of("native.torch")

