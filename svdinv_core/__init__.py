@@ -7,8 +7,8 @@ its licence is in it.
 """
 
 from .complex_step import complex_step_slope
+from .drivers import Driver, Gram, Native, Situation, by_name, compute_factors, select
 from .gauge import gauge_residual, rule_residual
-from .gram import Gram
 from .hermitian import (
     EigenvalueMap,
     Eigenvalues,
@@ -55,6 +55,7 @@ __all__ = [
     "SVD",
     "Clip",
     "Decomposition",
+    "Driver",
     "EigenvalueMap",
     "Eigenvalues",
     "Eigh",
@@ -65,6 +66,7 @@ __all__ = [
     "Lorentzian",
     "LowRank",
     "Namespace",
+    "Native",
     "NuclearNorm",
     "Operator",
     "Pinv",
@@ -79,13 +81,16 @@ __all__ = [
     "ScaledSVD",
     "SingularValueMap",
     "SingularValues",
+    "Situation",
     "SoftThreshold",
     "SpectralOperator",
     "Taylor",
     "Tf",
     "Unitary",
     "apply_at_midpoint",
+    "by_name",
     "complex_step_slope",
+    "compute_factors",
     "decompose_at_midpoint",
     "default_gauge_rtol",
     "eigenvalue_coefficients",
@@ -94,4 +99,5 @@ __all__ = [
     "loewner_coefficients",
     "rule_names",
     "rule_residual",
+    "select",
 ]

@@ -6,6 +6,7 @@ from .namespace import Array, Namespace
 
 __all__ = [
     "adjoint",
+    "cast_like",
     "counted",
     "diagonal_matrix",
     "finite_matrices",
@@ -14,6 +15,7 @@ __all__ = [
     "last",
     "order_sign",
     "real_diagonal",
+    "real_like",
     "reciprocal",
     "scale",
     "scale_columns",
@@ -31,6 +33,16 @@ def adjoint(xp: Namespace, x: Array) -> Array:
     """Conjugate transpose of the last two axes."""
     xt = xp.matrix_transpose(x)
     return xp.conj(xt) if is_complex(xp, x) else xt
+
+
+def cast_like(xp: Namespace, x: Array, A: Array) -> Array:
+    """x in the dtype of A."""
+    return x if x.dtype == A.dtype else xp.astype(x, A.dtype)
+
+
+def real_like(xp: Namespace, S: Array, A: Array) -> Array:
+    """Real S in the precision of A."""
+    return cast_like(xp, S, xp.real(A) if is_complex(xp, A) else A)
 
 
 def scale(xp: Namespace, weights: Array, x: Array) -> Array:

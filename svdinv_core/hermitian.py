@@ -24,7 +24,6 @@ from typing import ClassVar, NamedTuple
 from .arrays import (
     adjoint,
     diagonal_matrix,
-    finite_matrices,
     first,
     is_complex,
     last,
@@ -33,6 +32,7 @@ from .arrays import (
     scale,
     scale_columns,
 )
+from .drivers import Driver, Native, Needs
 from .namespace import Array, Namespace
 from .operator import Operator
 from .rules import Inv, Pairs, Rule
@@ -62,10 +62,20 @@ def hermitian_part(xp: Namespace, A: Array) -> Array:
 
 @dataclass(frozen=True)
 class Eigh:
-    """The decomposition ``A -> (w, Q)`` with its derivative under a rule."""
+    """The decomposition ``A -> (w, Q)`` with its derivative under a rule.
+
+    Parameters
+    ----------
+    rule : Rule
+        What stands in the place of ``1/(w_j - w_i)`` near a tie.
+    driver : Driver
+        How the factors are computed.
+    """
 
     rule: Rule = field(default_factory=Inv)  # compilers do not trace an instance
-    factors: ClassVar[type[EighFactors]] = EighFactors
+    driver: Driver = field(default_factory=Native)
+    Factors: ClassVar[type[EighFactors]] = EighFactors
+    needs: ClassVar[Needs] = "eigenvectors"
 
     @property
     def linear(self) -> bool:
@@ -86,12 +96,7 @@ class Eigh:
             zeros = xp.zeros_like(A)
             w = xp.sum(zeros, axis=-1)
             return EighFactors(xp.real(w) if is_complex(xp, w) else w, zeros)
-        if finite:
-            return EighFactors(*xp.linalg.eigh(hermitian_part(xp, A)))
-        values_usable, usable = finite_matrices(xp, A)
-        w, Q = xp.linalg.eigh(xp.where(usable, hermitian_part(xp, A), xp.zeros_like(A)))
-        nan = float("nan")  # no array of it: debuggers would take it for a result
-        return EighFactors(xp.where(values_usable, w, nan), xp.where(usable, Q, nan))
+        return EighFactors(*self.driver.eigh(xp, hermitian_part(xp, A), finite=finite))
 
     def jvp(self, xp: Namespace, factors: EighFactors, dA: Array) -> EighFactors:
         """Forward mode: ``(dw, dQ)`` for a tangent `dA`."""
@@ -134,6 +139,7 @@ class _HermitianOperator(Operator):
     """``Q diag(f) Q^H``: what the operators below share."""
 
     decomposition: ClassVar[Eigh] = Eigh()
+    needs: ClassVar[Needs] = "eigenvectors"
 
     @staticmethod
     def recompose(xp: Namespace, factors: EighFactors, f: Array) -> Array:

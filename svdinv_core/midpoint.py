@@ -42,9 +42,9 @@ def decompose_at_midpoint(
         ``A - stop_gradient(A)``.
     """
     halfway = _halfway(factors, decomposition.jvp(xp, factors, dA))
-    tangents = decomposition.jvp(xp, decomposition.factors(*halfway), dA)
+    tangents = decomposition.jvp(xp, decomposition.Factors(*halfway), dA)
     moved = (factor + tangent for factor, tangent in zip(factors, tangents, strict=True))
-    return decomposition.factors(*moved)
+    return decomposition.Factors(*moved)
 
 
 def apply_at_midpoint(
@@ -66,7 +66,7 @@ def apply_at_midpoint(
         Each minus itself with its gradient stopped; None for a parameter that is a number.
     """
     decomposition = operator.decomposition
-    halfway = decomposition.factors(*_halfway(factors, decomposition.jvp(xp, factors, dA)))
+    halfway = decomposition.Factors(*_halfway(factors, decomposition.jvp(xp, factors, dA)))
     value = operator.apply(xp, A, factors, params)
     change = operator.jvp(xp, A + 0.5 * dA, halfway, _halfway(params, dparams), dA, dparams)
     if operator.outputs > 1:

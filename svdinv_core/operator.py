@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
+from .drivers import Driver, Needs
 from .namespace import Array, Namespace
 
 __all__ = ["Decomposition", "Operator"]
@@ -19,8 +20,16 @@ class Decomposition(Protocol):
     """``A -> factors``, with forward and reverse derivative."""
 
     @property
-    def factors(self) -> type[Any]:
-        """Named tuple of the factors."""
+    def Factors(self) -> type[Any]:
+        """Type of the factors, a named tuple."""
+
+    @property
+    def driver(self) -> Driver:
+        """How the factors are computed."""
+
+    @property
+    def needs(self) -> Needs:
+        """What a driver has to give."""
 
     @property
     def linear(self) -> bool:
@@ -44,12 +53,15 @@ class Decomposition(Protocol):
 class Operator:
     """A function of a matrix that is computed from its decomposition.
 
+    `needs` is what the function needs of its factors.
+
     `params` are its differentiable parameters besides A: arrays of the framework, or Python
     numbers, which get no derivative. An operator with more than one output takes and returns
     tuples of that length where one with a single output takes and returns an array.
     """
 
     decomposition: ClassVar[Decomposition]
+    needs: ClassVar[Needs]
     outputs: ClassVar[int] = 1
 
     def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
@@ -58,13 +70,6 @@ class Operator:
         ``(..., 1)`` each, from S in descending order.
         """
         raise NotImplementedError
-
-    def suits_gram(self, m: int, n: int) -> bool:
-        """Whether the Gram matrix of an m-by-n matrix is likely to be good enough.
-
-        What is, by its values, says :meth:`.gram.Gram.resolves`.
-        """
-        return False
 
     def apply(self, xp: Namespace, A: Array, factors: Any, params: tuple[Array, ...]) -> Any:
         """Value at A, from its factors."""

@@ -15,7 +15,7 @@ is A times a Hermitian function of ``A^H A``, and Daleckii & Krein's formula, us
 is one self-adjoint map for forward and reverse mode. No U stands in it, no complement of U and no
 division by a value that f drops, so that ``(S, V)`` may come from the eigendecomposition of
 ``A^H A``, which costs a fraction of an SVD: what this loses, the relative accuracy of small
-values, matters only against the smallest value that counts (:meth:`.gram.Gram.resolves`). A column
+values, matters only against the smallest value that counts (:class:`.drivers.gram.Gram`). A column
 of W has its own value as scale, so that nothing is lost where W comes from an SVD.
 
 For m < n everything is said of ``A^H``.
@@ -23,7 +23,7 @@ For m < n everything is said of ``A^H``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from .arrays import (
@@ -35,7 +35,7 @@ from .arrays import (
     scale_columns,
     scale_rows,
 )
-from .gram import Gram, like, real_like
+from .drivers import Driver, Native, Needs
 from .namespace import Array, Namespace
 from .operator import Operator
 from .rules import Pairs, Pinv
@@ -77,14 +77,14 @@ class ScaledSVD:
 
     Parameters
     ----------
-    gram : Gram, optional
-        From the eigendecomposition of ``A^H A``; None: from the singular value decomposition.
+    driver : Driver
+        How the factors are computed.
     """
 
-    gram: Gram | None = None
-    factors: ClassVar[type[ScaledFactors]] = ScaledFactors
+    driver: Driver = field(default_factory=Native)
+    Factors: ClassVar[type[ScaledFactors]] = ScaledFactors
+    needs: ClassVar[Needs] = "large values"
     linear: ClassVar[bool] = True
-    _svd: ClassVar[SVD] = SVD()
 
     def require_linear(self) -> None:
         """There are forward mode and second derivatives."""
@@ -94,20 +94,10 @@ class ScaledSVD:
 
         `finite` as in :meth:`.svd.SVD.compute`.
         """
-        if self.gram is None or 0 in A.shape:
-            return self._by_svd(xp, A, finite)
-        wide = A.shape[-2] < A.shape[-1]
-        W, S, V = self.gram.compute(xp, adjoint(xp, A) if wide else A)
-        W, S, V = like(xp, W, A), real_like(xp, S, A), like(xp, V, A)
-        if wide:
-            return ScaledFactors(V, S, adjoint(xp, W))
-        return ScaledFactors(W, S, adjoint(xp, V))
-
-    def _by_svd(self, xp: Namespace, A: Array, finite: bool) -> ScaledFactors:
-        U, S, Vh = self._svd.compute(xp, A, finite=finite)
-        if A.shape[-2] >= A.shape[-1]:
-            return ScaledFactors(scale_columns(xp, U, S), S, Vh)
-        return ScaledFactors(U, S, scale_rows(xp, S, Vh))
+        if 0 in A.shape:
+            U, S, Vh = SVD().compute(xp, A)
+            return ScaledFactors(U, S, Vh)  # nothing to scale
+        return ScaledFactors(*self.driver.compute(xp, A, unit=False, finite=finite))
 
     def _reciprocals(self, xp: Namespace, S: Array) -> tuple[Array, Array, Array]:
         """``1/(S_j - S_i)``, 0 on a tie; ``1/(S_j + S_i)``; and ``1/S``, 0 for a zero value."""
@@ -182,9 +172,7 @@ class ScaledOperator(Operator):
     """
 
     decomposition: ClassVar[ScaledSVD] = ScaledSVD()
-
-    def suits_gram(self, m: int, n: int) -> bool:
-        return True
+    needs: ClassVar[Needs] = "large values"
 
     def leading(self, k: int) -> int:
         """How many of the k values, from the largest on, may have a g that is not zero.

@@ -35,6 +35,7 @@ from .arrays import (
     scale_columns,
     scale_rows,
 )
+from .drivers import Needs
 from .namespace import Array, Namespace
 from .operator import Operator
 from .rules import Pairs, Pinv, difference_rtol
@@ -78,16 +79,10 @@ class _OfFactors(Operator):
     """An operator that all values and all vectors enter."""
 
     decomposition: ClassVar[SVD] = SVD()
+    needs: ClassVar[Needs] = "all values"
 
     def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
         return first(S), last(S)
-
-    def suits_gram(self, m: int, n: int) -> bool:
-        """Not nearly square matrices, whose condition grows with their size.
-
-        That of a random one of twice as many rows as columns is at most about 6.
-        """
-        return max(m, n) >= 2 * min(m, n)
 
 
 class SpectralOperator(_OfFactors):
@@ -314,6 +309,8 @@ class _ValuesOperator(_OfFactors):
 @dataclass(frozen=True)
 class SingularValues(_ValuesOperator):
     """The singular values alone."""
+
+    needs: ClassVar[Needs] = "factors"
 
     def apply(
         self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]

@@ -36,14 +36,13 @@ from typing import ClassVar, NamedTuple
 from .arrays import (
     adjoint,
     diagonal_matrix,
-    finite_matrices,
     is_complex,
     real_diagonal,
     scale,
     scale_columns,
     scale_rows,
 )
-from .gram import Gram, like, real_like
+from .drivers import Driver, Native, Needs
 from .namespace import Array, Namespace
 from .rules import Coefficients, Inv, Pairs, Rule
 
@@ -84,14 +83,15 @@ class SVD:
     ----------
     rule : Rule
         What stands in the place of ``1/(S_j - S_i)`` near a tie.
-    gram : Gram, optional
-        From the eigendecomposition of ``A^H A``, for a matrix whose values are all far from zero:
-        the vectors of a zero value are not to be had from it. None: from the namespace's own.
+    driver : Driver
+        How the factors are computed. `Gram` does for a matrix whose values are all far from zero:
+        it has no vectors of a zero value.
     """
 
     rule: Rule = field(default_factory=Inv)  # compilers do not trace an instance
-    gram: Gram | None = None
-    factors: ClassVar[type[SVDFactors]] = SVDFactors
+    driver: Driver = field(default_factory=Native)
+    Factors: ClassVar[type[SVDFactors]] = SVDFactors
+    needs: ClassVar[Needs] = "factors"
 
     @property
     def linear(self) -> bool:
@@ -105,27 +105,14 @@ class SVD:
     def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> SVDFactors:
         """Thin SVD of ``A (..., m, n)``.
 
-        A matrix with a non-finite entry gets NaN factors and leaves the other matrices
-        of its batch alone: LAPACK is never shown such a matrix (it raises for the whole
-        batch in some frameworks, and does not return in others). `finite` says that there is
-        none, and saves the look.
+        A matrix with a non-finite entry gets NaN factors and leaves the other matrices of its
+        batch alone. `finite` says that there is no such matrix, and saves the look.
         """
         *batch, m, n = A.shape
         k = min(m, n)
         if 0 in (*batch, k):
             return _empty_factors(xp, A, k)
-        if self.gram is not None:
-            return _by_gram(xp, self.gram, A)
-        if finite:
-            return SVDFactors(*xp.linalg.svd(A, full_matrices=False))
-        values_usable, usable = finite_matrices(xp, A)
-        U, S, Vh = xp.linalg.svd(xp.where(usable, A, xp.zeros_like(A)), full_matrices=False)
-        nan = float("nan")  # no array of it: debuggers would take it for a result
-        return SVDFactors(
-            xp.where(usable, U, nan),
-            xp.where(values_usable, S, nan),
-            xp.where(usable, Vh, nan),
-        )
+        return SVDFactors(*self.driver.compute(xp, A, unit=True, finite=finite))
 
     def _coefficients(self, xp: Namespace, factors: SVDFactors) -> tuple[Pairs, Coefficients]:
         U, S, Vh = factors
@@ -221,15 +208,6 @@ class SVD:
             return xp.matmul(U, xp.matmul(core, Vh) + right)
         outer = xp.matmul(U, core)
         return xp.matmul(outer if left is None else outer + left, Vh)
-
-
-def _by_gram(xp: Namespace, gram: Gram, A: Array) -> SVDFactors:
-    """Factors from ``A^H A``; for a value of zero the vector of the longer side is zero."""
-    wide = A.shape[-2] < A.shape[-1]
-    W, S, V = gram.compute(xp, adjoint(xp, A) if wide else A)
-    U = like(xp, scale_columns(xp, W, 1.0 / xp.where(S != 0, S, 1.0)), A)
-    S, V = real_like(xp, S, A), like(xp, V, A)
-    return SVDFactors(V, S, adjoint(xp, U)) if wide else SVDFactors(U, S, adjoint(xp, V))
 
 
 def _empty_factors(xp: Namespace, A: Array, k: int) -> SVDFactors:

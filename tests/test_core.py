@@ -106,7 +106,7 @@ def test_core_under_array_api_strict_stays_on_the_device(device, is_complex):
             tangents = scaled.jvp(xp, factors, to(W))
             ct = scaled.vjp(xp, factors, tuple(tangents))
             assert all(y.device == device for y in (*factors, *tangents, ct))
-        by_gram = SVD(gram=Gram(True, True)).compute(xp, A)
+        by_gram = SVD(driver=Gram(True, True)).compute(xp, A)
         assert all(y.device == device for y in by_gram)
         for operator, params in (
             (SoftThreshold(), (t,)),
@@ -194,7 +194,7 @@ def test_no_square_temporary_on_the_long_side(shape):
     rng = np.random.default_rng(0)
     A = rng.standard_normal(shape)
     gram = Gram(normalized=True)
-    for decomposition in (SVD(), SVD(gram=gram), ScaledSVD(), ScaledSVD(gram)):
+    for decomposition in (SVD(), SVD(driver=gram), ScaledSVD(), ScaledSVD(gram)):
         factors = decomposition.compute(xp, A)
         decomposition.vjp(xp, factors, decomposition.jvp(xp, factors, A))
     for operator, params in (
@@ -244,7 +244,7 @@ def test_the_namespace_protocol_names_all_that_is_used():
         SoftThreshold(relative=True).jvp(Listed, A, scaled, (tau,), A, (tau,))
     assert gram.resolves(Listed, scaled.S, LowRank(2).extent(Listed, scaled.S, ()))
     ScaledSVD().vjp(Listed, scaled, ScaledSVD().jvp(Listed, scaled, A))
-    SVD(gram=gram).compute(Listed, A)
+    SVD(driver=gram).compute(Listed, A)
     Polar().vjp(Listed, A, factors, (), Polar().apply(Listed, A, factors, ()))
     square = A[..., :4, :].real
     Unitary(special=True).vjp(Listed, square, SVD().compute(Listed, square), (), square)
@@ -310,13 +310,17 @@ def test_imports_go_upwards_in_the_list_of_contributing():
     listed = re.findall(
         r"^ {6,8}(\w+)\.py  ", text[text.index("svdinv_core ") : text.index("adapters/")], re.M
     )
-    modules = {path.stem: path for path in CORE.glob("*.py")}
-    assert set(listed) == set(modules) - {"__init__"}
+    modules = {path.stem: path for path in CORE.rglob("*.py") if path.stem != "__init__"}
+    folders = {path.parent.name: path.parent for path in CORE.glob("*/__init__.py")}
+    assert listed == list(dict.fromkeys(listed))
+    assert set(listed) == set(modules)
     for name in listed:
         tree = ast.parse(modules[name].read_text(encoding="utf-8"))
         nodes = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
-        imported = {node.module for node in nodes if node.level}
-        assert imported <= set(listed[: listed.index(name)]), name
+        imported = {node.module.rpartition(".")[2] for node in nodes if node.level}
+        for folder in imported & set(folders):
+            imported |= {path.stem for path in folders[folder].glob("*.py")} - {"__init__"}
+        assert imported - set(folders) <= set(listed[: listed.index(name)]), name
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

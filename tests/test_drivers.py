@@ -164,8 +164,10 @@ def _worst(got, expected):
 def test_where_auto_does_not_try(monkeypatch):
     """All values count, and a matrix that is nearly square will have one too small."""
     tried = []
-    compute = Gram.compute
-    monkeypatch.setattr(Gram, "compute", lambda *args: tried.append(1) or compute(*args))
+    compute = Gram.of_tall
+    monkeypatch.setattr(
+        Gram, "of_tall", lambda *args, **kwargs: tried.append(1) or compute(*args, **kwargs)
+    )
     rng = np.random.default_rng(0)
     svdinv.numpy.polar(rng.standard_normal((6, 4)))
     assert not tried

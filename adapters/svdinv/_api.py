@@ -17,7 +17,6 @@ from svdinv_core import (
     EigenvalueMap,
     Eigenvalues,
     Eigh,
-    EighFactors,
     LowRank,
     NuclearNorm,
     Polar,
@@ -218,7 +217,7 @@ class Functions(Generic[ArrayT]):
         check_thin(full_matrices)
         check_mode(gauge)
         backend, array, dtype, _ = self._prepare(x)
-        raw = backend.factors(decomposition, array, accurate=False)
+        raw = factors_for(backend, decomposition, array)
         factors = backend.decompose(decomposition, array, raw)
         if gauge != "ignore":
             factors = backend.watch(SVDFactors(*factors), Watch(gauge, decomposition.rule))
@@ -771,7 +770,7 @@ class Functions(Generic[ArrayT]):
         decomposition = Eigh(get_rule(rule))
         backend, array, dtype, shape = self._prepare(x)
         check_square(shape)
-        raw = backend.factors(decomposition, array, accurate=False)
+        raw = factors_for(backend, decomposition, array)
         values, vectors = (
             self._finish(backend, factor, dtype)
             for factor in backend.decompose(decomposition, array, raw)
@@ -825,8 +824,7 @@ class Functions(Generic[ArrayT]):
                 lambda values: self._values(backend, fn, values), backend.slope(fn)
             )
             return self._finish(backend, operate(backend, operator, array), dtype)
-        decomposition = RecomposeHermitian.decomposition
-        raw = EighFactors(*backend.factors(decomposition, array, accurate=True))
+        raw = factors_for(backend, RecomposeHermitian(), array)
         w = backend.apply(Eigenvalues(), array, raw, ())
         f = self._values(backend, fn, w)
         held, held_f = map(backend.held_for_derivative, (w, f))

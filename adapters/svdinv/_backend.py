@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from svdinv_core import Decomposition, Gram, Operator, SVDFactors
+from svdinv_core import Decomposition, Operator, Situation, SVDFactors
 
 from ._checks import Shape
 from ._gauge import Watch
@@ -32,9 +32,6 @@ class Backend(ABC):
     differentiates: ClassVar[bool] = True
     """Whether the framework differentiates the caller's functions by itself."""
 
-    gram: ClassVar[Gram] = Gram()
-    """What ``driver="gram"`` takes, but for the scale."""
-
     @abstractmethod
     def asarray(self, x: Any) -> Any:
         """The array `x` stands for, or None if the framework does not take it."""
@@ -47,8 +44,8 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
-        """Factors of x with its gradient stopped; `accurate` for an exact operator."""
+    def situation(self, x: Any) -> Situation:
+        """What the choice of a driver goes by, of an array of values."""
 
     @abstractmethod
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
@@ -70,22 +67,22 @@ class Backend(ABC):
         """Static shape, None for a length (or a whole shape) that is not known yet."""
         return tuple(x.shape)
 
-    def drivers_to_try(self, x: Any) -> tuple[Gram, ...]:
-        """What ``driver="auto"`` tries before the singular value decomposition."""
-        return (self.gram,)
+    @property
+    def values_xp(self) -> Any:
+        """The array functions for values, from which no derivative is taken."""
+        return self.xp
 
     def choose(self, enough: Any, found: Any, otherwise: Callable[[], Any]) -> Any:
         """`found` where the truth value says so, `otherwise` where not."""
         return found if enough else otherwise()
 
-    def over_whole_batch(
-        self, function: Callable[..., Any], x: Any, params: tuple[Any, ...]
-    ) -> Any:
-        """``function(x, *params)`` of a whole batch, also where a transform hides one.
+    @abstractmethod
+    def of_values(self, function: Callable[..., Any], x: Any, params: tuple[Any, ...]) -> Any:
+        """``function(x, *params)`` of values, with gradients stopped.
 
-        It gets values, and not what is differentiated.
+        Of a whole batch, also where a transform hides one; in full precision; and without warnings
+        of infinite and NaN numbers.
         """
-        return function(x, *params)
 
     def largest_count(self, x: Any, counts: Callable[[], Any]) -> int | None:
         """The largest of the counts, where a look at them costs little and saves more."""

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from svdinv_core import (
     Decomposition,
-    Gram,
     Operator,
+    Situation,
     SVDFactors,
     complex_step_slope,
 )
@@ -52,12 +52,12 @@ class ExplicitBackend(Backend):
         array_name: str,
         asarray: Callable[[Any], Any],
         quiet: Callable[[], AbstractContextManager[Any]] = nullcontext,
-        trials: tuple[Gram, ...] = (),
+        looks: Literal["free", "never"] = "never",
     ) -> None:
         self.xp = xp
         self.array_name = array_name
         self._asarray = asarray
-        self._trials = trials
+        self._looks = looks  # "never": a look waits for a device, or for a lazy array
         self.quiet = quiet  # silences the floating-point warnings of inf and NaN by design
 
     def asarray(self, x: Any) -> Any:
@@ -69,19 +69,20 @@ class ExplicitBackend(Backend):
         array = self.asarray(value)
         return None if array is None else self.xp.astype(array, dtype)
 
-    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
-        with self.quiet():
-            looks = bool(self._trials)  # whether a look at values is free
-            finite = looks and bool(self.xp.isfinite(self.xp.sum(x)))
-            return decomposition.compute(self.xp, x, finite=finite)
+    def situation(self, x: Any) -> Situation:
+        return Situation(
+            tuple(x.shape),
+            single=float(self.xp.finfo(x.dtype).eps) > 1e-10,
+            looks=self._looks,
+        )
 
-    def drivers_to_try(self, x: Any) -> tuple[Gram, ...]:
-        """Empty where a look at values waits for a device, or for a lazy array."""
-        return self._trials
+    def of_values(self, function: Callable[..., Any], x: Any, params: tuple[Any, ...]) -> Any:
+        with self.quiet():
+            return function(x, *params)
 
     def largest_count(self, x: Any, counts: Callable[[], Any]) -> int | None:
         """Where values may be looked at."""
-        if not self._trials or 0 in x.shape:
+        if self._looks == "never" or 0 in x.shape:
             return None
         return int(self.xp.max(counts()))
 
@@ -106,7 +107,7 @@ class _Recorder(ExplicitBackend):
 
     def __init__(self, backend: ExplicitBackend) -> None:
         super().__init__(
-            backend.xp, backend.array_name, backend._asarray, backend.quiet, backend._trials
+            backend.xp, backend.array_name, backend._asarray, backend.quiet, backend._looks
         )
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:

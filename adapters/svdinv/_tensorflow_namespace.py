@@ -116,15 +116,10 @@ class linalg:
 
     @staticmethod
     def svd(x: Any, /, *, full_matrices: bool = True) -> tuple[Any, Any, Any]:
-        # On the CPU TensorFlow's single-precision values are off by up to 15 units in the last
-        # place, ten times as much as those of LAPACK; double precision costs up to 1.7 times.
-        double = {tf.float32: tf.float64, tf.complex64: tf.complex128}.get(x.dtype, x.dtype)
-        S, U, V = tf.linalg.svd(tf.cast(x, double), full_matrices=full_matrices)
-        return (
-            tf.cast(U, x.dtype),
-            tf.cast(S, x.dtype.real_dtype),
-            tf.cast(tf.linalg.adjoint(V), x.dtype),
-        )
+        if x.dtype.is_complex and compiled_by_xla():
+            raise limit("tensorflow, complex SVD in XLA")
+        S, U, V = tf.linalg.svd(x, full_matrices=full_matrices)
+        return U, tf.math.real(S), tf.linalg.adjoint(V)
 
     @staticmethod
     def eigh(x: Any, /) -> tuple[Any, Any]:

@@ -56,7 +56,7 @@ class _Decompose(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cts: Any) -> Any:
         decomposition = ctx.decomposition
-        factors = decomposition.factors(*ctx.saved_tensors)
+        factors = decomposition.Factors(*ctx.saved_tensors)
         with full_precision(factors[0]):
             if decomposition.linear:
                 ct_x = decomposition.vjp(_xp, factors, cts)
@@ -66,7 +66,7 @@ class _Decompose(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _decomposition: Any, dx: Any, *_: Any) -> Any:
-        factors = ctx.decomposition.factors(*ctx.saved_tensors)
+        factors = ctx.decomposition.Factors(*ctx.saved_tensors)
         if dx is None:
             return tuple(None for _ in factors)
         with full_precision(dx):
@@ -80,8 +80,8 @@ class _PullBack(torch.autograd.Function):
 
     @staticmethod
     def forward(decomposition: Decomposition, *tensors: Any) -> Any:
-        count = len(decomposition.factors._fields)
-        factors = decomposition.factors(*tensors[:count])
+        count = len(decomposition.Factors._fields)
+        factors = decomposition.Factors(*tensors[:count])
         return decomposition.vjp(_xp, factors, tensors[count:])
 
     @staticmethod
@@ -104,8 +104,8 @@ class _Apply(torch.autograd.Function):
 
     @staticmethod
     def forward(operator: Operator, x: torch.Tensor, *rest: Any) -> Any:
-        count = len(operator.decomposition.factors._fields)
-        factors = operator.decomposition.factors(*rest[:count])
+        count = len(operator.decomposition.Factors._fields)
+        factors = operator.decomposition.Factors(*rest[:count])
         out = operator.apply(_xp, x, factors, rest[count:])
         # An input may not be returned as it is.
         return out.view_as(out) if any(out is factor for factor in factors) else out
@@ -114,7 +114,7 @@ class _Apply(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         operator, x, *rest = inputs
         ctx.operator = operator
-        ctx.count = len(operator.decomposition.factors._fields)
+        ctx.count = len(operator.decomposition.Factors._fields)
         params = rest[ctx.count :]
         tensors = [p for p in params if isinstance(p, torch.Tensor)]
         ctx.numbers = [None if isinstance(p, torch.Tensor) else p for p in params]
@@ -130,7 +130,7 @@ class _Apply(torch.autograd.Function):
         if _differentiated_again(x):
             raw = decompose(decomposition, x, *raw)
         params = tuple(next(tensors) if n is None else n for n in ctx.numbers)
-        return x, decomposition.factors(*raw), params
+        return x, decomposition.Factors(*raw), params
 
     @staticmethod
     def backward(ctx: Any, *cts: Any) -> Any:

@@ -88,7 +88,7 @@ def _decompose_context(ctx: Any, inputs: Any, output: Any) -> None:
 
 def _decompose_backward(ctx: Any, cts: Any) -> Any:
     decomposition = restore(ctx.spec)
-    factors = decomposition.factors(*ctx.saved_tensors)
+    factors = decomposition.Factors(*ctx.saved_tensors)
     with full_precision(factors[0]):
         return None, decomposition.vjp(_xp, factors, tuple(cts)), [None] * len(cts)
 
@@ -98,7 +98,7 @@ def _apply(
 ) -> list[torch.Tensor]:
     operator = restore(spec)
     with full_precision(x):
-        out = operator.apply(_xp, x, operator.decomposition.factors(*raw), tuple(params))
+        out = operator.apply(_xp, x, operator.decomposition.Factors(*raw), tuple(params))
     return _own(out if operator.outputs > 1 else (out,))
 
 
@@ -117,7 +117,7 @@ def _apply_backward(ctx: Any, cts: Any) -> Any:
         return None, None, [None] * ctx.count, [None] * len(params)
     if torch.is_grad_enabled():
         raw = decompose(describe(operator.decomposition), x, raw)
-    factors = operator.decomposition.factors(*raw)
+    factors = operator.decomposition.Factors(*raw)
     ct = tuple(cts) if operator.outputs > 1 else cts[0]
     with full_precision(x):
         ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)

@@ -32,6 +32,7 @@ from svdinv_core import (
     Decomposition,
     Operator,
     Rule,
+    Situation,
     SVDFactors,
 )
 
@@ -76,12 +77,12 @@ def _decomposed(decomposition: Decomposition, x: Any, *raw: Any) -> Any:
 
 def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
     """The given factors of x as differentiable functions of x."""
-    return decomposition.factors(*_items(_decomposed(decomposition, x, *raw)))
+    return decomposition.Factors(*_items(_decomposed(decomposition, x, *raw)))
 
 
 def _decompose_vjp(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
     decomposition, x = args[:2]
-    factors = decomposition.factors(*_items(ans))
+    factors = decomposition.Factors(*_items(ans))
 
     def pullback(g: Any) -> Any:
         cts = tuple(map(_to_core, _items(g), factors))
@@ -97,7 +98,7 @@ def _decompose_vjp(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
 
 def _decompose_jvp(argnums: Any, tangents: Any, ans: Any, args: Any, kwargs: Any) -> Any:
     decomposition, x = args[:2]
-    factors = decomposition.factors(*_items(ans))
+    factors = decomposition.Factors(*_items(ans))
     with _quiet():
         return autograd_tuple(decomposition.jvp(_xp, factors, _cast(tangents[0], x)))
 
@@ -109,8 +110,8 @@ defjvp_argnums(_decomposed, _decompose_jvp)
 @primitive  # type: ignore[untyped-decorator,unused-ignore]
 def _pull_back(decomposition: Decomposition, *arrays: Any) -> Any:
     """A reverse rule that is not linear, and may not be differentiated."""
-    count = len(decomposition.factors._fields)
-    return decomposition.vjp(_xp, decomposition.factors(*arrays[:count]), arrays[count:])
+    count = len(decomposition.Factors._fields)
+    return decomposition.vjp(_xp, decomposition.Factors(*arrays[:count]), arrays[count:])
 
 
 defvjp_argnums(_pull_back, lambda argnums, ans, args, kwargs: lambda g: args[0].require_linear())
@@ -119,7 +120,7 @@ defjvp_argnums(_pull_back, lambda argnums, tangents, ans, args, kwargs: args[0].
 
 @primitive  # type: ignore[untyped-decorator,unused-ignore]
 def _applied(operator: Operator, count: int, x: Any, *rest: Any) -> Any:
-    factors = operator.decomposition.factors(*rest[:count])
+    factors = operator.decomposition.Factors(*rest[:count])
     with _quiet():
         return operator.apply(_xp, x, factors, rest[count:])
 
@@ -205,13 +206,14 @@ class _AutogradBackend(Backend):
             return float(value)
         return None if self.asarray(value) is None else _xp.astype(value, dtype)
 
-    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
-        x = getval(x)
-        with _quiet():
-            return decomposition.compute(_numpy, x, finite=bool(np.isfinite(x.sum())))
+    values_xp = _numpy
 
-    def over_whole_batch(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
-        return function(*map(getval, (x, *params)))
+    def situation(self, x: Any) -> Situation:
+        return Situation(tuple(x.shape), single=x.dtype in (np.float32, np.complex64), looks="free")
+
+    def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
+        with _quiet():
+            return function(*map(getval, (x, *params)))
 
     def largest_count(self, x: Any, counts: Any) -> int | None:
         return None if 0 in x.shape else int(_xp.max(getval(counts())))

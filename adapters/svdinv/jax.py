@@ -21,7 +21,7 @@ try:
 except ImportError as error:
     raise cannot_import(error, "jax", "JAX") from error
 
-from svdinv_core import Decomposition, Operator, Rule, SVDFactors
+from svdinv_core import Decomposition, Operator, Rule, Situation, SVDFactors
 
 from . import rules
 from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
@@ -111,6 +111,11 @@ def _watch_reverse(watch: Watch, factors: SVDFactors, cts: SVDFactors) -> Any:
 _watch.defvjp(_watch_forward, _watch_reverse)
 
 
+def _on_the_host(x: Any) -> bool:
+    """Whether a look at x waits for nothing."""
+    return not isinstance(x, jax.core.Tracer) and all(d.platform == "cpu" for d in x.devices())
+
+
 def _for_a_batch(choice: Any) -> Any:
     """A function of (..., m, n) and of (...), which `vmap` calls once and not under a `select`."""
 
@@ -148,22 +153,22 @@ class _JaxBackend(Backend):
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         return jnp.asarray(value, dtype=dtype)
 
-    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> Any:
-        with jax.default_matmul_precision("float32"):
-            raw = decomposition.compute(jnp, jax.lax.stop_gradient(x))
-            return decomposition.factors(*raw)
+    def situation(self, x: Any) -> Situation:
+        return Situation(
+            tuple(x.shape),
+            single=x.dtype in (jnp.float32, jnp.complex64),
+            looks="free" if _on_the_host(x) else "program",
+        )
 
-    def over_whole_batch(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
+    def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
         x, *fixed = (jax.lax.stop_gradient(a) for a in (x, *params))
-        if not isinstance(x, jax.core.Tracer):
-            return function(x, *fixed)
-        return _for_a_batch(function)(x, *fixed)
+        with jax.default_matmul_precision("float32"):
+            if not isinstance(x, jax.core.Tracer):
+                return function(x, *fixed)
+            return _for_a_batch(function)(x, *fixed)
 
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
-        here = not isinstance(enough, jax.core.Tracer) and all(
-            device.platform == "cpu" for device in enough.devices()
-        )
-        if here:
+        if _on_the_host(enough):
             return found if enough else otherwise()
         return jax.lax.cond(enough, lambda: found, otherwise)
 

@@ -18,7 +18,7 @@ try:
 except ImportError as error:
     raise cannot_import(error, "numpy", "NumPy") from error
 
-from svdinv_core import Gram, Rule
+from svdinv_core import Rule
 
 from . import rules
 from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
@@ -38,7 +38,7 @@ _backend = ExplicitBackend(
     "numpy.ndarray",
     _asarray,
     partial(np.errstate, divide="ignore", invalid="ignore", over="ignore", under="ignore"),
-    (Gram(),),
+    "free",
 )
 _Array = np.ndarray[Any, Any]
 _functions = Functions[_Array](lambda x: _backend)

@@ -12,7 +12,6 @@ results differentiable depends on who is looking:
 
 from __future__ import annotations
 
-import cmath
 from collections.abc import Callable
 from typing import Any
 
@@ -26,9 +25,9 @@ except ImportError as error:
 
 from svdinv_core import (
     Decomposition,
-    Gram,
     Operator,
     Rule,
+    Situation,
     SVDFactors,
     apply_at_midpoint,
     complex_step_slope,
@@ -46,14 +45,13 @@ from ._limits import limit
 from ._torch_batches import is_plain, work
 from ._torch_function import full_precision
 
-WORTH_A_LOOK = 3e4
+WORTH_A_CHOICE = 3e4
 """Entries times shorter side below which the Gram matrix costs more operations than it saves."""
 
 WORTH_LEAVING_OUT = 1e6
 """The same for leaving out the columns that a threshold drops."""
 
-_DOUBLE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
-_SINGLE = {double: single for single, double in _DOUBLE.items()}
+_SINGLE = (torch.float32, torch.complex64)
 
 
 def _transformed() -> bool:
@@ -112,27 +110,27 @@ class _TorchBackend(Backend):
             return value.to(dtype)
         return None if hasattr(value, "__array__") and value.shape else float(value)
 
-    def factors(self, decomposition: Decomposition, x: Any, accurate: bool) -> tuple[Any, ...]:
-        """On a CPU single precision is decomposed in double where an exact derivative is promised.
+    def situation(self, x: Any) -> Situation:
+        """Values are looked at where that costs nothing.
 
-        The derivative of a threshold amplifies the ten or so units in the last place that
-        LAPACK's single precision is off by (worst error of `svt` over the test family 7e-6
-        without this, 6e-7 with it).
+        On a CPU single precision is decomposed in double for an operator. The derivative of a
+        threshold amplifies the ten or so units in the last place that LAPACK's single precision is
+        off by (worst error of `svt` over the test family 7e-6 without this, 6e-7 with it).
         """
-        x = x.detach()
-        by_gram = getattr(decomposition, "gram", None) is not None  # which looks for itself
-        finite = not by_gram and is_plain(x) and cmath.isfinite(x.sum().item())
-        with full_precision(x):
-            if accurate and x.device.type == "cpu" and x.dtype in _DOUBLE:
-                raw = decomposition.compute(_xp, x.to(_DOUBLE[x.dtype]), finite=finite)
-                return tuple(factor.to(_SINGLE[factor.dtype]) for factor in raw)
-            return tuple(decomposition.compute(_xp, x, finite=finite))
+        plain = is_plain(x)
+        return Situation(
+            tuple(x.shape) if plain else (None, *x.shape[-2:]),
+            single=x.dtype in _SINGLE,
+            looks="free" if plain else "never",
+            worth_a_choice=WORTH_A_CHOICE,
+            doubles="operators" if x.device.type == "cpu" else "never",
+        )
 
-    def drivers_to_try(self, x: Any) -> tuple[Gram, ...]:
-        """Only where a look at values costs nothing, and where there is something to gain."""
-        if work(x) < WORTH_A_LOOK or not is_plain(x):
-            return ()
-        return (self.gram, Gram(double=True)) if x.dtype in _DOUBLE else (self.gram,)
+    def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
+        with full_precision(x):
+            return function(
+                x.detach(), *(p if isinstance(p, float) else p.detach() for p in params)
+            )
 
     def largest_count(self, x: Any, counts: Any) -> int | None:
         if work(x) < WORTH_LEAVING_OUT or not is_plain(x):
@@ -141,7 +139,7 @@ class _TorchBackend(Backend):
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> tuple[Any, ...]:
         if _dropped():
-            factors = decomposition.factors(*raw)
+            factors = decomposition.Factors(*raw)
             with full_precision(x):
                 return tuple(decompose_at_midpoint(_xp, decomposition, factors, x - x.detach()))
         if torch.compiler.is_compiling():
@@ -156,7 +154,7 @@ class _TorchBackend(Backend):
                     _xp,
                     operator,
                     x.detach(),
-                    operator.decomposition.factors(*raw),
+                    operator.decomposition.Factors(*raw),
                     fixed,
                     x - x.detach(),
                     tuple(

@@ -78,7 +78,7 @@ def realified(loss, x):
 
 
 def _at_midpoint(operator, x, raw, params):
-    xp, factors = _autograd_namespace, operator.decomposition.factors(*raw)
+    xp, factors = _autograd_namespace, operator.decomposition.Factors(*raw)
     x0, fixed = getval(x), tuple(map(getval, params))
     changes = tuple(
         None if isinstance(p, float) else p - q for p, q in zip(params, fixed, strict=True)
@@ -87,7 +87,7 @@ def _at_midpoint(operator, x, raw, params):
 
 
 def _decomposed_at_midpoint(decomposition, x, raw):
-    xp, factors = _autograd_namespace, decomposition.factors(*raw)
+    xp, factors = _autograd_namespace, decomposition.Factors(*raw)
     return decompose_at_midpoint(xp, decomposition, factors, x - getval(x))
 
 

@@ -93,12 +93,12 @@ def _at_midpoint(operator, x, raw, params):
     fixed = tuple(map(tf.stop_gradient, params))
     x0 = tf.stop_gradient(x)
     changes = tuple(p - q for p, q in zip(params, fixed, strict=True))
-    factors = operator.decomposition.factors(*raw)
+    factors = operator.decomposition.Factors(*raw)
     return apply_at_midpoint(_tensorflow_namespace, operator, x0, factors, fixed, x - x0, changes)
 
 
 def _decomposed_at_midpoint(decomposition, x, raw):
-    factors = decomposition.factors(*raw)
+    factors = decomposition.Factors(*raw)
     dx = x - tf.stop_gradient(x)
     return decompose_at_midpoint(_tensorflow_namespace, decomposition, factors, dx)
 

@@ -347,7 +347,7 @@ def test_a_rule_of_the_callers_own_is_refused_by_compiled_programs():
 
 def _without_function(patch, apply, decompose):
     def plain_apply(operator, x, *rest):
-        count = len(operator.decomposition.factors._fields)
+        count = len(operator.decomposition.Factors._fields)
         return apply(operator, x, rest[:count], rest[count:])
 
     patch.setattr(_torch_function, "apply", plain_apply)

@@ -1,30 +1,32 @@
 r"""Values and vectors from the eigendecomposition of ``A^H A``, which costs a part of an SVD's.
 
 ``A^H A = V diag(S^2) V^H`` and ``W = A V = U diag(S)``. An eigenvalue is off by about
-``eps S_1^2``, so that values and vectors are as good as a function of them needs where everything
-it hinges on is well above ``eps^(1/2) S_1``: :meth:`Gram.resolves`. Decomposed is ``-A^H A``, for
-the values to descend.
+``eps S_1^2``, so that values and vectors are good enough for a function of them where everything
+it hinges on is well above ``eps^(1/2) S_1``: :meth:`Gram.resolves`. The matrix that is decomposed
+is ``-A^H A``, so that the values descend.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from .arrays import adjoint, diagonal_matrix, is_complex, real_diagonal, scale
-from .namespace import Array, Namespace
-from .rules import promised_rtol
+from ..arrays import adjoint, diagonal_matrix, is_complex, real_diagonal, scale
+from ..namespace import Array, Namespace
+from ..rules import promised_rtol
+from .driver import Driver, Extent, unit_columns
 
-__all__ = ["Gram", "like", "real_like"]
+__all__ = ["Gram"]
 
 
 @dataclass(frozen=True)
-class Gram:
-    """How ``A^H A`` is formed.
+class Gram(Driver):
+    """The eigendecomposition of ``A^H A``; the vector of the longer side of a zero value is zero.
 
     Parameters
     ----------
     double : bool
-        Form and decompose it in double precision whatever that of A.
+        Form and decompose it in double precision whatever the precision of A.
     normalized : bool
         Divide by the largest entry of A first. Without it ``A^H A`` may overflow or underflow,
         which `resolves` notices.
@@ -34,25 +36,23 @@ class Gram:
         norms of the columns of W.
     """
 
-    double: bool = False
     normalized: bool = False
     polished: bool = False
+    name: ClassVar[str] = "gram"
+    exact: ClassVar[bool] = False
 
-    def compute(self, xp: Namespace, A: Array) -> tuple[Array, Array, Array]:
-        """``W (..., m, n)``, ``S (..., n)`` descending and ``V`` of a matrix that is not wide.
-
-        All in the precision they were computed in. S is NaN for a matrix with a non-finite entry
-        (V is not).
-        """
+    def of_tall(
+        self, xp: Namespace, A: Array, *, unit: bool, finite: bool
+    ) -> tuple[Array, Array, Array]:
+        """See `Driver.of_tall`; V is not NaN for a matrix with a non-finite entry."""
         nan = float("nan")  # no array of it: debuggers would take it for a result
-        A = _double(xp, A) if self.double else A
-        unit: Array = None
+        sizes: Array = None
         X = A
         if self.normalized:
             sizes = xp.max(xp.abs(A), axis=(-2, -1), keepdims=True)
             usable = xp.isfinite(sizes) & (sizes > 0)
-            unit = xp.where(usable, sizes, xp.ones_like(sizes))
-            X = scale(xp, 1.0 / unit, A)
+            sizes = xp.where(usable, sizes, xp.ones_like(sizes))
+            X = scale(xp, 1.0 / sizes, A)
         H = -xp.matmul(adjoint(xp, X), X)
         # No entry is larger than the largest on the diagonal.
         values_finite = xp.isfinite(xp.sum(real_diagonal(xp, H), axis=-1, keepdims=True))
@@ -62,31 +62,17 @@ class Gram:
         W = xp.matmul(X, V)
         squares = _column_squares(xp, W) if self.polished else xp.maximum(-w, xp.zeros_like(w))
         S = xp.where(values_finite, xp.sqrt(squares), nan)
-        if unit is not None:
-            W, S = scale(xp, unit, W), S * unit[..., 0]
-        return W, S, V
+        if sizes is not None:
+            W, S = scale(xp, sizes, W), S * sizes[..., 0]
+        return (unit_columns(xp, W, S) if unit else W), S, V
 
     def resolves(
-        self,
-        xp: Namespace,
-        S: Array,
-        extent: tuple[Array, Array],
-        spoilt: Array | None = None,
+        self, xp: Namespace, S: Array, extent: Extent, spoilt: Array | None = None
     ) -> Array:
-        """Whether what counts is resolved well enough: one truth value for the whole batch.
+        """See `Driver.resolves`.
 
-        By :func:`.rules.promised_rtol`: a derivative that hinges on values from ``smallest``
-        upwards is off by about ``eps (largest/smallest)^2``.
-
-        Parameters
-        ----------
-        S : array (..., k)
-            Singular values, in the precision of A.
-        extent : (largest, smallest)
-            Of :meth:`.operator.Operator.extent`, ``(..., 1)`` each.
-        spoilt : array (...) of bool, optional
-            Matrices with a non-finite entry, whose factors are NaN by any driver. Without it they
-            count as not resolved.
+        By :func:`.rules.promised_rtol`: a derivative that hinges on values from the smallest that
+        matters upwards is off by about ``eps (largest/smallest)^2``.
         """
         largest, smallest = extent
         info = xp.finfo(S.dtype)
@@ -114,17 +100,3 @@ def _column_squares(xp: Namespace, W: Array) -> Array:
     parts = (xp.real(W), xp.imag(W)) if is_complex(xp, W) else (W,)
     squares = [xp.sum(part * part, axis=-2) for part in parts]
     return squares[0] if len(squares) == 1 else squares[0] + squares[1]
-
-
-def _double(xp: Namespace, A: Array) -> Array:
-    return xp.astype(A, xp.complex128 if is_complex(xp, A) else xp.float64)
-
-
-def like(xp: Namespace, x: Array, A: Array) -> Array:
-    """x in the dtype of A."""
-    return x if x.dtype == A.dtype else xp.astype(x, A.dtype)
-
-
-def real_like(xp: Namespace, S: Array, A: Array) -> Array:
-    """Real S in the precision of A."""
-    return like(xp, S, xp.real(A) if is_complex(xp, A) else A)

@@ -1,0 +1,22 @@
+"""Drivers: how the factors of a matrix are computed, and which way is taken when.
+
+A driver is one file. The derivatives do not depend on it: they take the factors as they come.
+"""
+
+from .choice import BY_NAME, LADDER, Needs, Situation, by_name, compute_factors, select
+from .driver import Driver
+from .gram import Gram
+from .native import Native
+
+__all__ = [
+    "BY_NAME",
+    "LADDER",
+    "Driver",
+    "Gram",
+    "Native",
+    "Needs",
+    "Situation",
+    "by_name",
+    "compute_factors",
+    "select",
+]

@@ -1,0 +1,46 @@
+"""The namespace's own decompositions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..arrays import cast_like, finite_matrices, real_like, scale_columns, scale_rows
+from ..namespace import Array, Namespace
+from .driver import Driver, in_double
+
+__all__ = ["Native"]
+
+
+@dataclass(frozen=True)
+class Native(Driver):
+    """``xp.linalg.svd``, for matrices of any shape; ``xp.linalg.eigh``."""
+
+    name: ClassVar[str] = "svd"
+
+    def compute(
+        self, xp: Namespace, A: Array, *, unit: bool, finite: bool = False
+    ) -> tuple[Array, Array, Array]:
+        """See `Driver.compute`.
+
+        LAPACK is never shown a matrix with a non-finite entry: it raises for the whole batch in
+        some frameworks, and does not return in others.
+        """
+        X = in_double(xp, A) if self.double else A
+        if finite:
+            U, S, Vh = xp.linalg.svd(X, full_matrices=False)
+        else:
+            values_usable, usable = finite_matrices(xp, X)
+            U, S, Vh = xp.linalg.svd(xp.where(usable, X, xp.zeros_like(X)), full_matrices=False)
+            nan = float("nan")  # no array of it: debuggers would take it for a result
+            U, S, Vh = (
+                xp.where(usable, U, nan),
+                xp.where(values_usable, S, nan),
+                xp.where(usable, Vh, nan),
+            )
+        U, S, Vh = cast_like(xp, U, A), real_like(xp, S, A), cast_like(xp, Vh, A)
+        if unit:
+            return U, S, Vh
+        if A.shape[-2] >= A.shape[-1]:
+            return scale_columns(xp, U, S), S, Vh
+        return U, S, scale_rows(xp, S, Vh)
