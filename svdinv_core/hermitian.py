@@ -32,7 +32,7 @@ from .arrays import (
     scale,
     scale_columns,
 )
-from .drivers import Driver, Native, Needs
+from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
 from .operator import Operator
 from .rules import Inv, Pairs, Rule
@@ -73,7 +73,7 @@ class Eigh:
     """
 
     rule: Rule = field(default_factory=Inv)  # compilers do not trace an instance
-    driver: Driver = field(default_factory=Native)
+    driver: Driver = field(default_factory=native)
     Factors: ClassVar[type[EighFactors]] = EighFactors
     needs: ClassVar[Needs] = "eigenvectors"
 

@@ -35,7 +35,7 @@ from .arrays import (
     scale_columns,
     scale_rows,
 )
-from .drivers import Driver, Native, Needs
+from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
 from .operator import Operator
 from .rules import Pairs, Pinv
@@ -81,7 +81,7 @@ class ScaledSVD:
         How the factors are computed.
     """
 
-    driver: Driver = field(default_factory=Native)
+    driver: Driver = field(default_factory=native)
     Factors: ClassVar[type[ScaledFactors]] = ScaledFactors
     needs: ClassVar[Needs] = "large values"
     linear: ClassVar[bool] = True

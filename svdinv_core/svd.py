@@ -42,7 +42,7 @@ from .arrays import (
     scale_columns,
     scale_rows,
 )
-from .drivers import Driver, Native, Needs
+from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
 from .rules import Coefficients, Inv, Pairs, Rule
 
@@ -89,7 +89,7 @@ class SVD:
     """
 
     rule: Rule = field(default_factory=Inv)  # compilers do not trace an instance
-    driver: Driver = field(default_factory=Native)
+    driver: Driver = field(default_factory=native)
     Factors: ClassVar[type[SVDFactors]] = SVDFactors
     needs: ClassVar[Needs] = "factors"
 

@@ -6,7 +6,7 @@ A driver is one file. The derivatives do not depend on it: they take the factors
 from .choice import BY_NAME, LADDER, Needs, Situation, by_name, compute_factors, select
 from .driver import Driver
 from .gram import Gram
-from .native import Native
+from .native import Native, native
 
 __all__ = [
     "BY_NAME",
@@ -18,5 +18,6 @@ __all__ = [
     "Situation",
     "by_name",
     "compute_factors",
+    "native",
     "select",
 ]

@@ -9,7 +9,7 @@ from ..arrays import cast_like, finite_matrices, real_like, scale_columns, scale
 from ..namespace import Array, Namespace
 from .driver import Driver, in_double
 
-__all__ = ["Native"]
+__all__ = ["Native", "native"]
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,8 @@ class Native(Driver):
         if A.shape[-2] >= A.shape[-1]:
             return scale_columns(xp, U, S), S, Vh
         return U, S, scale_rows(xp, S, Vh)
+
+
+def native() -> Native:
+    """The default of every decomposition: a function, which compilers can trace."""
+    return Native()
