@@ -13,7 +13,7 @@ TORCH_SOURCE = $(shell $(PYTHON) -c "from urllib.request import urlopen; \
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: demo test check fast most slow oldest oldest-torch docs format cases conformance-gpu \
-  conformance-table performance clean
+  conformance-table processors performance clean
 
 demo: $(VENV)/ready
 	mkdir -p demo
@@ -73,6 +73,10 @@ conformance-gpu: $(VENV)/ready
 conformance-table: $(VENV)/ready
 	$(BIN)/python -m svdinv_conformance run native svdinv.numpy svdinv.torch svdinv.jax \
 	  svdinv.tensorflow svdinv.autograd --markdown docs/conformance.md; test $$? -le 1
+
+# The numerical tests as on other processors: the table of settings in docs/conformance.md.
+processors: $(VENV)/ready
+	$(BIN)/python tests/support/processors.py --markdown docs/conformance.md
 
 # The tables and the picture of docs/performance.md, of this machine: let nothing else run.
 performance: $(VENV)/ready
