@@ -11,6 +11,8 @@ TORCH_SOURCE = $(shell $(PYTHON) -c "from urllib.request import urlopen; \
   urlopen('$(TORCH_INDEX)/torch/', timeout=5)" 2>/dev/null && echo --extra-index-url $(TORCH_INDEX))
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Files are UTF-8 whatever the locale.
+export PYTHONUTF8 = 1
 
 .PHONY: demo test check fast most slow oldest oldest-torch docs format cases conformance-gpu \
   conformance-table processors performance clean

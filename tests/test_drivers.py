@@ -506,7 +506,7 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_forked_process_has_threads_of_its_own():
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], timeout=120)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], timeout=900)
     assert done.returncode == 0
 
 

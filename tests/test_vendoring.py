@@ -133,7 +133,7 @@ def test_a_copy_has_the_right_numbers_with_one_framework_and_nothing_of_ours(
     blocked = {"svdinv", "svdinv_core", *PACKAGES} - set(own)
     program = PROGRAM.format(blocked=blocked, setup=setup, is_complex=is_complex)
     run = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=900
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip().splitlines()[-1] == "[]"
@@ -162,7 +162,7 @@ def test_the_suite_runs_a_copy_inside_a_package(tmp_path):
     vendor(tmp_path)
     command = [sys.executable, "-m", "svdinv_conformance", "run", "somebody._svd"]
     command += ["--framework", "core", "-k", "(soft or reconstruction) and tall and float64"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "somebody._svd on cpu" in run.stdout
     soft = next(line.split() for line in run.stdout.splitlines() if line.startswith(" soft"))

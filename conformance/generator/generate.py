@@ -381,7 +381,7 @@ def main() -> int:
         different = [
             name
             for name, text in texts.items()
-            if not (options.out / name).is_file() or (options.out / name).read_text() != text
+            if not (options.out / name).is_file() or (options.out / name).read_text("utf-8") != text
         ]
         print("different: " + ", ".join(different) if different else "the same, byte for byte")
         return 1 if different else 0

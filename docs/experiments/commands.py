@@ -391,7 +391,7 @@ def run_report(options: argparse.Namespace) -> str:
     if not any(options.out.glob("*.json")):
         raise RefusedError(f"no result files in {options.out}")
     written = report.draw(options.out, options.images)
-    options.page.write_text(report.page(options.out))
+    options.page.write_text(report.page(options.out), encoding="utf-8")
     return "\n".join(map(str, [*written, options.page]))
 
 

@@ -32,13 +32,13 @@ def _plain(value: Any) -> Any:
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a result file; numbers that are not finite become null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_plain(content), indent=1) + "\n")
+    path.write_text(json.dumps(_plain(content), indent=1) + "\n", encoding="utf-8")
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read a result file."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is no result file ({error})") from None
     return content

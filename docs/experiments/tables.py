@@ -15,7 +15,7 @@ NOT_RUN = "not run"
 
 def text(name: str, **fields: Any) -> str:
     """A text file of this folder with its fields filled in, without the last line break."""
-    return (Path(__file__).parent / f"{name}.txt").read_text().format(**fields).rstrip("\n")
+    return (Path(__file__).parent / f"{name}.txt").read_text("utf-8").format(**fields).rstrip("\n")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

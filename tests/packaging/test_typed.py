@@ -45,7 +45,7 @@ def pyright(folder, unpacked, file):
 def pyright_runs():
     pytest.importorskip("pyright")
     command = [sys.executable, "-m", "pyright", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
         reason = said[-1] if said else f"exit status {done.returncode}"
