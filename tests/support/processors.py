@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,8 +32,12 @@ PYTHON = [sys.executable]
 ALL = tuple(name for name in FRAMEWORKS if name != "cupy")
 TIMEOUT = 1800
 """Seconds for one process."""
-COMPILED = "not hvp and (soft or low_rank or nuclear or polar or hermitian)"
+COMPILED = "not hvp and not batch and (soft or nuclear or polar or hermitian)"
 """What is run of the suite where every case is compiled; elsewhere all of it."""
+RULES = "svt,inv,fit,native"
+"""Of `compare`: the exact operator, the default rule, the rule with a regression of its own."""
+WORKERS = 2
+"""Processes at a time, of one thread each but where a setting says otherwise."""
 DTYPES = "float32,float64,complex64,complex128"
 
 NATIVE_TESTS = (
@@ -173,8 +178,8 @@ def measure(setting, framework, expression=None, tests=True):
             of_suite(result, report)
         file.unlink(missing_ok=True)
         both = ",".join(dict.fromkeys(["numpy", framework]))
-        what = ("--case", "all", "--dtype", DTYPES, "--framework", both, "--repeat", "1")
-        done = _call(setting, *command, "compare", *what, "--json", file)
+        what = ("--case", "all", "--dtype", DTYPES, "--framework", both, "--rule", RULES)
+        done = _call(setting, *command, "compare", *what, "--repeat", "1", "--json", file)
         if (report := read(done)) is not None:
             of_compare(result, report, framework)
             if done.returncode and not result.failures:
@@ -221,13 +226,12 @@ def main(arguments=None):
         around_marks(options.markdown, BEGIN, END)
     listed = Path("/proc/cpuinfo")
     cpuinfo = listed.read_text(encoding="utf-8") if listed.exists() else ""
+    chosen = [s for s in possible(SETTINGS, flags(cpuinfo)) if options.only in s.name]
+    pairs = [(setting, framework) for setting in chosen for framework in setting.frameworks]
     rows, failures = [], []
-    for setting in possible(SETTINGS, flags(cpuinfo)):
-        if options.only not in setting.name:
-            continue
-        for framework in setting.frameworks:
-            result = measure(setting, framework)
-            rows.append(row(setting, framework, result))
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for pair, result in zip(pairs, pool.map(lambda p: measure(*p), pairs), strict=True):
+            rows.append(row(*pair, result))
             print(" | ".join(rows[-1]), flush=True)
             for failure in result.failures:
                 print("   ", failure, flush=True)
