@@ -14,7 +14,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Files are UTF-8 whatever the locale.
 export PYTHONUTF8 = 1
 
-.PHONY: demo test check fast most slow oldest oldest-torch docs format cases conformance-gpu \
+.PHONY: demo test check fast family oldest oldest-torch docs format cases conformance-gpu \
   conformance-table processors performance clean
 
 demo: $(VENV)/ready
@@ -23,7 +23,9 @@ demo: $(VENV)/ready
 	  --case photo-tiled --case photo-zero-rows --loss soft \
 	  --html demo/report.html --json demo/report.json
 
-test: check docs most slow
+test: $(VENV)/ready
+	$(MAKE) --jobs=2 check docs
+	$(PYTEST)
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -33,15 +35,14 @@ check: $(VENV)/ready
 # Two workers, each with one thread of its own; who is done takes from the other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
+# Without the slowest tests.
 fast: $(VENV)/ready
 	$(PYTEST) -m "not slow"
 
-# The fast ones but for samples of the slow ones.
-most: $(VENV)/ready
-	$(PYTEST) -m "not slow and not sample"
-
-slow: $(VENV)/ready
-	$(PYTEST) -m slow
+# What `make test` runs on 20 matrices of each kind, on 200 and at every scale and gap.
+family: $(VENV)/ready
+	$(PYTEST) --whole-family tests/test_svt_accuracy.py tests/test_svd_rules.py tests/test_fit.py \
+	  tests/test_operators.py
 
 # The site, in build/docs/index.html; guides are executed.
 docs: $(VENV)/ready

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from support.drivers import FRAMEWORKS, driver
 
 _WORST = "worst: "
+
+# JAX compiles most of the time: without optimization, and each program once for all workers.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+_cache = Path(__file__).parents[1] / ".pytest_cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # Before the modules that read them are imported.
 if _shared := os.environ.get("SVDINV_SHARED"):
@@ -20,6 +29,39 @@ if _shared := os.environ.get("SVDINV_SHARED"):
 def framework(request):
     """The driver of each framework in turn."""
     return driver(request.param)
+
+
+MOST_MEMORY = 1.5e9  # bytes
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Forget compiled programs after each test file, or when they fill the memory."""
+    if nextitem is None or nextitem.path != item.path or resident() > MOST_MEMORY:
+        if "jax" in sys.modules:
+            sys.modules["jax"].clear_caches()
+        if "torch._dynamo" in sys.modules:
+            sys.modules["torch"]._dynamo.reset()
+        gc.collect()
+        if sys.platform == "linux":  # free memory goes back to the system only when asked
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def resident() -> int:
+    """Memory this process has, in bytes; 0 where the system does not say."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--whole-family", action="store_true", help="200 matrices a cell instead of 20"
+    )
+
+
+@pytest.fixture
+def count(request):
+    """How many matrices of each cell of the family."""
+    return 200 if request.config.getoption("--whole-family") else 20
 
 
 @pytest.fixture

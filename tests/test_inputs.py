@@ -231,29 +231,25 @@ def test_dispatch_refuses_what_is_no_array():
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("is_complex", [False, True])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_non_finite_matrix_does_not_spoil_its_batch(framework, call, is_complex, bad):
+def test_non_finite_matrices_do_not_spoil_their_batch(framework, call, is_complex):
     (cell,) = cells(sizes=[(5, 4)], spectra=["pair 0"], scales=[1.0], fields=[is_complex])
-    x, _ = draw(cell, 3)
+    x, _ = draw(cell, 5)
     spoilt = x.copy()
-    spoilt[1, 2, 3] = bad
+    spoilt[1:4, 2, 3] = np.nan, np.inf, -np.inf
     kwargs = CALLS[call]
     if call == "eigh":
         x, spoilt = x[:, :4, :], spoilt[:, :4, :]
 
     def run(x):
-        out = getattr(framework.module, call)(framework.array(x), **kwargs)
-        out = (
-            tuple(map(framework.numpy, out)) if isinstance(out, tuple) else (framework.numpy(out),)
-        )
+        out = framework.call(call, (x,), **kwargs)
         cts = tuple(normal(np.random.default_rng(0), o.shape, np.iscomplexobj(o)) for o in out)
         _, (g,) = framework.vjp(call, (x,), cts, **kwargs)
         return *out, g
 
     for got, clean in zip(run(spoilt), run(x), strict=True):
-        assert np.isnan(got[1]).all()
+        assert np.isnan(got[1:4]).all()
         # Equal but for rounding: the driver is chosen for the matrices that count.
-        np.testing.assert_allclose(got[[0, 2]], clean[[0, 2]], rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(got[[0, 4]], clean[[0, 4]], rtol=1e-11, atol=1e-13)
         assert np.isfinite(clean).all()
 
 
@@ -264,13 +260,13 @@ def test_a_non_finite_matrix_does_not_spoil_its_batch(framework, call, is_comple
 def test_sizes_of_zero(framework, shape, dtype):
     x = np.zeros(shape, dtype=dtype)
     k = min(shape[-2:])
-    U, S, Vh = map(framework.numpy, framework.module.svd(framework.array(x)))
+    U, S, Vh = framework.call("svd", (x,))
     assert (U.shape, U.dtype) == ((*shape[:-1], k), x.dtype)
     assert (S.shape, S.dtype) == ((*shape[:-2], k), x.real.dtype)
     assert (Vh.shape, Vh.dtype) == ((*shape[:-2], k, shape[-1]), x.dtype)
     _, (g,) = framework.vjp("svd", (x,), (np.zeros_like(U), np.zeros_like(S), np.zeros_like(Vh)))
     assert (g.shape, g.dtype) == (shape, x.dtype)
-    B = framework.numpy(framework.module.svt(framework.array(x), 0.5))
+    (B,) = framework.call("svt", (x,), tau=0.5)
     assert (B.shape, B.dtype) == (shape, x.dtype)
     _, (g,) = framework.vjp("svt", (x,), (np.zeros_like(x),), tau=0.5)
     assert (g.shape, g.dtype) == (shape, x.dtype)

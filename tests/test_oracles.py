@@ -219,7 +219,7 @@ def test_the_ill_defined_case_raises(framework):
     (case,) = read("svd_gauge_ill_defined")
     assert case["comparison"]["reason_code"] == "gauge_ill_defined"
     x = array(case["inputs"]["a"])
-    U, _, Vh = (framework.numpy(y) for y in framework.module.svd(framework.array(x)))
+    U, _, Vh = framework.call("svd", (x,))
     # the loss that the case was taken from: the sum of U's and V^H's entries
     cts = np.ones_like(U), None, np.ones_like(Vh)
     with pytest.raises(svdinv.GaugeError, match="depends on the choice of singular vectors"):

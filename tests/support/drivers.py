@@ -1,7 +1,7 @@
 """One way to ask every framework for a vector-Jacobian and a Jacobian-vector product.
 
-A driver has the framework's `module` of svdinv and its `tanh`, converts by `array` and `numpy`, and
-differentiates by `vjp` and `jvp`.
+A driver has the framework's `module` of svdinv and its `tanh`, converts by `array` and `numpy`,
+calls a function by `call`, and differentiates by `vjp` and `jvp`.
 
 Arrays go in and come out as NumPy arrays; complex cotangents follow PyTorch's convention,
 ``dL = Re sum(conj(ct) * dx)``, in all of them. `args` are differentiated, `static` and keyword
@@ -11,6 +11,7 @@ arguments are not.
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,10 @@ class NumPyDriver:
     def numpy(self, x):
         return np.asarray(x)
 
+    def call(self, name, args, static=(), **kwargs):
+        out = getattr(self.module, name)(*map(self.array, args), *static, **kwargs)
+        return tuple(map(self.numpy, _tuple(out)))
+
     def vjp(self, name, args, cts, static=(), **kwargs):
         fn = getattr(self.module, name)
         out, pullback = self.module.vjp(fn, *args, *static, **kwargs)
@@ -62,6 +67,10 @@ class TorchDriver:
     def numpy(self, x):
         return x.detach().resolve_conj().numpy()
 
+    def call(self, name, args, static=(), **kwargs):
+        out = getattr(self.module, name)(*map(self.array, args), *static, **kwargs)
+        return tuple(map(self.numpy, _tuple(out)))
+
     def vjp(self, name, args, cts, static=(), **kwargs):
         leaves = [self.array(a).requires_grad_() for a in args]
         out = _tuple(getattr(self.module, name)(*leaves, *static, **kwargs))
@@ -79,11 +88,18 @@ class TorchDriver:
 
 
 class JaxDriver:
+    """Compiled once for each function, its static arguments, and the shapes and dtypes it is given.
+
+    Eager, each operation would be a program of its own; ``tests/transforms`` has that. What looks
+    at values (`gauge`) runs eagerly here too.
+    """
+
     def __init__(self) -> None:
         import jax
         import svdinv.jax
 
         self.module, self.jax, self.tanh = svdinv.jax, jax, jax.numpy.tanh
+        self._program = cache(self._make_program)
 
     def array(self, x):
         return self.jax.numpy.asarray(x)
@@ -91,22 +107,38 @@ class JaxDriver:
     def numpy(self, x):
         return np.asarray(x)
 
+    def _make_program(self, mode, name, static, kwargs):
+        jax, fn = self.jax, getattr(self.module, name)
+
+        def value(*args):
+            return _tuple(fn(*args, *static, **dict(kwargs)))
+
+        def vjp(args, cts):
+            out, pullback = jax.vjp(value, *args)
+            cts = tuple(
+                jax.numpy.zeros_like(o) if ct is None else ct.conj().astype(o.dtype)
+                for o, ct in zip(out, cts, strict=True)
+            )
+            return out, tuple(map(jax.numpy.conj, pullback(cts)))
+
+        def jvp(args, tangents):
+            return jax.jvp(value, args, tangents)
+
+        program = {"vjp": vjp, "jvp": jvp, "call": lambda args: value(*args)}[mode]
+        return program if "gauge" in dict(kwargs) else jax.jit(program)
+
+    def _run(self, mode, name, static, kwargs, *arrays):
+        program = self._program(mode, name, tuple(static), tuple(kwargs.items()))
+        return self.jax.tree.map(np.asarray, program(*self.jax.tree.map(self.array, arrays)))
+
+    def call(self, name, args, static=(), **kwargs):
+        return self._run("call", name, static, kwargs, tuple(args))
+
     def vjp(self, name, args, cts, static=(), **kwargs):
-        fn = getattr(self.module, name)
-        out, pullback = self.jax.vjp(
-            lambda *a: _tuple(fn(*a, *static, **kwargs)), *map(self.array, args)
-        )
-        cts = tuple(
-            self.jax.numpy.zeros_like(o) if ct is None else self.array(np.conj(ct)).astype(o.dtype)
-            for o, ct in zip(out, cts, strict=True)
-        )
-        return tuple(map(np.asarray, out)), tuple(np.conj(g) for g in pullback(tuple(cts)))
+        return self._run("vjp", name, static, kwargs, tuple(args), tuple(cts))
 
     def jvp(self, name, args, tangents, static=(), **kwargs):
-        fn = getattr(self.module, name)
-        primals, tangents = (tuple(map(self.array, a)) for a in (args, tangents))
-        out, dout = self.jax.jvp(lambda *a: _tuple(fn(*a, *static, **kwargs)), primals, tangents)
-        return tuple(map(np.asarray, out)), tuple(map(np.asarray, dout))
+        return self._run("jvp", name, static, kwargs, tuple(args), tuple(tangents))
 
 
 class TensorFlowDriver:
@@ -121,6 +153,10 @@ class TensorFlowDriver:
 
     def numpy(self, x):
         return x.numpy()
+
+    def call(self, name, args, static=(), **kwargs):
+        out = getattr(self.module, name)(*map(self.array, args), *static, **kwargs)
+        return tuple(map(self.numpy, _tuple(out)))
 
     def vjp(self, name, args, cts, static=(), **kwargs):
         leaves = [self.array(a) for a in args]
@@ -162,6 +198,10 @@ class AutogradDriver:
         fn = getattr(self.module, name)
         return lambda args: autograd_tuple(_tuple(fn(*args, *static, **kwargs)))
 
+    def call(self, name, args, static=(), **kwargs):
+        out = getattr(self.module, name)(*map(self.array, args), *static, **kwargs)
+        return tuple(map(self.numpy, _tuple(out)))
+
     def vjp(self, name, args, cts, static=(), **kwargs):
         args = tuple(map(self.array, args))
         pullback, out = self.autograd.make_vjp(self.function(name, static, kwargs))(args)
@@ -185,6 +225,7 @@ _DRIVERS = {
 }
 
 
+@cache
 def driver(name: str):
     """The driver of a framework, which must be installed."""
     if name == "jax":

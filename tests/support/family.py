@@ -2,7 +2,7 @@
 
 A cell is a size, a spectrum, a scale and a field (real or complex); it holds `count` matrices
 ``A = U diag(S) Vh`` with Haar factors, and a threshold for each that no singular value comes
-closer to than 2 % of the largest.
+closer to than 2 % of the largest. What is batched takes all cells of a size and a field at once.
 """
 
 from __future__ import annotations
@@ -103,3 +103,14 @@ def draw(cell: Cell, count: int) -> tuple[np.ndarray, np.ndarray]:
     if cell.spectrum == "all equal":
         A[0] = np.eye(m, n)
     return A * cell.scale, thresholds(rng, S) * cell.scale
+
+
+def stack(several: list[Cell], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same for cells of one size and field, ``(cells, count, *size)``."""
+    drawn = [draw(cell, count) for cell in several]
+    return np.stack([x for x, _ in drawn]), np.stack([tau for _, tau in drawn])
+
+
+def scales(several: list[Cell], ndim: int) -> np.ndarray:
+    """Scale of each cell, to multiply an array of that many axes with."""
+    return np.reshape([cell.scale for cell in several], (-1, *(1,) * (ndim - 1)))

@@ -88,4 +88,5 @@ def registrations(apply, decompose):
 def second(loss, problem):
     """Hessian times direction of the registration-free form, forward over reverse."""
     with registrations(_at_midpoint, _decomposed_at_midpoint):
-        return cotangent(jax.jvp(jax.grad(loss), (problem.x,), (problem.direction,))[1])
+        product = jax.jit(lambda x, d: jax.jvp(jax.grad(loss), (x,), (d,))[1])
+        return cotangent(product(problem.x, problem.direction))

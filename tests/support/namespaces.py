@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 
 import numpy as np
 
@@ -11,6 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 NAMESPACES = ("numpy", "torch", "torch-compat", "jax", "tensorflow", "autograd", "strict")
 
 
+@cache
 def namespace(name: str):
     """``(xp, from_numpy, to_numpy)``."""
     if name == "numpy":
@@ -41,3 +43,31 @@ def namespace(name: str):
     import array_api_strict
 
     return array_api_strict, array_api_strict.asarray, np.asarray
+
+
+def each(f, x):
+    """Apply f to every array in tuples of them, named or not, some of which may be absent."""
+    if isinstance(x, tuple):
+        parts = (each(f, y) for y in x)
+        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    return None if x is None else f(x)
+
+
+@cache
+def _program(name: str, owner, method: str):
+    xp, *_ = namespace(name)
+
+    def call(*arrays):
+        return getattr(owner, method)(xp, *arrays)
+
+    if name == "jax":  # operation by operation each would be a program of its own
+        import jax
+
+        return jax.jit(call)
+    return call
+
+
+def evaluate(name: str, owner, method: str, *arrays):
+    """``owner.method(xp, *arrays)`` in a namespace, from NumPy's arrays to NumPy's."""
+    _, from_numpy, to_numpy = namespace(name)
+    return each(to_numpy, _program(name, owner, method)(*each(from_numpy, arrays)))

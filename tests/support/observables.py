@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -212,8 +213,13 @@ class NumPyOperations(NumPy):
         return (U * f[..., None, :]) @ Vh
 
 
+@cache
 def problems(name):
-    """The problems of an observable, by the name of the matrix."""
+    """The problems of an observable."""
+    return tuple(_problems(name))
+
+
+def _problems(name):
     observable = OBSERVABLES[name]
     for matrix, x in _inputs(observable).items():
         W = _weights(observable, x, name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import mpmath as mp
@@ -19,12 +20,14 @@ mp.mp.dps = 50
 _STEP = mp.mpf(10) ** -20  # its square is below double precision, and its inverse leaves 30 digits
 
 
+@cache  # the same function for the same arguments: a compiled program is found again
 def tanh(framework, scale=1.0):
     """``scale tanh(s/scale)`` in a framework's operations (also of complex arrays, for NumPy's)."""
     function = driver(framework).tanh
     return lambda s: function(s / scale) * scale
 
 
+@cache
 def inverse_root(framework, scale=1.0):
     return lambda w: (w / scale + 0.1) ** -0.5
 

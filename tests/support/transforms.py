@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,17 +24,26 @@ class Transform:
 
     `kind` says what `run` gives for a loss, a matrix and a direction: its "gradient", its
     "tangent", the product of its "second" derivative with the direction, or, for the observable
-    in the place of the loss, its "value". `matrices` names those it is run on (None: all).
+    in the place of the loss, its "value". `compiled`, where there is one, does all matrices of a
+    cell in one program: it takes `run`, and then the losses, matrices and directions as tuples.
+    `matrices` names those the transform is run on (None: all).
     """
 
     name: str
     kind: str
     run: Callable[..., Any]
+    compiled: Callable[..., Any] | None = None
     matrices: tuple[str, ...] | None = None
     only: tuple[str, ...] | None = None  # functions it is for
 
     def __str__(self) -> str:
         return self.name
+
+    def results(self, functions: Any, xs: Any, ds: Any) -> tuple[Any, ...]:
+        """What it gives at each matrix."""
+        if self.compiled is not None:
+            return tuple(self.compiled(self.run)(functions, xs, ds))
+        return tuple(map(self.run, functions, xs, ds))
 
 
 def function_of(observable: str) -> str:
@@ -71,62 +81,84 @@ def relative(got: Any, expected: Any) -> float:
 
 def check(framework: Any, transform: Transform, name: str) -> None:
     """Hold a cell to the exact gradient (or value) at every matrix it is for."""
-    done = 0
-    for problem in problems(name):
-        wanted = transform.matrices or (None if transform.kind == "second" else TIED)
-        if wanted is not None and problem.name not in wanted:
+    wanted = transform.matrices or (None if transform.kind == "second" else TIED)
+    chosen = [p for p in problems(name) if wanted is None or p.name in wanted]
+    assert chosen
+    possible = []
+    for problem in chosen:
+        row = limit(framework.name, transform.name, name, np.iscomplexobj(problem.x))
+        if row is None:
+            possible.append(problem)
             continue
-        is_complex = np.iscomplexobj(problem.x)
-        row = limit(framework.name, transform.name, name, is_complex)
-        if row is not None:
-            with pytest.raises(row.error, match=row.pattern):
-                one(framework, transform, name, problem)
-            done += 1
-            continue
-        error = one(framework, transform, name, problem)
+        with pytest.raises(row.error, match=row.pattern):
+            errors(framework, transform, name, [problem])
+    for problem, error in zip(possible, errors(framework, transform, name, possible), strict=True):
         assert error <= BOUND["float64"], f"{problem.name}: {error:.1e}"
-        done += 1
-    assert done
 
 
-def one(framework: Any, transform: Transform, name: str, problem: Any) -> float:
-    """Relative error of a cell at one matrix."""
-    loss = framework.loss(name, problem.W)
-    x, d = framework.array(problem.x), framework.array(problem.direction)
-    function = loss.observe if transform.kind == "value" else loss
-    if transform.kind == "second" and problem.name != "distinct":
-        with one_basis():
-            return _second(framework, transform.run(function, x, d), loss, problem)
-    got = transform.run(function, x, d)
+def errors(framework: Any, transform: Transform, name: str, chosen: list[Any]) -> list[float]:
+    """Relative error of a cell at each of some matrices."""
+    if not chosen:
+        return []
+    losses = [framework.loss(name, problem.W) for problem in chosen]
+    functions = [loss.observe if transform.kind == "value" else loss for loss in losses]
     if transform.kind == "second":
-        return _second(framework, got, loss, problem)
-    got = framework.numpy(got)
-    if transform.kind == "gradient":
+        functions = [
+            loss if problem.name == "distinct" else in_one_basis(loss)
+            for loss, problem in zip(losses, chosen, strict=True)
+        ]
+    xs, ds = (tuple(framework.array(a) for a in arrays) for arrays in (
+        [p.x for p in chosen], [p.direction for p in chosen]
+    ))  # fmt: skip
+    found = transform.results(functions, xs, ds)
+    return [
+        _error(framework, transform.kind, name, framework.numpy(got), problem)
+        for got, problem in zip(found, chosen, strict=True)
+    ]
+
+
+def _error(framework: Any, kind: str, name: str, got: Any, problem: Any) -> float:
+    if kind == "gradient":
         return relative(framework.cotangent(got), problem.gradient)
-    if transform.kind == "tangent":
+    if kind == "tangent":
         return relative(got, np.vdot(problem.gradient, problem.direction).real)
-    if transform.kind == "value":
+    if kind == "value":
         return relative(got, value(name, problem))
-    raise ValueError(transform.kind)
-
-
-@contextlib.contextmanager
-def one_basis() -> Any:
-    """Tied singular vectors from one driver: a second derivative at a tie depends on them."""
-    factors_for = _driver.factors_for
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (_api, _driver):
-            patch.setattr(module, "factors_for", lambda *args: factors_for(*args[:-1], "svd"))
-        yield
-
-
-def _second(framework: Any, got: Any, loss: Any, problem: Any) -> float:
-    got, expected = framework.cotangent(framework.numpy(got)), framework.second(loss, problem)
+    assert kind == "second"
+    got, expected = framework.cotangent(got), second(framework, name, problem.name)
     if problem.name != "distinct":
         # What a rule says at a tie is no function's derivative: two orders of differentiation
         # give a matrix and its transpose, and agree on the curvature along a direction.
         got, expected = (np.vdot(h, problem.direction).real for h in (got, expected))
     return relative(got, expected)
+
+
+@cache
+def second(framework: Any, name: str, matrix: str) -> Any:
+    """Hessian times direction of the registration-free form, the reference of every transform."""
+    (problem,) = (p for p in problems(name) if p.name == matrix)
+    loss = framework.loss(name, problem.W)
+    return framework.second(loss if matrix == "distinct" else in_one_basis(loss), problem)
+
+
+def in_one_basis(loss: Any) -> Callable[[Any], Any]:
+    """A loss with tied singular vectors from one driver, on which second derivatives depend."""
+
+    def call(x: Any) -> Any:
+        with one_basis():
+            return loss(x)
+
+    return call
+
+
+@contextlib.contextmanager
+def one_basis() -> Any:
+    """Every factor from one driver."""
+    factors_for = _driver.factors_for
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (_api, _driver):
+            patch.setattr(module, "factors_for", lambda *args: factors_for(*args[:-1], "svd"))
+        yield
 
 
 def value(name: str, problem: Any) -> Any:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -63,43 +64,69 @@ def scanned(loss, x, d):
     def total(y):
         return jax.lax.scan(lambda carry, _: (carry + loss(y), None), 0.0, None, length=2)[0] / 2
 
-    return jax.jit(jax.grad(total))(x)
+    return jax.grad(total)(x)
 
 
-def without_nans(loss, x, d):
-    with jax.debug_nans(True):
-        return jax.grad(loss)(x), jax.jit(jax.grad(loss))(x)
+def jitted(run):
+    """All matrices of a cell in one program."""
+
+    def results(functions, xs, ds):
+        return jax.jit(lambda xs, ds: tuple(map(run, functions, xs, ds)))(xs, ds)
+
+    return results
 
 
-def reloaded(loss, x, d):
-    """An exported function, written and read again, with its own derivative of first order."""
-    exported = export.export(jax.jit(loss))(jax.ShapeDtypeStruct(x.shape, x.dtype))
-    return jax.grad(export.deserialize(exported.serialize(vjp_order=1)).call)(x)
+def without_nans(run):
+    def results(functions, xs, ds):
+        with jax.debug_nans(True):
+            return run(functions, xs, ds)
+
+    return results
+
+
+def shapes(xs):
+    return tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in xs)
+
+
+def reloaded(run):
+    """Exported functions, written and read again, with their own derivatives of first order."""
+
+    def results(functions, xs, ds):
+        program = jax.jit(lambda *xs: tuple(map(run, functions, xs, ds)))
+        written = export.export(program)(*shapes(xs)).serialize(vjp_order=1)
+        return jax.grad(lambda xs: sum(export.deserialize(written).call(*xs)))(xs)
+
+    return results
 
 
 def lowered(platform):
     """The gradient lowered for a device that is not here; and its value on the one that is."""
 
-    def run(loss, x, d):
-        argument = jax.ShapeDtypeStruct(x.shape, x.dtype)
-        program = export.export(jax.jit(jax.grad(loss)), platforms=[platform, "cpu"])(argument)
-        assert platform in program.platforms
-        return program.call(x)
+    def compiled(run):
+        def results(functions, xs, ds):
+            program = jax.jit(lambda *xs: tuple(map(run, functions, xs, ds)))
+            exported = export.export(program, platforms=[platform, "cpu"])(*shapes(xs))
+            assert platform in exported.platforms
+            return exported.call(*xs)
 
-    return run
+        return results
+
+    return compiled
+
+
+def gradient(loss, x, d):
+    return jax.grad(loss)(x)
 
 
 ALL_TRANSFORMS = (
-    Transform("grad", "gradient", lambda loss, x, d: jax.grad(loss)(x)),
+    Transform("grad", "gradient", gradient),
     Transform("value_and_grad", "gradient", lambda loss, x, d: jax.value_and_grad(loss)(x)[1]),
     Transform("vjp", "gradient", pulled_back),
     Transform("jvp", "tangent", tangent_of),
     Transform("linearize", "tangent", lambda loss, x, d: jax.linearize(loss, x)[1](d)),
-    Transform("jit", "value", lambda value, x, d: jax.jit(value)(x)),
-    Transform("jit(grad)", "gradient", lambda loss, x, d: jax.jit(jax.grad(loss))(x)),
-    Transform(
-        "jit(jvp)", "tangent", lambda loss, x, d: jax.jit(lambda y: tangent_of(loss, y, d))(x)
-    ),
+    Transform("jit", "value", lambda value, x, d: value(x), jitted),
+    Transform("jit(grad)", "gradient", gradient, jitted),
+    Transform("jit(jvp)", "tangent", tangent_of, jitted),
     Transform("vmap", "value", lambda value, x, d: jax.vmap(value)(jnp.stack([x, x]))[1]),
     Transform(
         "vmap(grad)", "gradient", lambda loss, x, d: jax.vmap(jax.grad(loss))(jnp.stack([x, x]))[1]
@@ -120,16 +147,20 @@ ALL_TRANSFORMS = (
     Transform(
         "jit(grad(checkpoint))",
         "gradient",
-        lambda loss, x, d: jax.jit(jax.grad(jax.checkpoint(loss)))(x),
+        lambda loss, x, d: jax.grad(jax.checkpoint(loss))(x),
+        jitted,
     ),
-    Transform("lax.scan", "gradient", scanned),
+    Transform("lax.scan", "gradient", scanned, jitted),
     Transform(
         "lax.map", "gradient", lambda loss, x, d: jax.lax.map(jax.grad(loss), jnp.stack([x, x]))[1]
     ),
-    Transform("debug_nans", "gradient", lambda *a: without_nans(*a)[0]),
-    Transform("debug_nans, jit", "gradient", lambda *a: without_nans(*a)[1]),
-    Transform("export, serialize, grad", "gradient", reloaded),
-    *(Transform(f"export for {p}", "gradient", lowered(p)) for p in ("cuda", "rocm", "tpu")),
+    Transform("debug_nans", "gradient", gradient, lambda run: without_nans(partial(map, run))),
+    Transform("debug_nans, jit", "gradient", gradient, lambda run: without_nans(jitted(run))),
+    Transform("export, serialize, grad", "gradient", lambda loss, x, d: loss(x), reloaded),
+    *(
+        Transform(f"export for {p}", "gradient", gradient, lowered(p))
+        for p in ("cuda", "rocm", "tpu")
+    ),
     Transform("jvp(grad)", "second", lambda loss, x, d: jax.jvp(jax.grad(loss), (x,), (d,))[1]),
     Transform(
         "grad(jvp)", "second", lambda loss, x, d: jax.grad(lambda y: tangent_of(loss, y, d))(x)

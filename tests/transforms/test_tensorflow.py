@@ -25,18 +25,59 @@ def forward_over_reverse(loss, x, d):
     return accumulator.jvp(g, unconnected_gradients="zero")
 
 
-def traced(f, *specs, **kwargs):
-    return tf.function(f, input_signature=list(specs) or None, **kwargs)
+def in_function(run, **kwargs):
+    """All matrices of a cell in one function."""
+
+    def results(functions, xs, ds):
+        return tf.function(lambda xs, ds: tuple(map(run, functions, xs, ds)), **kwargs)(xs, ds)
+
+    return results
 
 
-def spec(x, lead=()):
-    return tf.TensorSpec([*lead, *x.shape], x.dtype)
+def in_xla(run):
+    return in_function(run, jit_compile=True)
 
 
-def unknown_batch(loss, x, d):
+def specs(xs, lead=()):
+    return [tf.TensorSpec([*lead, *x.shape], x.dtype) for x in xs]
+
+
+def unknown_batch(run):
     """Of three matrices; one loss for each, because the weights are of one matrix."""
-    f = traced(lambda X: gradient(loss, X), spec(x, [None]))
-    return f(tf.stack([x, x, x]))[2]
+
+    def results(functions, xs, ds):
+        f = tf.function(
+            lambda *Xs: tuple(map(run, functions, Xs, ds)), input_signature=specs(xs, [None])
+        )
+        return [G[2] for G in f(*(tf.stack([x, x, x]) for x in xs))]
+
+    return results
+
+
+def tangents_of_a_function(run):
+    def results(functions, xs, ds):
+        f = tf.function(lambda *xs: tuple(map(run, functions, xs, ds)))
+        with tf.autodiff.ForwardAccumulator(list(xs), list(ds)) as accumulator:
+            values = f(*xs)
+        return [accumulator.jvp(value, unconnected_gradients="zero") for value in values]
+
+    return results
+
+
+def gradients_of_a_function(run):
+    def results(functions, xs, ds):
+        f = tf.function(lambda *xs: tuple(map(run, functions, xs, ds)))
+        return gradients(f, xs)
+
+    return results
+
+
+def gradients(f, xs):
+    """Of the sum of the values, each of which is of one matrix."""
+    with tf.GradientTape() as tape:
+        tape.watch(xs)
+        values = f(*xs)
+    return tape.gradient(list(values), xs)
 
 
 def persistent(loss, x, d):
@@ -60,64 +101,55 @@ def mapped(loss, x, d):
     return tf.vectorized_map(lambda y: gradient(loss, y), tf.stack([x, x]))[1]
 
 
-def saved(loss, x, d):
-    class Program(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec(x.shape, x.dtype)])
-        def gradient(self, y):
-            return gradient(loss, y)
-
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(Program(), folder)
-        return tf.saved_model.load(folder).gradient(x)
-
-
-def saved_forward(loss, x, d):
-    """Only the value is saved: its gradient has to be in what is loaded."""
+def saved(functions, xs, run, options=None):
+    """What a saved and loaded model makes of the matrices, as a function of them."""
 
     class Program(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec(x.shape, x.dtype)])
-        def value(self, y):
-            return loss(y)
+        @tf.function(input_signature=specs(xs))
+        def call(self, *ys):
+            return tuple(map(run, functions, ys))
 
     with tempfile.TemporaryDirectory() as folder:
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
         tf.saved_model.save(Program(), folder, options=options)
-        return gradient(tf.saved_model.load(folder).value, x)
+        return tf.saved_model.load(folder).call
+
+
+def saved_gradient(run):
+    return lambda functions, xs, ds: saved(functions, xs, gradient)(*xs)
+
+
+def saved_forward(run):
+    """Only the value is saved: its gradient has to be in what is loaded."""
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
+    value = lambda loss, x: loss(x)  # noqa: E731
+    return lambda functions, xs, ds: gradients(saved(functions, xs, value, options), xs)
+
+
+def of_loss(loss, x, d):
+    return gradient(loss, x)
+
+
+def value_of(loss, x, d):
+    return loss(x)
 
 
 TRANSFORMS = (
-    Transform("GradientTape", "gradient", lambda loss, x, d: gradient(loss, x)),
+    Transform("GradientTape", "gradient", of_loss),
     Transform("GradientTape, persistent", "gradient", persistent),
     Transform("jacobian", "gradient", jacobian),
     Transform("ForwardAccumulator", "tangent", tangent),
-    Transform("function", "gradient", lambda loss, x, d: traced(lambda y: gradient(loss, y))(x)),
-    Transform("function, unknown batch", "gradient", unknown_batch),
-    Transform(
-        "function(ForwardAccumulator)",
-        "tangent",
-        lambda loss, x, d: traced(lambda y, v: tangent(loss, y, v))(x, d),
-    ),
-    Transform(
-        "ForwardAccumulator of a function",
-        "tangent",
-        lambda loss, x, d: tangent(traced(loss), x, d),
-    ),
-    Transform("gradient of a function", "gradient", lambda loss, x, d: gradient(traced(loss), x)),
-    Transform(
-        "XLA",
-        "gradient",
-        lambda loss, x, d: traced(lambda y: gradient(loss, y), jit_compile=True)(x),
-    ),
+    Transform("function", "gradient", of_loss, in_function),
+    Transform("function, unknown batch", "gradient", of_loss, unknown_batch),
+    Transform("function(ForwardAccumulator)", "tangent", tangent, in_function),
+    Transform("ForwardAccumulator of a function", "tangent", value_of, tangents_of_a_function),
+    Transform("gradient of a function", "gradient", value_of, gradients_of_a_function),
+    Transform("XLA", "gradient", of_loss, in_xla),
     Transform("vectorized_map", "gradient", mapped),
-    Transform("SavedModel of the gradient", "gradient", saved),
-    Transform("SavedModel, then gradient", "gradient", saved_forward),
+    Transform("SavedModel of the gradient", "gradient", of_loss, saved_gradient),
+    Transform("SavedModel, then gradient", "gradient", value_of, saved_forward),
     Transform("nested GradientTape", "second", hessian_product),
     Transform("ForwardAccumulator over GradientTape", "second", forward_over_reverse),
-    Transform(
-        "function(nested GradientTape)",
-        "second",
-        lambda loss, x, d: traced(lambda y, v: hessian_product(loss, y, v))(x, d),
-    ),
+    Transform("function(nested GradientTape)", "second", hessian_product, in_function),
 )
 
 

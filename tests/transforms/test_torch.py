@@ -99,20 +99,60 @@ def compiled(f, **kwargs):
     return torch.compile(f, fullgraph=True, backend=kwargs.pop("backend", "aot_eager"), **kwargs)
 
 
-def compiled_backward(loss, x, d):
-    return gradient(compiled(loss), x)[1]
+class Together(torch.nn.Module):
+    """Losses of several matrices in one program."""
+
+    def __init__(self, losses):
+        super().__init__()
+        self.losses = torch.nn.ModuleList(losses)
+
+    def forward(self, *xs):
+        return [loss(x) for loss, x in zip(self.losses, xs, strict=True)]
 
 
-def exported(loss, x, d):
-    program = torch.export.export(loss, (x.detach().requires_grad_(),))
-    return gradient(program.module(), x)[1]
+def gradients(f, xs):
+    """Of the sum of the values, each of which is of one matrix."""
+    leaves = [x.detach().requires_grad_() for x in xs]
+    return torch.autograd.grad(sum(f(*leaves)), leaves)
 
 
-def exported_saved_loaded(loss, x, d):
-    file = io.BytesIO()
-    torch.export.save(torch.export.export(loss, (x.detach().requires_grad_(),)), file)
-    file.seek(0)
-    return gradient(torch.export.load(file).module(), x)[1]
+def in_one_program(run):
+    """All matrices of a cell in one compiled program."""
+
+    def results(functions, xs, ds):
+        def all_of_them(xs, ds):
+            return [run(f, x, d) for f, x, d in zip(functions, xs, ds, strict=True)]
+
+        return compiled(all_of_them)(xs, ds)
+
+    return results
+
+
+def compiled_backward(run):
+    return lambda losses, xs, ds: gradients(compiled(Together(losses)), xs)
+
+
+def export(losses, xs):
+    leaves = tuple(x.detach().requires_grad_() for x in xs)
+    return torch.export.export(Together(losses), leaves)
+
+
+def exported(run):
+    return lambda losses, xs, ds: gradients(export(losses, xs).module(), xs)
+
+
+def exported_saved_loaded(run):
+    def results(losses, xs, ds):
+        file = io.BytesIO()
+        torch.export.save(export(losses, xs), file)
+        file.seek(0)
+        return gradients(torch.export.load(file).module(), xs)
+
+    return results
+
+
+def value_of(loss, x, d):
+    return loss(x)
 
 
 def saved_loaded(loss, x, d):
@@ -195,21 +235,18 @@ TRANSFORMS = (
     Transform("jacrev(jacrev)", "second", hessian_product(lambda f: func.jacrev(func.jacrev(f)))),
     Transform("jacrev(jacfwd)", "second", hessian_product(lambda f: func.jacrev(func.jacfwd(f)))),
     Transform("jacfwd(jacfwd)", "second", hessian_product(lambda f: func.jacfwd(func.jacfwd(f)))),
-    Transform("compile, backward", "gradient", compiled_backward),
-    Transform("compile(grad)", "gradient", lambda loss, x, d: compiled(func.grad(loss))(x)),
-    Transform(
-        "compile(vjp)", "gradient", lambda loss, x, d: compiled(lambda y: func_vjp(loss, y))(x)
-    ),
-    Transform(
-        "compile(jvp)", "tangent", lambda loss, x, d: compiled(lambda y: func_jvp(loss, y, d))(x)
-    ),
+    Transform("compile, backward", "gradient", value_of, compiled_backward),
+    Transform("compile(grad)", "gradient", lambda loss, x, d: func.grad(loss)(x), in_one_program),
+    Transform("compile(vjp)", "gradient", func_vjp, in_one_program),
+    Transform("compile(jvp)", "tangent", func_jvp, in_one_program),
     Transform(
         "compile(vmap(grad))",
         "gradient",
-        twice(lambda loss, X: compiled(func.vmap(func.grad(loss)))(X)),
+        twice(lambda loss, X: func.vmap(func.grad(loss))(X)),
+        in_one_program,
     ),
-    Transform("export, backward", "gradient", exported),
-    Transform("export, save, load, backward", "gradient", exported_saved_loaded),
+    Transform("export, backward", "gradient", value_of, exported),
+    Transform("export, save, load, backward", "gradient", value_of, exported_saved_loaded),
     Transform("torch.save, torch.load", "gradient", saved_loaded),
     Transform("autocast", "gradient", autocast),
     Transform("checkpoint", "gradient", checkpointed),
