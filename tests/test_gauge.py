@@ -13,7 +13,7 @@ from support.family import SIZES, cells, draw, normal, stack
 from support.namespaces import NAMESPACES, evaluate, namespace
 
 from svdinv_core import SVDFactors, gauge
-from svdinv_core.gauge import gauge_residual, rule_residual
+from svdinv_core.gauge import gauge_residual
 
 
 def spectral_cotangents(U, S, Vh, W):
