@@ -154,8 +154,7 @@ def test_svd_warns_or_raises_when_asked(framework):
 
 
 def test_modes_that_look_at_values_say_so_when_traced():
-    jax = driver("jax").jax
-    tf = driver("tensorflow").tf
+    jax, tf = driver("jax").bridge.module, driver("tensorflow").bridge.module
     import svdinv.jax
     import svdinv.tensorflow
 

@@ -138,37 +138,22 @@ def whitener(framework, scale):
     def fn(w):
         return (w + eps) ** -0.5
 
-    if framework == "tensorflow":
-
-        def push(A, dA):
-            A, dA = map(tested.array, (A, dA))
-            with tested.tf.autodiff.ForwardAccumulator(A, dA) as accumulator:
-                C = tested.tf.matmul(A, A, adjoint_b=True) / A.shape[-1]
-                out = module.eigenvalue_map(C, fn)
-            return accumulator.jvp(out).numpy()
-
-    elif framework in ("torch", "jax"):
-
-        def whiten(A):
-            Ah = A.mH if framework == "torch" else A.conj().swapaxes(-1, -2)
-            return module.eigenvalue_map(A @ Ah / A.shape[-1], fn)
-
-        jvp = tested.torch.func.jvp if framework == "torch" else tested.jax.jvp
-
-        def pushed(A, dA):
-            return jvp(whiten, (A,), (dA,))[1]
-
-        run = tested.jax.jit(pushed) if framework == "jax" else pushed
-
-        def push(A, dA):
-            return tested.numpy(run(tested.array(A), tested.array(dA)))
-
-    else:  # what is around it is not the framework's
+    if framework == "numpy":  # what is around it is not differentiated
 
         def push(A, dA):
             n = A.shape[-1]
             dC = (dA @ adjoint(A) + A @ adjoint(dA)) / n
             return tested.jvp("eigenvalue_map", (A @ adjoint(A) / n,), (dC,), static=(fn,))[1][0]
+
+        return push
+
+    def whiten(A):
+        return (module.eigenvalue_map(A @ tested.bridge.adjoint(A) / A.shape[-1], fn),)
+
+    pushed = tested.bridge.prepare("jvp", whiten)
+
+    def push(A, dA):
+        return tested.numpy(pushed((tested.array(A),), (tested.array(dA),))[1][0])
 
     return push
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .agreement import Judgement, judge, undefined
 from .errors import norms, relative_difference
-from .frameworks import FRAMEWORKS, Framework, Gradient, Problem, UnavailableError, first_line
+from .frameworks import FRAMEWORKS, Bridge, Gradient, Problem, UnavailableError, first_line
 from .inputs import Input
 from .losses import EXACT, THRESHOLDED, methods_for, weights
 from .reference import ExactGradient, Factors, decompose, exact_gradient
@@ -225,7 +225,7 @@ def threshold(plan: Plan, singular_values: Array, dtype: str) -> Array:
 
 def compare(
     plan: Plan,
-    frameworks: Mapping[str, Framework] | None = None,
+    frameworks: Mapping[str, Bridge] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compute and compare all gradients of a plan.
@@ -262,7 +262,7 @@ def compare(
         if progress is not None:
             progress(done, total, text)
 
-    present: list[tuple[Framework, str]] = []
+    present: list[tuple[Bridge, str]] = []
     for name in plan.frameworks:
         framework = frameworks[name]
         tell(f"loading {name}")
@@ -336,7 +336,7 @@ def _pose(plan: Plan, group: Group, dtype: str, x: Array, factors: Factors) -> P
 
 
 def _measure(
-    framework: Framework, problem: Problem, method: str, dtype: str, device: str, repeat: int
+    framework: Bridge, problem: Problem, method: str, dtype: str, device: str, repeat: int
 ) -> Row:
     """Compute one gradient and time it."""
     row = Row(framework.name, device, method, dtype)
@@ -361,8 +361,8 @@ def _measure(
     return row
 
 
-def _store(row: Row, framework: Framework, result: Gradient, problem: Problem) -> None:
-    gradient = framework.to_numpy(result.x)
+def _store(row: Row, framework: Bridge, result: Gradient, problem: Problem) -> None:
+    gradient = framework.numpy(result.x)
     if gradient.shape != problem.x.shape or gradient.dtype != problem.x.dtype:
         raise TypeError(
             f"the gradient is {gradient.dtype} {gradient.shape}, "
@@ -371,7 +371,7 @@ def _store(row: Row, framework: Framework, result: Gradient, problem: Problem) -
     row.gradient = gradient
     row.nonfinite = int(np.sum(~np.isfinite(gradient)))
     if result.tau is not None:
-        row.tau_gradient = framework.to_numpy(result.tau)
+        row.tau_gradient = framework.numpy(result.tau)
 
 
 def _largest(values: Array) -> float | None:

@@ -15,7 +15,7 @@ loss               f(x), with x = U diag(S) Vh        exact operator
 A *method* is one way to get the gradient: a rule of ``svd`` (:data:`RULES`), the library's exact
 operator for that loss (:data:`EXACT`), or the framework's own SVD gradient (:data:`NATIVE`). To add
 an exact operator, name it in :data:`EXACT` and give the frameworks a way to call it
-(:meth:`~svdinv_conformance.frameworks.Framework.exact_operator`).
+(:meth:`~svdinv_conformance.frameworks.AutodiffBridge.loss`).
 """
 
 from __future__ import annotations

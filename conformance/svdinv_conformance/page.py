@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .agreement_matrix import agreement_matrix
 from .compare import Comparison, Group, Row
-from .frameworks import FRAMEWORKS, Framework, UnavailableError
+from .frameworks import FRAMEWORKS, Bridge, UnavailableError
 from .losses import EXACT, NATIVE
 from .plots import difference_image, gap_plot, gradient_image, matrix_image
 from .style import html_page
@@ -149,7 +149,7 @@ def _figure(pngs: list[bytes], name: str, note: str) -> str:
     )
 
 
-def _loaded(names: list[str]) -> dict[str, Framework]:
+def _loaded(names: list[str]) -> dict[str, Bridge]:
     """Give those of the frameworks that are there and compute on the CPU."""
     present = {}
     for name in names:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import norms, relative_difference
-from .frameworks import Framework, Problem, UnavailableError
+from .frameworks import Bridge, Problem, UnavailableError
 from .losses import NATIVE, methods_for, weights
 from .reference import decompose, exact_gradient
 
@@ -96,7 +96,7 @@ def sweep(
     loss: str,
     dtype: str,
     methods: Sequence[str],
-    frameworks: Mapping[str, Framework],
+    frameworks: Mapping[str, Bridge],
     tell: Callable[[str], None] | None = None,
 ) -> Sweep:
     """Measure the error of methods against the gap, on the CPU.
@@ -122,7 +122,7 @@ def sweep(
     problem = Problem(loss, x, w, tau)
 
     first = next(iter(frameworks.values()))
-    curves: dict[str, tuple[Framework, str]] = {}
+    curves: dict[str, tuple[Bridge, str]] = {}
     for method in methods_for(loss):
         if method not in methods:
             continue
@@ -139,7 +139,7 @@ def sweep(
             result = framework.gradient(problem, method, "cpu")()
         except UnavailableError:
             continue
-        gradient = framework.to_numpy(result.x).astype(exact.dtype)
+        gradient = framework.numpy(result.x).astype(exact.dtype)
         error = relative_difference(gradient, exact, norms(exact)).astype(np.float64)
         bad = np.isnan(error)
         nonfinite[label] = np.asarray(bad.any(axis=-1))

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from svdinv_conformance import __main__ as command
 from svdinv_conformance.__main__ import main
-from svdinv_conformance.frameworks import FRAMEWORKS, Gradient, NumPy
+from svdinv_conformance.frameworks import FRAMEWORKS, Gradient
+from svdinv_conformance.frameworks.numpy import NumPy
 from svdinv_conformance.inputs import BUILT_IN
 
 SMALL = ["compare", "--case", "tied-pair", "--framework", "numpy", "--repeat", "1"]

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import svdinv.numpy
+from svdinv_conformance.frameworks import AUTODIFF
 from svdinv_conformance.inputs import InputError
 from svdinv_conformance.markdown import write_between
 from svdinv_conformance.suite import (
@@ -30,7 +31,6 @@ from svdinv_conformance.suite import (
     resolve,
     run,
 )
-from svdinv_conformance.suite.autodiff import AUTODIFF
 from svdinv_conformance.suite.case import DATA
 from svdinv_conformance.suite.checks import relative_error
 from svdinv_conformance.suite.explicit import Explicit

@@ -14,38 +14,13 @@ from svdinv import _autograd_namespace
 
 from svdinv_core import apply_at_midpoint, decompose_at_midpoint
 
-from .observables import OBSERVABLES, SKEW
+from .drivers import driver
+from .observables import OBSERVABLES, Operations
 
 name = "autograd"
 
 
-class Operations:
-    tanh, matmul, stop = anp.tanh, anp.matmul, staticmethod(getval)
-    cotangent = staticmethod(np.conj)
-
-    @staticmethod
-    def inverse_root(w):
-        return (w + 3.0) ** -0.5
-
-    @staticmethod
-    def adjoint(x):
-        return anp.conj(anp.swapaxes(x, -1, -2))
-
-    @staticmethod
-    def skew(k, like):
-        return SKEW[k].astype(like.dtype)
-
-    @staticmethod
-    def scalars(s, like):
-        return s[..., None, None]
-
-    @staticmethod
-    def total(s):
-        return s.sum(-1)
-
-    @staticmethod
-    def recompose(U, f, Vh):
-        return anp.matmul(U * f[..., None, :], Vh)
+OPERATIONS = Operations(driver("autograd").bridge)
 
 
 class Loss:
@@ -55,7 +30,7 @@ class Loss:
         self.observable, self.weights = observable, W
 
     def observe(self, x):
-        return OBSERVABLES[self.observable].of(svdinv.autograd, Operations, x)
+        return OBSERVABLES[self.observable].of(svdinv.autograd, OPERATIONS, x)
 
     def __call__(self, x):
         return anp.sum(anp.real(np.conj(self.weights) * self.observe(x)))

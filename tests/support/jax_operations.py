@@ -11,38 +11,14 @@ import svdinv.jax
 
 from svdinv_core import apply_at_midpoint, decompose_at_midpoint
 
-from .observables import OBSERVABLES, SKEW
+from .drivers import driver
+from .observables import OBSERVABLES, Operations
 
 jax.config.update("jax_enable_x64", True)
 name = "jax"
 
 
-class Operations:
-    tanh, matmul, stop, cotangent = jnp.tanh, jnp.matmul, jax.lax.stop_gradient, jnp.conj
-
-    @staticmethod
-    def inverse_root(w):
-        return (w + 3.0) ** -0.5
-
-    @staticmethod
-    def adjoint(x):
-        return jnp.conj(jnp.matrix_transpose(x))
-
-    @staticmethod
-    def skew(k, like):
-        return jnp.asarray(SKEW[k], dtype=like.dtype)
-
-    @staticmethod
-    def scalars(s, like):
-        return s[..., None, None]
-
-    @staticmethod
-    def total(s):
-        return s.sum(-1)
-
-    @staticmethod
-    def recompose(U, f, Vh):
-        return (U * f[..., None, :]) @ Vh
+OPERATIONS = Operations(driver("jax").bridge)
 
 
 class Loss:
@@ -52,7 +28,7 @@ class Loss:
         self.observable, self.weights = observable, jnp.asarray(W)
 
     def observe(self, x):
-        return OBSERVABLES[self.observable].of(svdinv.jax, Operations, x)
+        return OBSERVABLES[self.observable].of(svdinv.jax, OPERATIONS, x)
 
     def __call__(self, x):
         return jnp.real(jnp.conj(self.weights.astype(x.dtype)) * self.observe(x)).sum()

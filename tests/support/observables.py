@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import svdinv.numpy
 from svdinv.numpy import vjp
+from svdinv_conformance.frameworks import FRAMEWORKS
 
 from .arrays import adjoint
+from .drivers import CONJUGATES
 from .family import haar, normal
 
 TAU = 0.4
@@ -59,7 +61,7 @@ SKEW = {k: _skew(k) for k in (3, 4)}
 def _residual(m, o, x):
     U, S, Vh = m.svd(o.stop(x))
     K = o.skew(U.shape[-1], like=U)
-    return x * o.scalars(m.gauge_residual(U, S, Vh, o.cotangent(o.matmul(U, K)), 0 * Vh), like=x)
+    return x * o.scalars(m.gauge_residual(U, S, Vh, o.cotangent(U @ K), 0 * Vh), like=x)
 
 
 def _residual_gradient(x, W):
@@ -77,7 +79,7 @@ def _operator(name, *arguments, output=None, **kwargs):
         return out if output is None else out[output]
 
     def gradient(x, W):
-        given = [a(NumPy, x) if callable(a) else a for a in arguments]
+        given = [a(NUMPY, x) if callable(a) else a for a in arguments]
         out, pullback = vjp(getattr(svdinv.numpy, name), x, *given, **kwargs)
         return pullback(W if output is None else _only(W, output, len(out)))[0]
 
@@ -88,14 +90,31 @@ def _only(W, index, count):
     return tuple(W if i == index else None for i in range(count))
 
 
-class NumPy:
-    """The operations observables are written in; each framework has the same."""
+class Operations:
+    """What observables are written in: a framework's, and a few made of them."""
 
-    tanh = np.tanh
+    def __init__(self, bridge):
+        self.bridge, self.conjugates = bridge, bridge.name in CONJUGATES
 
-    @staticmethod
-    def inverse_root(w):
+    def __getattr__(self, name):
+        return getattr(self.bridge, name)
+
+    def inverse_root(self, w):
         return (w + 3.0) ** -0.5
+
+    def skew(self, k, like):
+        return self.bridge.constant(SKEW[k], like)
+
+    def scalars(self, s, like):
+        return self.bridge.as_type_of(s, like)[..., None, None]
+
+    def cotangent(self, ct):
+        """In the framework's own convention."""
+        return self.bridge.conj(ct) if self.conjugates else ct
+
+
+NUMPY = Operations(FRAMEWORKS["autograd"]())  # whose functions are NumPy's
+NUMPY.conjugates = False
 
 
 def _tanh(o, x):
@@ -176,7 +195,7 @@ def _inputs(observable):
 def _weights(observable, x, name):
     """Normal, of the observable's shape; for eigh without what a tie leaves to the rule."""
     rng = np.random.default_rng(1)
-    value = np.asarray(observable.of(svdinv.numpy, NumPyOperations, x))
+    value = np.asarray(observable.of(svdinv.numpy, NUMPY, x))
     W = normal(rng, value.shape, np.iscomplexobj(value))
     if name == "eigh":
         w, Q = np.linalg.eigh(x)
@@ -184,33 +203,6 @@ def _weights(observable, x, name):
         tied = np.abs(w[:, None] - w) < 1e-9
         W = Q @ np.where(tied, np.diag(np.where(w > 0, 1.5, -0.5)), W) @ adjoint(Q)
     return W
-
-
-class NumPyOperations(NumPy):
-    """The rest of the operations, for the value in NumPy."""
-
-    matmul, cotangent = np.matmul, staticmethod(lambda ct: ct)
-    adjoint = staticmethod(adjoint)
-
-    @staticmethod
-    def stop(x):
-        return x
-
-    @staticmethod
-    def skew(k, like):
-        return SKEW[k].astype(like.dtype)
-
-    @staticmethod
-    def scalars(s, like):
-        return s[..., None, None]
-
-    @staticmethod
-    def total(s):
-        return s.sum(axis=-1)
-
-    @staticmethod
-    def recompose(U, f, Vh):
-        return (U * f[..., None, :]) @ Vh
 
 
 @cache

@@ -13,40 +13,13 @@ from svdinv import _tensorflow_namespace
 
 from svdinv_core import apply_at_midpoint, decompose_at_midpoint
 
-from .observables import OBSERVABLES, SKEW
+from .drivers import driver
+from .observables import OBSERVABLES, Operations
 
 name = "tensorflow"
 
 
-def _real(x, like):
-    """A real array in the dtype of another."""
-    return tf.complex(x, tf.zeros_like(x)) if like.dtype.is_complex else x
-
-
-class Operations:
-    tanh, matmul, stop = tf.tanh, tf.matmul, tf.stop_gradient
-    adjoint = tf.linalg.adjoint
-    cotangent = staticmethod(lambda ct: ct)
-
-    @staticmethod
-    def inverse_root(w):
-        return (w + 3.0) ** -0.5
-
-    @staticmethod
-    def skew(k, like):
-        return _real(tf.constant(SKEW[k]), like)
-
-    @staticmethod
-    def scalars(s, like):
-        return _real(s, like)[..., None, None]
-
-    @staticmethod
-    def total(s):
-        return tf.reduce_sum(s, -1)
-
-    @staticmethod
-    def recompose(U, f, Vh):
-        return tf.matmul(U * _real(f, U)[..., None, :], Vh)
+OPERATIONS = Operations(driver("tensorflow").bridge)
 
 
 class Loss:
@@ -56,7 +29,7 @@ class Loss:
         self.observable, self.weights = observable, tf.constant(W)
 
     def observe(self, x):
-        return OBSERVABLES[self.observable].of(svdinv.tensorflow, Operations, x)
+        return OBSERVABLES[self.observable].of(svdinv.tensorflow, OPERATIONS, x)
 
     def __call__(self, x):
         return tf.reduce_sum(tf.math.real(tf.math.conj(self.weights) * self.observe(x)))

@@ -7,42 +7,19 @@ import contextlib
 import svdinv.torch
 import torch
 
-from .observables import OBSERVABLES, SKEW
+from .drivers import driver
+from .observables import OBSERVABLES, SKEW, Operations
 
 name = "torch"
 _SKEW = {k: torch.tensor(K) for k, K in SKEW.items()}
 
 
-class Operations:
-    tanh, matmul, cotangent = torch.tanh, torch.matmul, staticmethod(lambda ct: ct)
+class _Operations(Operations):
+    def skew(self, k, like):
+        return _SKEW[k].to(like.dtype)  # compiled programs take no arrays of NumPy
 
-    @staticmethod
-    def inverse_root(w):
-        return (w + 3.0) ** -0.5
 
-    @staticmethod
-    def adjoint(x):
-        return x.mH
-
-    @staticmethod
-    def stop(x):
-        return x.detach()
-
-    @staticmethod
-    def skew(k, like):
-        return _SKEW[k].to(like.dtype)
-
-    @staticmethod
-    def scalars(s, like):
-        return s[..., None, None]
-
-    @staticmethod
-    def total(s):
-        return s.sum(-1)
-
-    @staticmethod
-    def recompose(U, f, Vh):
-        return (U * f.unsqueeze(-2)) @ Vh
+OPERATIONS = _Operations(driver("torch").bridge)
 
 
 class Loss(torch.nn.Module):
@@ -54,7 +31,7 @@ class Loss(torch.nn.Module):
         self.register_buffer("weights", torch.tensor(W))
 
     def observe(self, x):
-        return OBSERVABLES[self.observable].of(svdinv.torch, Operations, x)
+        return OBSERVABLES[self.observable].of(svdinv.torch, OPERATIONS, x)
 
     def forward(self, x):
         return (self.weights.conj() * self.observe(x)).real.sum()

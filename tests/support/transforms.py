@@ -13,7 +13,7 @@ import pytest
 from svdinv import _api, _driver
 from svdinv._limits import LIMITS
 
-from .observables import OBSERVABLES, TIED, problems
+from .observables import NUMPY, OBSERVABLES, TIED, problems
 
 BOUND = {"float64": 1e-11, "float32": 1e-4}
 
@@ -165,9 +165,7 @@ def value(name: str, problem: Any) -> Any:
     """The observable at a matrix, from NumPy."""
     import svdinv.numpy
 
-    from .observables import NumPyOperations
-
-    return OBSERVABLES[name].of(svdinv.numpy, NumPyOperations, problem.x)
+    return OBSERVABLES[name].of(svdinv.numpy, NUMPY, problem.x)
 
 
 def native(xp: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -7,6 +7,6 @@ timed in turn, A B C A B C, so that a machine whose speed drifts drifts for all 
 """
 
 from .measure import Measured, Shape, Timing, measure
-from .steps import WORKBENCHES, Workbench
+from .steps import TIMED, steps_of
 
-__all__ = ["WORKBENCHES", "Measured", "Shape", "Timing", "Workbench", "measure"]
+__all__ = ["TIMED", "Measured", "Shape", "Timing", "measure", "steps_of"]

@@ -18,7 +18,7 @@ from ..suite.named import KINDS, resolve
 from ..suite.report import print_environment
 from .measure import Measured, Shape, measure
 from .report import markdown, print_table, sweeps, write_json, write_plot
-from .steps import WORKBENCHES
+from .steps import TIMED
 
 __all__ = ["DEFAULT", "add_parser", "execute", "marks"]
 
@@ -100,9 +100,9 @@ def add_parser(commands: Any) -> None:
         "--shape", type=shape, action="append", metavar="SHAPE", help="see below; repeatable"
     )
     what.add_argument(
-        "--framework", type=names_from(WORKBENCHES), metavar="NAMES",
+        "--framework", type=names_from(TIMED), metavar="NAMES",
         default=["torch", "jax", "tensorflow"],
-        help=f"{', '.join(WORKBENCHES)} (torch,jax,tensorflow)",
+        help=f"{', '.join(TIMED)} (torch,jax,tensorflow)",
     )  # fmt: skip
     what.add_argument(
         "--mode", type=names_from(("eager", "compiled")), metavar="NAMES",

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..frameworks import UnavailableError, first_line
+from ..frameworks import FRAMEWORKS, Bridge, UnavailableError, first_line
 from ..suite.implementation import Implementation
-from .steps import WORKBENCHES, Step, Workbench, of_implementation
+from .steps import Step, of_implementation, steps_of
 
 __all__ = ["Measured", "Shape", "Timing", "measure", "problem"]
 
@@ -162,7 +162,7 @@ def measure(
         for shape in shapes
         for name in frameworks
         for mode in modes
-        if mode in WORKBENCHES[name].modes
+        if mode in FRAMEWORKS[name].modes
     ]
     results = []
     for done, (shape, name, mode) in enumerate(wanted):
@@ -171,15 +171,16 @@ def measure(
         measured = Measured(shape, name, mode, device)
         results.append(measured)
         try:
-            bench = WORKBENCHES[name](mode, driver)
-            bench.host.check_device(device)
+            bridge = FRAMEWORKS[name]()
+            bridge.load()
+            bridge.check_device(device)
         except UnavailableError as reason:
             measured.reason = str(reason)
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                _fill(measured, bench, threshold, repeat, seed, implementations or {})
+                _fill(measured, bridge, driver, threshold, repeat, seed, implementations or {})
             except Exception as error:  # a framework that cannot is a row, not the end
                 measured.reason = f"{type(error).__name__}: {first_line(error)}"
     return results
@@ -187,20 +188,18 @@ def measure(
 
 def _fill(
     measured: Measured,
-    bench: Workbench,
+    bridge: Bridge,
+    driver: str,
     threshold: float,
     repeat: int,
     seed: int,
     implementations: Mapping[str, Implementation],
 ) -> None:
     x, tau, ct, measured.kept = problem(measured.shape, threshold, seed)
-    steps = bench.steps(x, tau, ct, measured.device)
+    steps = steps_of(bridge, measured.mode, x, tau, ct, measured.device, driver)
     for name, implementation in implementations.items():
         steps[name] = of_implementation(implementation, x, tau, ct, measured.device)
-    got = bench.gradient(steps["svdinv"]())
-    if measured.framework == "jax":
-        got = got.conj()
-    wanted = exact(x, tau, ct.conj() if measured.framework == "jax" else ct)
+    got, wanted = bridge.numpy(steps["svdinv"]()[1]), exact(x, tau, ct)
     measured.error = float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
     measured.sides = time_in_turn(steps, repeat)
 

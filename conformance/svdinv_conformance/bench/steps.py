@@ -2,224 +2,110 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..frameworks import FRAMEWORKS, AutodiffFramework, Framework, UnavailableError
-from ..frameworks import Jax as JaxFramework
+from ..frameworks import FRAMEWORKS, AutodiffBridge, Bridge, UnavailableError
 from ..suite.case import Observable
 from ..suite.implementation import Implementation
 
-__all__ = ["WORKBENCHES", "Step", "Workbench", "of_implementation"]
+__all__ = ["TIMED", "Step", "of_implementation", "steps_of"]
 
 Array = NDArray[Any]
 Step = Callable[[], Any]
 """One step, finished when it returns; gives what it computed, the gradient in x last but one."""
 
+TIMED = tuple(name for name in FRAMEWORKS if name != "autograd")
+"""Whose steps are timed."""
 
-class Workbench(ABC):
-    """A framework in a mode, and the steps it takes.
+
+def steps_of(
+    bridge: Bridge,
+    mode: str,
+    x: Array,
+    tau: Array,
+    ct: Array,
+    device: str,
+    driver: str = "auto",
+) -> dict[str, Step]:
+    """One step for each of ``svdinv``, ``native`` and ``svd`` that there is.
 
     Parameters
     ----------
+    bridge
+        The framework.
     mode
         ``"eager"`` or ``"compiled"``.
+    x, ct
+        Matrices ``(..., m, n)`` and cotangents of the result.
+    tau
+        Thresholds ``(...)``.
+    device
+        ``"cpu"`` or ``"cuda"``.
     driver
         Of svdinv's side.
+
+    Raises
+    ------
+    UnavailableError
+        If there is no such framework, or it has no such mode.
     """
+    if mode not in bridge.modes:
+        raise UnavailableError(f"{bridge.name} has no mode {mode}")
+    library = bridge.library
+    double = x.dtype.itemsize // (2 if x.dtype.kind == "c" else 1) == 8
 
-    framework: ClassVar[str]
-    modes: ClassVar[tuple[str, ...]] = ("eager", "compiled")
+    def settings() -> Any:  # as users have it: double precision is off unless they need it
+        return bridge.settings(device, double, full_products=False)
 
-    def __init__(self, mode: str, driver: str = "auto") -> None:
-        if mode not in self.modes:
-            raise UnavailableError(f"{self.framework} has no mode {mode}")
-        self.mode, self.driver = mode, driver
-        self.host: Framework = FRAMEWORKS[self.framework]()
-        self.host.load()
-
-    @abstractmethod
-    def steps(self, x: Array, tau: Array, ct: Array, device: str) -> dict[str, Step]:
-        """One step for each of ``svdinv``, ``native`` and ``svd`` that there is.
-
-        Parameters
-        ----------
-        x, ct
-            Matrices ``(..., m, n)`` and cotangents of the result.
-        tau
-            Thresholds ``(...)``.
-        device
-            ``"cpu"`` or ``"cuda"``.
-        """
-
-    def gradient(self, out: Any) -> Array:
-        """The gradient in x of what svdinv's step gave, in PyTorch's convention."""
-        return self.host.to_numpy(out[1])
-
-    def svt(self, x: Any, tau: Any) -> Any:
-        """Svdinv's side."""
-        return self.host.library.svt(x, tau, driver=self.driver)
-
-
-class _Autodiff(Workbench):
-    host: AutodiffFramework
-
-    def native(self, x: Any, tau: Any) -> Any:
-        """The framework's own composition."""
-        u, s, vh = self.host.native_svd(x)
-        s = self.host.positive_part(s - tau[..., None])
-        return self.host.scale_columns(u, s) @ vh
-
-
-class Torch(_Autodiff):
-    framework = "torch"
-
-    def steps(self, x: Array, tau: Array, ct: Array, device: str) -> dict[str, Step]:
-        torch = self.host.module
-        X, T = (torch.tensor(a, device=device, requires_grad=True) for a in (x, tau))
-        CT = torch.tensor(ct, device=device)
-
-        def wait() -> None:
-            if device == "cuda":
-                torch.cuda.synchronize()
-
-        def step(fn: Callable[..., Any]) -> Step:
-            compiled = torch.compile(fn, fullgraph=True) if self.mode == "compiled" else fn
-
-            def run() -> Any:
-                out = compiled(X, T)
-                grads = torch.autograd.grad(out, (X, T), CT)
-                wait()
-                return out, *grads
-
-            return run
-
-        bare = X.detach()
-
-        def svd() -> Any:
-            factors = self.host.native_svd(bare)
-            wait()
-            return factors
-
-        return {"svdinv": step(self.svt), "native": step(self.native), "svd": svd}
-
-
-class Jax(_Autodiff):
-    framework = "jax"
-    host: JaxFramework
-
-    def steps(self, x: Array, tau: Array, ct: Array, device: str) -> dict[str, Step]:
-        jax = self.host.module
-        double = x.dtype.itemsize // (2 if x.dtype.kind == "c" else 1) == 8
-        maybe = jax.jit if self.mode == "compiled" else lambda fn: fn
-
-        def settings() -> Any:
-            return self.host.double_precision(double)  # as users have it: off unless they need it
-
-        with settings():
-            X, T, CT = (jax.device_put(a, jax.devices(device)[0]) for a in (x, tau, ct))
-
-        def step(fn: Callable[..., Any]) -> Step:
-            def differentiated(x: Any, tau: Any, ct: Any) -> Any:
-                out, pullback = jax.vjp(fn, x, tau)
-                return out, *pullback(ct)
-
-            ready = maybe(differentiated)
-
-            def run() -> Any:
-                with settings():
-                    return jax.block_until_ready(ready(X, T, CT))
-
-            return run
-
-        decompose = maybe(self.host.native_svd)
-
-        def svd() -> Any:
+    def finished(run: Callable[..., Any], *arguments: Any) -> Step:
+        def step() -> Any:
             with settings():
-                return jax.block_until_ready(decompose(X))
-
-        return {"svdinv": step(self.svt), "native": step(self.native), "svd": svd}
-
-
-class TensorFlow(_Autodiff):
-    framework = "tensorflow"
-
-    def steps(self, x: Array, tau: Array, ct: Array, device: str) -> dict[str, Step]:
-        tf = self.host.module
-        place = "/GPU:0" if device == "cuda" else "/CPU:0"
-        maybe = tf.function if self.mode == "compiled" else lambda fn: fn
-        with tf.device(place):
-            X, T, CT = map(tf.constant, (x, tau, ct))
-
-        def wait(out: Any) -> Any:
-            if device == "cuda":
-                out[1].numpy()
-            return out
-
-        def step(fn: Callable[..., Any]) -> Step:
-            def differentiated(x: Any, tau: Any, ct: Any) -> Any:
-                with tf.GradientTape() as tape:
-                    tape.watch((x, tau))
-                    out = fn(x, tau)
-                return out, *tape.gradient(out, (x, tau), output_gradients=ct)
-
-            ready = maybe(differentiated)
-
-            def run() -> Any:
-                with tf.device(place):
-                    return wait(ready(X, T, CT))
-
-            return run
-
-        decompose = maybe(self.host.native_svd)
-
-        def svd() -> Any:
-            with tf.device(place):
-                return wait(decompose(X))
-
-        return {"svdinv": step(self.svt), "native": step(self.native), "svd": svd}
-
-
-class NumPy(Workbench):
-    framework = "numpy"
-    modes = ("eager",)
-
-    def steps(self, x: Array, tau: Array, ct: Array, device: str) -> dict[str, Step]:
-        xp = self.host.module
-        X, T, CT = (xp.asarray(a) for a in (x, tau, ct))
-
-        def svdinv() -> Any:
-            out, pullback = self.host.library.vjp(self.host.library.svt, X, T, driver=self.driver)
-            return out, *pullback(CT)
-
-        return {"svdinv": svdinv, "svd": lambda: xp.linalg.svd(X, full_matrices=False)}
-
-
-class CuPy(NumPy):
-    framework = "cupy"
-
-    def steps(self, x: Array, tau: Array, ct: Array, device: str) -> dict[str, Step]:
-        stream = self.host.module.cuda.get_current_stream()
-
-        def waiting(step: Step) -> Step:
-            def run() -> Any:
-                out = step()
-                stream.synchronize()
+                out = run(*arguments)
+                bridge.wait(out[1])
                 return out
 
-            return run
+        return step
 
-        return {name: waiting(step) for name, step in super().steps(x, tau, ct, device).items()}
+    with settings():
+        X, T, CT = (bridge.array(a, device) for a in (x, tau, ct))
+    if not isinstance(bridge, AutodiffBridge):
 
+        def explicit() -> Any:
+            out, pullback = library.vjp(library.svt, X, T, driver=driver)
+            return out, *pullback(CT)
 
-WORKBENCHES: dict[str, type[Workbench]] = {
-    cls.framework: cls for cls in (NumPy, Torch, Jax, TensorFlow, CuPy)
-}
-"""The class of each framework."""
+        def decompose() -> Any:
+            return bridge.module.linalg.svd(X, full_matrices=False)
+
+        return {"svdinv": finished(explicit), "svd": finished(decompose)}
+
+    def svt(x: Any, tau: Any) -> Any:
+        return (library.svt(x, tau, driver=driver),)
+
+    def native(x: Any, tau: Any) -> Any:
+        """The framework's own composition."""
+        u, s, vh = bridge.native_svd(x)
+        beyond = s - tau[..., None]
+        return (bridge.recompose(u, bridge.positive_part(beyond), vh),)
+
+    def differentiated(fn: Callable[..., Any]) -> Step:
+        vjp = bridge.prepare("vjp", fn, mode)
+
+        def run() -> Any:
+            (out,), grads = vjp((X, T), (CT,))
+            return out, *grads
+
+        return finished(run)
+
+    return {
+        "svdinv": differentiated(svt),
+        "native": differentiated(native),
+        "svd": finished(bridge.native_svd, X),
+    }
 
 
 def of_implementation(

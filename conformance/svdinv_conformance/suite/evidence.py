@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..frameworks import first_line
-from .autodiff import JaxImplementation, TorchImplementation
+from .autodiff import Autodiff
 from .case import Case, load_cases
 from .explicit import ArrayApi
 from .implementation import UnavailableError
@@ -65,14 +65,15 @@ def _count(run_one: Callable[[Case], str | None]) -> tuple[str, str]:
 
 def jax_lowers_for_cuda() -> tuple[str, str]:
     """Export value and gradient for CUDA."""
-    implementation = JaxImplementation(importlib.import_module("svdinv.jax"), "svdinv.jax")
+    implementation = Autodiff("jax", importlib.import_module("svdinv.jax"), "svdinv.jax")
+    bridge, jax = implementation.bridge, implementation.bridge.module
     export = importlib.import_module("jax.export")
-    jax = importlib.import_module("jax")
 
     def lower(case: Case) -> str | None:
         inputs, cts = tuple(case.inputs.values()), tuple(case.cotangent.values())
-        with implementation.settings():
-            gradient = jax.jit(implementation.derivative("vjp", case.observable))
+        with bridge.settings():
+            observe = implementation.observe(case.observable)
+            gradient = jax.jit(lambda inputs, cts: bridge.vjp(observe, inputs, cts))
             exported = export.export(gradient, platforms=["cuda"])(inputs, cts)
         text = exported.mlir_module()
         return None if "cusolver" in text else "no call of cuSOLVER in what was lowered"
@@ -88,7 +89,7 @@ def torch_without_values() -> tuple[str, str]:
     """
     torch = importlib.import_module("torch")
     fake = importlib.import_module("torch._subclasses.fake_tensor").FakeTensorMode
-    implementation = TorchImplementation(importlib.import_module("svdinv.torch"), "svdinv.torch")
+    implementation = Autodiff("torch", importlib.import_module("svdinv.torch"), "svdinv.torch")
     device = "meta" if torch.version.cuda is None else "cuda"
 
     def pass_through(case: Case) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,12 +94,16 @@ class Explicit:
         Array namespace; that of `array_api_compat.numpy` by default.
     """
 
+    framework: ClassVar[str] = "numpy"
+
     def __init__(
         self, module: Any, name: str, versions: Mapping[str, str] | None = None, xp: Any = None
     ) -> None:
-        self.name, self._versions = name, {"numpy": np.__version__, **(versions or {})}
-        self.functions = Functions(module)
-        self.xp = xp or importlib.import_module("array_api_compat.numpy")
+        self.bridge = FRAMEWORKS[self.framework]()
+        self.name, self.functions = name, Functions(module)
+        self.xp = xp or importlib.import_module(f"array_api_compat.{self.framework}")
+        found = str(importlib.import_module(self.framework).__version__)
+        self._versions = {self.framework: found, **(versions or {})}
 
     def versions(self) -> Mapping[str, str]:
         """Version of each package that takes part."""
@@ -107,20 +111,19 @@ class Explicit:
 
     def check_device(self, device: str) -> None:
         """Raise `UnavailableError` if a device cannot be computed on."""
-        if device != "cpu":
-            raise UnavailableError("numpy computes on the CPU only")
+        self.bridge.check_device(device)
 
     def array(self, x: NDArray[Any], device: str) -> Any:
         """From NumPy."""
-        return np.array(x)
+        return self.bridge.array(x, device)
 
     def numpy(self, x: Any) -> NDArray[Any]:
         """To NumPy."""
-        return np.asarray(x)
+        return self.bridge.numpy(x)
 
     def device(self, x: Any) -> str:
         """The device an array lies on."""
-        return "cpu"
+        return self.bridge.device(x)
 
     # Operations on arrays that a caller's function is made of; complex steps pass through them.
 
@@ -223,27 +226,11 @@ class Explicit:
 class CuPy(Explicit):
     """The same over CuPy arrays."""
 
+    framework = "cupy"
+
     def __init__(self, module: Any, name: str, versions: Mapping[str, str] | None = None) -> None:
-        self.host = FRAMEWORKS["cupy"]()
-        self.host.load()
-        super().__init__(
-            module,
-            name,
-            {"cupy": self.host.version(), **(versions or {})},
-            importlib.import_module("array_api_compat.cupy"),
-        )
-
-    def check_device(self, device: str) -> None:
-        self.host.check_device(device)
-
-    def array(self, x: NDArray[Any], device: str) -> Any:
-        return self.host.module.asarray(x)
-
-    def numpy(self, x: Any) -> NDArray[Any]:
-        return self.host.to_numpy(x)
-
-    def device(self, x: Any) -> str:
-        return "cuda"
+        FRAMEWORKS["cupy"]().load()  # with a reason if it is not there
+        super().__init__(module, name, versions)
 
 
 class _CoreFunctions:

@@ -7,12 +7,13 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ..frameworks import FRAMEWORKS, first_line
+from ..frameworks import AUTODIFF, FRAMEWORKS, first_line
 from ..inputs import InputError
-from .autodiff import AUTODIFF
+from .autodiff import Autodiff
 from .explicit import CORE_NAMES, ArrayApi, Core, CuPy, Explicit
 from .implementation import Implementation, UnavailableError
 
@@ -25,7 +26,7 @@ NATIVE = tuple(f"native.{name}" for name in AUTODIFF)
 """The frameworks' own functions."""
 
 KINDS: dict[str, Callable[..., Implementation]] = {
-    **AUTODIFF,
+    **{name: partial(Autodiff, name) for name in AUTODIFF},
     "numpy": Explicit,
     "cupy": CuPy,
     "core": Core,
@@ -120,7 +121,7 @@ def resolve(spec: str, kind: str | None = None) -> Implementation:
     if ":" in spec:
         return _object(spec)
     if spec in NATIVE:
-        return AUTODIFF[spec.partition(".")[2]]()
+        return Autodiff(spec.partition(".")[2])
     if spec in ADAPTERS:
         kind = spec.partition(".")[2]
         FRAMEWORKS[kind]().load()  # quietly, and with a reason if it is not there

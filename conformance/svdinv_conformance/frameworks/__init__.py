@@ -1,0 +1,27 @@
+"""The frameworks: one class each, in a module each. See :mod:`.bridge`."""
+
+from .autograd import Autograd
+from .bridge import AutodiffBridge, Bridge, Gradient, Problem, UnavailableError, first_line
+from .jax import Jax
+from .numpy import CuPy, NumPy
+from .tensorflow import TensorFlow
+from .torch import Torch
+
+__all__ = [
+    "AUTODIFF",
+    "FRAMEWORKS",
+    "AutodiffBridge",
+    "Bridge",
+    "Gradient",
+    "Problem",
+    "UnavailableError",
+    "first_line",
+]
+
+AUTODIFF: dict[str, type[AutodiffBridge]] = {
+    cls.name: cls for cls in (Torch, Jax, TensorFlow, Autograd)
+}
+"""Of frameworks that differentiate."""
+
+FRAMEWORKS: dict[str, type[Bridge]] = {"numpy": NumPy, **AUTODIFF, "cupy": CuPy}
+"""The class of each framework, in the order of the table."""

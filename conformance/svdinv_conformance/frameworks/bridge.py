@@ -1,0 +1,363 @@
+"""What a framework is to everything that compares, tests or times it: one class each.
+
+A *bridge* loads a framework, moves arrays in and out of it, and differentiates functions of its
+arrays, all of them in PyTorch's convention for complex numbers, ``dL = Re sum(conj(ct) * dx)``.
+Everything goes through public interfaces, as a user would write it. The framework is imported when
+it is first asked for and not before.
+
+To add a framework, write a module beside this one with a class derived from :class:`Bridge` (from
+:class:`AutodiffBridge`, if it differentiates), and name it in :data:`.FRAMEWORKS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..losses import EXACT, NATIVE
+
+__all__ = [
+    "Arrays",
+    "AutodiffBridge",
+    "Bridge",
+    "Function",
+    "Gradient",
+    "Problem",
+    "UnavailableError",
+    "first_line",
+]
+
+Arrays = tuple[Any, ...]
+"""Arrays of a framework."""
+
+Function = Callable[..., Any]
+"""A function of arrays; its value is an array or a tuple of them."""
+
+
+class UnavailableError(Exception):
+    """A framework, a device or a method that is not there; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What to differentiate: a loss at some matrices.
+
+    Attributes
+    ----------
+    loss
+        Name of the loss.
+    x
+        Matrices ``(..., m, n)`` in the computing type.
+    weights
+        ``W``, of x's shape and type.
+    tau
+        Threshold of each matrix, the batch shape, real.
+    """
+
+    loss: str
+    x: NDArray[Any]
+    weights: NDArray[Any]
+    tau: NDArray[Any]
+
+
+class Gradient(NamedTuple):
+    """A gradient with respect to the matrices, and to the threshold if the loss has one."""
+
+    x: Any
+    tau: Any | None
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of an error's message, or the error's name if it has none."""
+    lines = str(error).strip().splitlines()
+    text = lines[0].strip() if lines else ""
+    return text or type(error).__name__
+
+
+class Bridge(ABC):
+    """A framework: its modules, its devices, its arrays."""
+
+    name: ClassVar[str]
+    """As users name it, also the name of its module in ``svdinv``."""
+    package: ClassVar[str]
+    """What is imported."""
+    execution: ClassVar[str] = "eager"
+    """How :meth:`gradient` runs, for the caption of the table."""
+    modes: ClassVar[tuple[str, ...]] = ("eager",)
+    """Ways to run a function: ``"eager"``, ``"compiled"``."""
+
+    def __init__(self) -> None:
+        self._modules: tuple[Any, Any] | None = None
+
+    def load(self) -> tuple[Any, Any]:
+        """Import the framework and the library's module for it.
+
+        Raises
+        ------
+        UnavailableError
+            If either cannot be imported.
+        """
+        if self._modules is None:
+            if importlib.util.find_spec(self.package) is None:
+                raise UnavailableError(f"{self.package} is not installed")
+            try:
+                module = importlib.import_module(self.package)
+            except Exception as error:
+                raise UnavailableError(
+                    f"{self.package} cannot be imported: {first_line(error)}"
+                ) from error
+            try:
+                library = importlib.import_module(f"svdinv.{self.name}")
+            except Exception as error:
+                raise UnavailableError(
+                    f"svdinv.{self.name} cannot be imported: {first_line(error)}"
+                ) from error
+            self._modules = module, library
+        return self._modules
+
+    @property
+    def module(self) -> Any:
+        """The framework."""
+        return self.load()[0]
+
+    @property
+    def library(self) -> Any:
+        """The library's module for the framework."""
+        return self.load()[1]
+
+    def version(self) -> str:
+        """Give the framework's version."""
+        return str(getattr(self.module, "__version__", "?"))
+
+    def check_device(self, device: str) -> None:
+        """Raise :class:`UnavailableError` if ``"cpu"`` or ``"cuda"`` cannot be computed on."""
+        if device != "cpu":
+            raise UnavailableError(f"{self.name} computes on the CPU only")
+
+    def array(self, x: NDArray[Any], device: str = "cpu") -> Any:
+        """Copy an array from NumPy."""
+        return np.array(x)
+
+    def numpy(self, x: Any) -> NDArray[Any]:
+        """Copy an array to NumPy, once it is computed."""
+        return np.asarray(x)
+
+    def device(self, x: Any) -> str:
+        """Name the device an array lies on."""
+        return "cpu"
+
+    def settings(
+        self, device: str = "cpu", double: bool = True, full_products: bool = True
+    ) -> AbstractContextManager[Any]:
+        """Compute with full precision on a device, for the time of a ``with``.
+
+        Parameters
+        ----------
+        device
+            Where new arrays go.
+        double
+            Whether there is double precision, in a framework that has a switch for it.
+        full_products
+            Whether to switch off the shortened products of newer GPUs.
+        """
+        return contextlib.nullcontext()
+
+    def wait(self, x: Any) -> Any:
+        """Return an array when it is computed."""
+        return x
+
+    @abstractmethod
+    def gradient(self, problem: Problem, method: str, device: str) -> Callable[[], Gradient]:
+        """Prepare a gradient; each call of the result computes it once and waits for it.
+
+        Transfers and, where there is any, compilation are not part of that call (compilation
+        happens in the first one).
+
+        Raises
+        ------
+        UnavailableError
+            If this framework has no such method.
+        """
+
+
+class AutodiffBridge(Bridge):
+    """A framework that differentiates.
+
+    Functions to differentiate take arrays and give a tuple of arrays.
+    """
+
+    no_derivative: ClassVar[tuple[type[Exception], ...]] = ()
+    """What the framework raises where it does not know a derivative."""
+
+    # Derivatives.
+
+    @abstractmethod
+    def vjp(self, fn: Function, inputs: Arrays, cotangents: Sequence[Any]) -> tuple[Arrays, Arrays]:
+        """Differentiate in reverse mode: the outputs, and the cotangents of the inputs.
+
+        A cotangent of an output may be None, for zero.
+        """
+
+    @abstractmethod
+    def jvp(self, fn: Function, inputs: Arrays, tangents: Arrays) -> tuple[Arrays, Arrays]:
+        """Differentiate in forward mode: the outputs, and their tangents."""
+
+    @abstractmethod
+    def hvp(
+        self, fn: Function, inputs: Arrays, cotangents: Sequence[Any], tangents: Arrays
+    ) -> Arrays:
+        """Differentiate the cotangents of the inputs along the tangents."""
+
+    def value(self, fn: Function, inputs: Arrays) -> Arrays:
+        """Call a function."""
+        return tuple(fn(*inputs))
+
+    def prepare(self, what: str, fn: Function, mode: str = "") -> Function:
+        """Make ``"value"``, ``"vjp"``, ``"jvp"`` or ``"hvp"`` of one function.
+
+        Parameters
+        ----------
+        what
+            The method; it is given the function and takes the rest of its arguments.
+        fn
+            The function.
+        mode
+            One of :attr:`modes`: ``"eager"``, or ``"compiled"`` as users have it, at the first call
+            with arrays of a shape and type. By default what takes the least time for a few small
+            matrices.
+        """
+        return partial(getattr(self, what), fn)
+
+    # The framework's own decompositions.
+
+    @abstractmethod
+    def native_svd(self, x: Any) -> tuple[Any, Any, Any]:
+        """Decompose with the framework's own function: thin U, S, Vh."""
+
+    @abstractmethod
+    def native(self) -> Any:
+        """Give the framework's own ``svd``, ``svdvals``, ``eigh``, as far as there are."""
+
+    # Operations, as NumPy's many descendants spell them.
+
+    @property
+    @abstractmethod
+    def xp(self) -> Any:
+        """Where the framework's array functions are."""
+
+    def tanh(self, s: Any) -> Any:
+        """Elementwise."""
+        return self.xp.tanh(s)
+
+    def exp(self, s: Any) -> Any:
+        """Elementwise."""
+        return self.xp.exp(s)
+
+    def conj(self, x: Any) -> Any:
+        """Elementwise."""
+        return self.xp.conj(x)
+
+    def adjoint(self, x: Any) -> Any:
+        """Conjugate transpose of each matrix."""
+        return self.xp.conj(self.xp.swapaxes(x, -1, -2))
+
+    def as_type_of(self, s: Any, like: Any) -> Any:
+        """Real numbers in the (perhaps complex) dtype of ``like``."""
+        return s.astype(like.dtype)
+
+    def above(self, s: Any, cut: Any) -> Any:
+        """1 where ``s > cut``, else 0, in the dtype of ``s``."""
+        return (s > cut).astype(s.dtype)
+
+    def constant(self, x: NDArray[Any], like: Any) -> Any:
+        """An array of NumPy in the dtype, and on the device, of ``like``."""
+        return self.xp.asarray(x, dtype=like.dtype)
+
+    def first(self, s: Any, count: int) -> Any:
+        """1 in the first ``count`` places of the last axis, else 0."""
+        return self.constant(np.arange(s.shape[-1]) < count, s)
+
+    def mean_over(self, s: Any, groups: list[list[int]]) -> Any:
+        """Means over groups of indices of the last axis."""
+        weights = np.zeros((s.shape[-1], len(groups)))
+        for column, group in enumerate(groups):
+            weights[group, column] = 1 / len(group)
+        return s @ self.constant(weights, s)
+
+    def total(self, s: Any) -> Any:
+        """Sum over the last axis."""
+        return s.sum(-1)
+
+    def real_sum(self, x: Any) -> Any:
+        """Real part of the sum of all entries."""
+        return self.xp.real(self.xp.sum(x))
+
+    def positive_part(self, s: Any) -> Any:
+        """``max(s, 0)``, as the framework's users write it."""
+        return self.xp.maximum(s, 0)
+
+    def stop(self, x: Any) -> Any:
+        """The same numbers, not differentiated."""
+        raise NotImplementedError
+
+    def recompose(self, u: Any, f: Any, vh: Any) -> Any:
+        """``U diag(f) Vh``."""
+        return (u * self.as_type_of(f, u)[..., None, :]) @ vh
+
+    def pairing(self, weights: Any, value: Any) -> Any:
+        """``Re sum(conj(weights) * value)``."""
+        return self.real_sum(self.conj(weights) * value)
+
+    # The gradients of `compare`.
+
+    def loss(self, loss: str, method: str, x: Any, tau: Any, weights: Any) -> Any:
+        """Compute a loss as a real number of the framework, differentiable in x and tau."""
+        if method == EXACT.get(loss) == "svt":
+            return self.pairing(weights, self.library.svt(x, tau))
+        if method == EXACT.get(loss):
+            return self.real_sum(self.library.svdvals(x))
+        u, s, vh = self.native_svd(x) if method == NATIVE else self.library.svd(x, rule=method)
+        if loss == "nuclear":
+            return self.real_sum(s)
+        if loss == "soft":
+            s = self.positive_part(s - tau[..., None])
+        elif loss == "hard":
+            s = s * self.above(s, tau[..., None])
+        return self.pairing(weights, self.recompose(u, s, vh))
+
+    def _of_loss(self, loss: str, method: str) -> Function:
+        """Differentiate a loss: a function of x, tau and the weights."""
+        soft = loss == "soft"
+
+        def gradient(x: Any, tau: Any, weights: Any) -> Arrays:
+            def value(x: Any, tau: Any = tau) -> Arrays:
+                return (self.loss(loss, method, x, tau, weights),)
+
+            one = self.constant(np.ones(()), tau)
+            return self.vjp(value, (x, tau) if soft else (x,), (one,))[1]
+
+        return gradient
+
+    def gradient(self, problem: Problem, method: str, device: str) -> Callable[[], Gradient]:
+        """Prepare a gradient; each call of the result computes it once and waits for it."""
+        differentiated = self._of_loss(problem.loss, method)
+        with self.settings(device):
+            arrays = [self.array(a, device) for a in (problem.x, problem.tau, problem.weights)]
+
+        def run() -> Gradient:
+            with self.settings(device):
+                ct_x, *ct_tau = differentiated(*arrays)
+                self.wait(ct_x)
+            return Gradient(ct_x, ct_tau[0] if ct_tau else None)
+
+        return run
