@@ -135,14 +135,16 @@ ALL_TRANSFORMS = (
         "grad(vmap)",
         "gradient",
         lambda loss, x, d: jax.grad(lambda y: jax.vmap(loss)(y).sum())(jnp.stack([x, x]))[1],
+        jitted,
     ),
     Transform(
         "vmap(jvp)",
         "tangent",
         lambda loss, x, d: jax.vmap(lambda y: tangent_of(loss, y, d))(jnp.stack([x, x]))[1],
+        jitted,
     ),
-    Transform("jacrev", "gradient", jacobian(jax.jacrev)),
-    Transform("jacfwd", "gradient", jacobian(jax.jacfwd)),
+    Transform("jacrev", "gradient", jacobian(jax.jacrev), jitted),
+    Transform("jacfwd", "gradient", jacobian(jax.jacfwd), jitted),
     Transform("checkpoint", "gradient", lambda loss, x, d: jax.grad(jax.checkpoint(loss))(x)),
     Transform(
         "jit(grad(checkpoint))",
@@ -152,7 +154,10 @@ ALL_TRANSFORMS = (
     ),
     Transform("lax.scan", "gradient", scanned, jitted),
     Transform(
-        "lax.map", "gradient", lambda loss, x, d: jax.lax.map(jax.grad(loss), jnp.stack([x, x]))[1]
+        "lax.map",
+        "gradient",
+        lambda loss, x, d: jax.lax.map(jax.grad(loss), jnp.stack([x, x]))[1],
+        jitted,
     ),
     Transform("debug_nans", "gradient", gradient, lambda run: without_nans(partial(map, run))),
     Transform("debug_nans, jit", "gradient", gradient, lambda run: without_nans(jitted(run))),
@@ -163,12 +168,21 @@ ALL_TRANSFORMS = (
     ),
     Transform("jvp(grad)", "second", lambda loss, x, d: jax.jvp(jax.grad(loss), (x,), (d,))[1]),
     Transform(
-        "grad(jvp)", "second", lambda loss, x, d: jax.grad(lambda y: tangent_of(loss, y, d))(x)
+        "grad(jvp)",
+        "second",
+        lambda loss, x, d: jax.grad(lambda y: tangent_of(loss, y, d))(x),
+        jitted,
     ),
-    Transform("hessian", "second", hessian_product(jax.hessian)),
-    Transform("jacrev(jacrev)", "second", hessian_product(lambda f: jax.jacrev(jax.jacrev(f)))),
-    Transform("jacrev(jacfwd)", "second", hessian_product(lambda f: jax.jacrev(jax.jacfwd(f)))),
-    Transform("jacfwd(jacfwd)", "second", hessian_product(lambda f: jax.jacfwd(jax.jacfwd(f)))),
+    Transform("hessian", "second", hessian_product(jax.hessian), jitted),
+    Transform(
+        "jacrev(jacrev)", "second", hessian_product(lambda f: jax.jacrev(jax.jacrev(f))), jitted
+    ),
+    Transform(
+        "jacrev(jacfwd)", "second", hessian_product(lambda f: jax.jacrev(jax.jacfwd(f))), jitted
+    ),
+    Transform(
+        "jacfwd(jacfwd)", "second", hessian_product(lambda f: jax.jacfwd(jax.jacfwd(f))), jitted
+    ),
 )
 
 
@@ -184,6 +198,14 @@ TRANSFORMS = tuple(
 @pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS))
 def test_cell(transform, observable):
     check(jax_operations, transform, observable)
+
+
+@pytest.mark.parametrize("observable", ["svt", "svd"])
+@pytest.mark.parametrize("transform", [t for t in TRANSFORMS if t.compiled is jitted], ids=str)
+def test_outside_jit(transform, observable):
+    """What the cells compile gives the same operation by operation."""
+    eager = replace(transform, compiled=None, matrices=("twice a unitary",))
+    check(jax_operations, eager, observable)
 
 
 @pytest.mark.parametrize("relative_threshold", [False, True])
