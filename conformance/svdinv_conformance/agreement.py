@@ -6,8 +6,8 @@ rule that fills in what a tie leaves open may. So a comparison is held to a tole
 answer is determined, and only reported where it is not.
 
 **Judged, with a tolerance.** ``tolerance = accuracy * kappa``. The accuracy of an exact operator is
-what the library promises, 1e-12 in double and 1e-5 in single precision; that of a rule is ``64 eps``.
-``kappa`` bounds how the question amplifies rounding:
+what the library promises, 1e-12 in double and 1e-5 in single precision; that of a rule is
+``64 eps``. ``kappa`` bounds how the question amplifies rounding:
 
 * ``svt``: 1 + the root mean square of ``s_1 / |s_i - s_j|``, counted for the pairs with one value
   above and one below the threshold (the others amplify nothing);
