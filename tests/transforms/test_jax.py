@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -206,6 +208,22 @@ def test_outside_jit(transform, observable):
     """What the cells compile gives the same operation by operation."""
     eager = replace(transform, compiled=None, matrices=("twice a unitary",))
     check(jax_operations, eager, observable)
+
+
+def test_with_all_optimizations():
+    """As users have it, in a process of its own: elsewhere the tests compile quickly."""
+    root = Path(__file__).parents[2]
+    chosen = "test_cell and grad and jit and svt or multiplies_no_denominators"
+    files = [__file__, *root.rglob("test_drivers.py")]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *files],
+        cwd=root,
+        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-2000:]
+    assert re.search(r"[1-9][0-9]* passed", run.stdout)
 
 
 @pytest.mark.parametrize("relative_threshold", [False, True])
