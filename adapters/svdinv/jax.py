@@ -163,7 +163,7 @@ class _JaxBackend(Backend):
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
         x, *fixed = (jax.lax.stop_gradient(a) for a in (x, *params))
         with jax.default_matmul_precision("float32"):
-            if not isinstance(x, jax.core.Tracer):
+            if not any(isinstance(a, jax.core.Tracer) for a in (x, *fixed)):
                 return function(x, *fixed)
             return _for_a_batch(function)(x, *fixed)
 
