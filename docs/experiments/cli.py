@@ -67,6 +67,13 @@ def _training(parser: argparse.ArgumentParser, steps: int, batch: int) -> None:
     parser.add_argument("--steps", type=positive, default=steps, help="(%(default)s)")
     parser.add_argument("--batch", type=positive, default=batch, help="(%(default)s)")
     parser.add_argument("--rate", type=_positive_number, default=1e-3, help="of Adam (%(default)s)")
+    parser.add_argument(
+        "--epoch", type=positive, help="steps after which the rate falls by 5 %% (half cosine)"
+    )
+    parser.add_argument("--largest", type=_positive_number, help="norm of a gradient (any)")
+    parser.add_argument(
+        "--smooth", action="store_true", help="begin with a solver that smoothes, not at random"
+    )
     parser.add_argument("--start", type=Path, help="checkpoint whose weights to begin with")
     parser.add_argument("--checkpoint", type=Path, help="file to write every minute")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
@@ -133,6 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--side", type=int, choices=range(8, 33), default=32, metavar="8..32", help="of the crops"
     )
+    command.add_argument(
+        "--photographs", type=float, default=0.0, help="share of steps with cuts of photographs"
+    )
+    command.add_argument("--crop", type=positive, default=64, help="size of those (%(default)s)")
     _training(command, 2000, 128)
     _common(command, "")
     command.set_defaults(run=commands.run_colour)

@@ -25,7 +25,7 @@ from . import (
     table1,
     training,
 )
-from .networks import ColourNetwork, DynamicNetwork
+from .networks import ColourNetwork, DynamicNetwork, Unrolled
 
 __all__ = [
     "IMAGES",
@@ -69,8 +69,10 @@ def _load(network: torch.nn.Module, checkpoint: Path, option: str) -> None:
 
 
 def _trained(
-    options: argparse.Namespace, network: torch.nn.Module, batch: training.Batch, label: str
+    options: argparse.Namespace, network: Unrolled, batch: training.Batch, label: str
 ) -> tuple[training.Settings, training.History]:
+    if options.smooth:
+        network.begin_smooth()
     if options.start is not None:
         _load(network, options.start, "--start")
     if options.resume and options.checkpoint is None:
@@ -78,7 +80,12 @@ def _trained(
     if options.as_it_is and not (options.resume and options.checkpoint.exists()):
         raise RefusedError("--as-it-is needs --resume and a checkpoint")
     settings = training.Settings(
-        options.steps, options.rate, options.seed, options.stop_at_nonfinite
+        options.steps,
+        options.rate,
+        options.seed,
+        options.stop_at_nonfinite,
+        options.epoch,
+        options.largest,
     )
     history = training.train(
         network,
@@ -100,6 +107,7 @@ def _network_settings(options: argparse.Namespace, settings: training.Settings) 
         "batch": options.batch,
         "iterations": options.iterations,
         "width": options.width,
+        "smooth": options.smooth,
         "started_from": options.start.stem if options.start else None,
     }
 
@@ -107,7 +115,16 @@ def _network_settings(options: argparse.Namespace, settings: training.Settings) 
 def run_colour(options: argparse.Namespace) -> str:
     images = data.training_images(options.data, options.images)
     pictures = {} if options.no_test else data.whole_images(options.test)
-    problem = compressive.Problem(images, options.ratio, options.batch, options.side)
+    photographs = data.photographs() if options.photographs else []
+    problem = compressive.Problem(
+        images,
+        options.ratio,
+        options.batch,
+        options.side,
+        photographs,
+        options.photographs,
+        options.crop,
+    )
     torch.manual_seed(options.seed)
     network = ColourNetwork(options.method, options.iterations, options.width)
     settings, history = _trained(options, network, problem, f"colour {options.ratio:g}")
@@ -120,7 +137,12 @@ def run_colour(options: argparse.Namespace) -> str:
         {
             "experiment": "colour",
             "ratio": options.ratio,
-            "settings": {**_network_settings(options, settings), "side": options.side},
+            "settings": {
+                **_network_settings(options, settings),
+                "side": options.side,
+                "photographs": options.photographs,
+                "crop": options.crop,
+            },
             "data": {
                 "training": f"{images.source}, {len(images.pixels)} images",
                 "test": f"{_name(options.test)}, {len(pictures)} images",
@@ -231,7 +253,9 @@ def run_dynamic(options: argparse.Namespace) -> str:
     )
     problem.check()
     torch.manual_seed(options.seed)
-    network = DynamicNetwork(options.method, options.iterations, options.width)
+    network = DynamicNetwork(
+        options.method, options.iterations, options.width, options.smooth
+    )
     settings, history = _trained(options, network, problem, f"dynamic {options.mask}")
     tested = {}
     if not options.no_test and (options.as_it_is or len(history.loss) == options.steps):
@@ -362,7 +386,9 @@ def run_colour_picture(options: argparse.Namespace) -> str:
 
 
 def run_dynamic_picture(options: argparse.Namespace) -> str:
-    network = DynamicNetwork(options.method, options.iterations, options.width)
+    network = DynamicNetwork(
+        options.method, options.iterations, options.width, options.smooth
+    )
     _load(network, options.checkpoint, "--checkpoint")
     series = _series(options)
     _, test = dynamic.split(series)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import masks, metrics, solvers
-from .data import SIDE, Images
+from .data import SIDE, Images, photograph_crops
 from .networks import ColourNetwork
 from .operators import PixelSampling
 
@@ -49,19 +49,29 @@ class Problem:
         Images a step.
     side
         Their size in pixels, at most 32: smaller ones are cut out at random.
+    photographs
+        Pictures ``(3, H, W)`` of which some steps take larger cuts.
+    share, crop
+        Of the steps that do, and the size of their cuts, as many as make up the batch's pixels.
     """
 
     images: Images
     ratio: float = 0.4
     batch: int = 128
     side: int = SIDE
+    photographs: Sequence[NDArray[np.uint8]] = ()
+    share: float = 0.5
+    crop: int = 64
 
     def __call__(self, rng: np.random.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """One mask a step, shared by the batch: ``((y, mask), x)``."""
-        target = torch.from_numpy(self.images.batch(rng, self.batch, self.side))
-        mask = torch.from_numpy(
-            masks.pixels(rng, (3, self.side, self.side), self.ratio).astype(np.float32)
-        )
+        if self.photographs and rng.random() < self.share:
+            count = max(1, round(self.batch * (self.side / self.crop) ** 2))
+            images = photograph_crops(self.photographs, rng, count, self.crop)
+        else:
+            images = self.images.batch(rng, self.batch, self.side)
+        target = torch.from_numpy(images)
+        mask = torch.from_numpy(masks.pixels(rng, images.shape[1:], self.ratio).astype(np.float32))
         return (mask * target, mask), target
 
 

@@ -11,7 +11,7 @@ A set that is named and not given a folder is looked for under ``$SVDINV_DATA``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ __all__ = [
     "data_folder",
     "dynamic_series",
     "phantom",
+    "photograph_crops",
     "photograph_middles",
+    "photographs",
     "smooth_phase",
     "training_images",
     "whole_images",
@@ -120,6 +122,24 @@ def _photographs(names: tuple[str, ...]) -> Iterator[tuple[str, NDArray[np.uint8
 def _middle(picture: NDArray[np.uint8], side: int = _TEST_SIDE) -> NDArray[np.uint8]:
     top, left = ((n - min(n, side)) // 2 for n in picture.shape[:2])
     return picture[top : top + side, left : left + side]
+
+
+def photographs() -> list[NDArray[np.uint8]]:
+    """The training photographs, ``(3, H, W)`` each."""
+    return [p.transpose(2, 0, 1) for _, p in _photographs(_PHOTOGRAPHS)]
+
+
+def photograph_crops(
+    pictures: Sequence[NDArray[np.uint8]], rng: np.random.Generator, count: int, side: int
+) -> Array:
+    """Random cuts, mirrored or not: ``(count, 3, side, side)`` in [0, 1]."""
+    crops = []
+    for _ in range(count):
+        picture = pictures[int(rng.integers(len(pictures)))]
+        top, left = (int(rng.integers(n - side + 1)) for n in picture.shape[1:])
+        crop = picture[:, top : top + side, left : left + side]
+        crops.append(crop[:, :, ::-1] if rng.random() < 0.5 else crop)
+    return np.stack(crops).astype(np.float32) / 255
 
 
 def photograph_middles(side: int = 128) -> Array:

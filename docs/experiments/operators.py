@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
-__all__ = ["FourierSampling", "Operator", "PixelSampling", "centred_fft", "centred_ifft"]
+__all__ = ["FourierSampling", "Operator", "PixelSampling", "centred_fft", "centred_ifft", "share_over_time"]
 
 Array = Any
 
@@ -36,6 +36,13 @@ def centred_ifft(k: Array) -> Array:
     return fft.fftshift(
         fft.ifftn(fft.ifftshift(k, axes=_AXES), axes=_AXES, norm="ortho"), axes=_AXES
     )
+
+
+def share_over_time(y: Array, mask: Array) -> Array:
+    """K-space ``(..., T, H, W)`` with the mean of all frames where a frame has not measured."""
+    xp = array_namespace(y, mask)
+    times = xp.sum(mask, axis=-3, keepdims=True)
+    return y + (1 - mask) * xp.sum(y, axis=-3, keepdims=True) / xp.clip(times, 1, None)
 
 
 class Operator(Protocol):

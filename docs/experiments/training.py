@@ -23,6 +23,8 @@ __all__ = ["SEED", "History", "Settings", "Watched", "squared_error", "train"]
 
 SEED = 3407
 """The paper's."""
+PER_EPOCH = 0.95
+"""The paper's factor of the learning rate."""
 
 Batch = Callable[[np.random.Generator], tuple[tuple[Tensor, ...], Tensor]]
 """Draws the inputs of the network and the target."""
@@ -44,6 +46,10 @@ class Settings:
         Of Adam; its rate falls from `rate` to 0 as a half cosine over all of them.
     rate
         First learning rate.
+    epoch
+        Steps after which the rate is multiplied by 0.95 instead, as in the paper.
+    largest
+        Norm that a larger gradient is shortened to.
     seed
         Of the first weights; step n draws its batch from a generator seeded by both.
     stop_at_nonfinite
@@ -54,6 +60,14 @@ class Settings:
     rate: float = 1e-3
     seed: int = SEED
     stop_at_nonfinite: bool = False
+    epoch: int | None = None
+    largest: float | None = None
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        if self.epoch is not None:
+            return self.rate * PER_EPOCH ** (step // self.epoch)
+        return self.rate * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
 @dataclass
@@ -215,15 +229,16 @@ def train(
         while len(log.loss) < settings.steps and not stopped:
             step = len(log.loss)
             watch.step = step
-            rate = settings.rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = settings.rate_at(step)
             inputs, target = batch(np.random.default_rng([settings.seed, step]))
             loss, norm = _gradient(network, inputs, target, optimiser)
             log.loss.append(loss)
             if math.isfinite(norm):
                 if norm > log.gradient:
                     log.gradient, log.gradient_step = norm, step + 1
+                if settings.largest is not None:
+                    nn.utils.clip_grad_norm_(network.parameters(), settings.largest)
                 optimiser.step()
             else:
                 log.nonfinite.append(step + 1)
