@@ -29,6 +29,7 @@ __all__ = [
     "Series",
     "data_folder",
     "dynamic_series",
+    "name_of",
     "phantom",
     "photograph_crops",
     "photograph_middles",
@@ -70,6 +71,11 @@ def data_folder(name: str) -> Path:
     raise DataError(
         f"no data set {name!r}: set SVDINV_DATA to the folder that holds {name}/, or give a folder"
     )
+
+
+def name_of(source: str) -> str:
+    """A set's name, or that of its folder: where it lies on somebody's disk is of no interest."""
+    return Path(source).resolve().name
 
 
 @dataclass(frozen=True)

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import argparse
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from svdinv import torch as st
+from svdinv_conformance.arguments import positive
 from torch import Tensor
 
-from . import masks, metrics, solvers
+from . import data, figures, masks, metrics, operators, runs, tables
+from .arguments import add_common, add_picture, add_series, add_training
 from .data import DataError, Series
-from .lowrank import LowRank
 from .networks import DynamicNetwork
 from .operators import FourierSampling
+from .results import Found, Result
+from .tables import db, mean, over, recipe, short, total_steps
 
-__all__ = [
-    "Problem",
-    "classical",
-    "evaluate",
-    "phase_error",
-    "reconstruct",
-    "sample",
-    "solve",
-    "split",
-    "training_mask",
-]
+NAME = "dynamic"
+HELP = "train the network for MRI, and test it"
 
 Array = NDArray[Any]
 
@@ -126,80 +122,212 @@ def reconstruct(network: DynamicNetwork | None, y: Array, mask: Array) -> Array:
     return np.asarray(network(torch.from_numpy(y)[None], torch.from_numpy(mask)[None])[0].numpy())
 
 
+def share_over_time(y: Array, mask: Array) -> Array:
+    """Frames whose k-space is that of the others where they have not measured."""
+    return np.asarray(operators.centred_ifft(operators.share_over_time(y, mask)))
+
+
 def evaluate(
     network: DynamicNetwork | None, series: Mapping[str, Array], mask: str
 ) -> dict[str, dict[str, float]]:
     """PSNR, SSIM, MSE of the magnitude of each series; without a network, zero-filled."""
-    result = {}
-    for seed, (name, x) in enumerate(series.items()):
-        y, drawn = sample(x, mask, seed)
-        result[name] = metrics.measure(reconstruct(network, y, drawn), x)
-    return result
+    return tested(lambda y, drawn: reconstruct(network, y, drawn), series, mask)
 
 
-def solve(solver: str, y: Array, mask: Array, weight: float, steps: int) -> Array:
-    """Frames of one of `solvers.SOLVERS`, low rank in time."""
-    run = solvers.SOLVERS[solver]
-    return np.asarray(run(FourierSampling(mask), y, weight, steps, matrices=solvers.casorati))
-
-
-def classical(
-    choice: Mapping[str, Array],
-    series: Mapping[str, Array],
-    mask: str,
-    weights: Sequence[float],
-    steps: int,
-) -> tuple[dict[str, dict[str, dict[str, float]]], float]:
-    """Zero-filled and the untrained solvers on each series; lambda is chosen on `choice`.
-
-    Returns
-    -------
-    tested, weight
-        PSNR, SSIM, MSE by solver and series, and the lambda.
-    """
-
-    def tested(solver: str, chosen: Mapping[str, Array], w: float) -> dict[str, dict[str, float]]:
-        return {
-            name: metrics.measure(solve(solver, *sample(x, mask, seed), w, steps), x)
-            for seed, (name, x) in enumerate(chosen.items())
-        }
-
-    errors = [sum(row["mse"] for row in tested("admm", choice, w).values()) for w in weights]
-    weight = weights[int(np.argmin(errors))]
-    found = {s: tested(s, series, weight) for s in solvers.SOLVERS}
-    return {"zero-filled": evaluate(None, series, mask), **found}, weight
-
-
-def phase_error(x: Array, share: float, seed: int = 0) -> dict[str, float]:
-    """What leaving the phase out costs the gradient of the low-rank step on real frames.
-
-    Parameters
-    ----------
-    x : array (..., m, n)
-        Complex matrices.
-    share
-        Threshold as a share of the largest singular value.
-
-    Returns
-    -------
-    dict
-        By low-rank step: relative error of the gradient of ``Re <W, step(x)>``, W random, against
-        `svt` in double precision; the mean over the matrices.
-    """
-    rng = np.random.default_rng(seed)
-    W = torch.from_numpy(rng.standard_normal(x.shape) + 1j * rng.standard_normal(x.shape))
-
-    def gradient(method: str | None) -> Tensor:
-        A = torch.from_numpy(x.astype(np.complex128)).requires_grad_()
-        threshold = torch.tensor(share, dtype=torch.float64)
-        B = st.svt(A, threshold, relative=True) if method is None else LowRank(method)(A, threshold)
-        torch.real(torch.sum(torch.conj(W) * B)).backward()
-        assert A.grad is not None
-        return A.grad
-
-    exact = gradient(None)
-    size = torch.linalg.matrix_norm(exact)
+def tested(
+    reconstruction: Callable[[Array, Array], Array], series: Mapping[str, Array], mask: str
+) -> dict[str, dict[str, float]]:
+    """The same of anything that makes frames from k-space and its mask."""
     return {
-        method: float((torch.linalg.matrix_norm(gradient(method) - exact) / size).mean())
-        for method in ("svt", "svd-inv", "inv-no-phase")
+        name: metrics.measure(reconstruction(*sample(x, mask, seed)), x)
+        for seed, (name, x) in enumerate(series.items())
     }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_series(parser)
+    names = ", ".join(masks.MRI_MASKS)
+    parser.add_argument(
+        "--mask", default="radial-16", metavar="MASK", help=f"{names} (%(default)s)"
+    )
+    parser.add_argument(
+        "--side", type=positive, default=128, help="of the cuts to train on (%(default)s)"
+    )
+    parser.add_argument(
+        "--cut-frames", type=positive, default=16, help="frames of the cuts (%(default)s)"
+    )
+    add_picture(parser)
+    add_training(parser, 1000, 1)
+    add_common(parser, "")
+
+
+def run(options: argparse.Namespace) -> str:
+    series = load(options)
+    if options.side > options.size or options.cut_frames > options.frames:
+        raise ValueError("--side and --cut-frames: want no more than --size and --frames")
+    train, test = split(series)
+    problem = Problem(
+        [series.subjects[n] for n in train],
+        options.mask,
+        options.cut_frames,
+        options.side,
+        options.batch,
+    )
+    problem.check()
+    torch.manual_seed(options.seed)
+    network = DynamicNetwork(options.method, options.iterations, options.width, options.smooth)
+    history = runs.train(options, network, problem, f"dynamic {options.mask}")
+    tested = {}
+    if runs.is_over(options, history):
+        chosen = by_name(series, test)
+        tested = evaluate(network, chosen, options.mask)
+        if options.picture:
+            picture(network, list(chosen.values())[len(chosen) // 2], options.mask, options.picture)
+    return runs.write(
+        options,
+        f"dynamic-{options.mask}-{options.method.removeprefix('svd-')}",
+        history,
+        tested,
+        told=("side", "cut_frames"),
+        mask=options.mask,
+        data=described(series, train, test),
+    )
+
+
+def load(options: argparse.Namespace) -> Series:
+    """The series that the options of `arguments.add_series` ask for."""
+    shape = (options.frames, options.size, options.size)
+    return data.dynamic_series(options.data, shape, slices=options.slices)
+
+
+def described(series: Series, train: Sequence[str], test: Sequence[str]) -> dict[str, Any]:
+    """The data, for a result file."""
+    count = {name: len(x) for name, x in series.subjects.items()}
+    return {
+        "source": series.source,
+        "training": f"{sum(count[n] for n in train)} series of {', '.join(train)}",
+        "test": f"{sum(count[n] for n in test)} series of {', '.join(test)}",
+        "shape": list(next(iter(series.subjects.values())).shape[1:]),
+    }
+
+
+def by_name(series: Series, names: Sequence[str]) -> dict[str, Array]:
+    """Series ``(T, H, W)`` of some subjects."""
+    return {f"{n} slice {i + 1}": x for n in names for i, x in enumerate(series.subjects[n])}
+
+
+def picture(network: DynamicNetwork, x: Array, mask: str, path: Path) -> None:
+    """A frame, its error and a column over time."""
+    y, drawn = sample(x, mask, 0)
+    found = {
+        "zero-filled": reconstruct(None, y, drawn),
+        "shared over time": share_over_time(y, drawn),
+        "network": reconstruct(network, y, drawn),
+    }
+    titled = {f"{n}, {metrics.measure(z, x)['psnr']:.1f} dB": z for n, z in found.items()}
+    figure = figures.dynamic_picture(x, titled, len(x) // 3, x.shape[2] // 2)
+    figures.save(figure, path, colours=256)
+
+
+# the page
+
+PAPER = {
+    "radial-16": 40.569,
+    "radial-30": 42.886,
+    "vds-8": 40.597,
+    "vista-8": 37.142,
+    "vista-12": 26.833,
+}
+"""PSNR of SVD-inv in the paper's Table 3, dB, on other data."""
+PAPER_METHODS = {
+    "radial-16": {"native": 40.653, "tf": 40.572, "clip": 40.572, "taylor": 40.497, "inv": 40.569}
+}
+"""The same of every method."""
+COMPARED = "dynamic-methods-"
+"""What the names of runs begin with that differ in the low-rank step and the seed only."""
+
+
+def table(found: Found) -> dict[str, str]:
+    runs = {n: r for n, r in found[NAME].items() if not n.startswith(COMPARED)}
+    solvers = {r["mask"]: r for r in found["dynamic-solver"].values()}
+    fields = {
+        "dynamic_masks": _by_mask(runs, solvers),
+        "dynamic_methods": tables.side_by_side(_compared(found[NAME]), PAPER_METHODS),
+    }
+    ours = {mask: mean(best(runs, mask), "psnr") for mask in masks.MRI_MASKS}
+    told = [
+        f"{over(psnr, mean(solvers[mask], 'admm', 'psnr'))} ({mask})"
+        for mask, psnr in ours.items()
+        if psnr and mask in solvers
+    ]
+    if told:
+        fields["dynamic_summary"] = f"{', '.join(told)} (dB)"
+    tested = next((r for r in runs.values() if r.get("mean")), None)
+    if tested is not None:
+        d = tested["data"]
+        fields["dynamic_data"] = f"{d['training']} ({d['source']}), tested on {d['test']}"
+        fields["dynamic_shape"] = " by ".join(map(str, d["shape"]))
+    return fields
+
+
+def _compared(runs: Mapping[str, Result]) -> tables.Compared:
+    return {
+        mask: tables.compared(
+            {n: r for n, r in runs.items() if n.startswith(COMPARED) and r["mask"] == mask}
+        )
+        for mask in PAPER_METHODS
+    }
+
+
+def best(runs: Mapping[str, Result], mask: str) -> Result | None:
+    """Of the tested runs with `svt`, the one of the most steps."""
+    tested = [r for r in runs.values() if r.get("mean") and r["mask"] == mask and short(r) == "svt"]
+    return max(tested, key=lambda r: total_steps(r, runs), default=None)
+
+
+BASELINES = {
+    "zero-filled": "zero-filled",
+    "shared": "shared over time",
+    "admm": "ADMM",
+    "untrained": "network before training",
+}
+"""Names in result files and on the page of what needs no training."""
+
+
+def _by_mask(runs: Mapping[str, Result], solvers: Mapping[str, Result]) -> str:
+    """The longest run by mask, beside what needs no training."""
+    rows = []
+    for mask in masks.MRI_MASKS:
+        ours, solved = best(runs, mask), solvers.get(mask)
+        psnr = mean(ours, "psnr")
+        row = [mask, *(db(mean(solved, key, "psnr")) for key in BASELINES), db(psnr)]
+        row.append(over(psnr, mean(solved, "admm", "psnr")))
+        if ours is not None:
+            s = ours["settings"]
+            row += [f"{mean(ours, 'ssim'):.3f}", f"{1e5 * mean(ours, 'mse'):.1f}"]
+            row += [f"{s['cut_frames']} of {s['side']} by {s['side']}"]
+            row += [recipe(ours, runs, lambda r: str(r["mask"]))]
+        rows.append([*row, *[""] * (11 - len(row)), f"{PAPER[mask]:.2f}"])
+    head = ["mask", *BASELINES.values(), "network", "over ADMM", "SSIM", "MSE, 1e-5", "cuts"]
+    return tables.table([*head, "steps", "the paper, other data"], rows)
+
+
+def figure(found: Found) -> dict[str, Figure]:
+    rng, shape = np.random.default_rng(0), (16, 128, 128)
+    drawn = {name: masks.mri_mask(name, rng, shape) for name in masks.MRI_MASKS}
+    drawings = {"masks": figures.mask_figure(drawn)}
+    runs = {n: r for n, r in found[NAME].items() if not n.startswith(COMPARED)}
+    solvers = {r["mask"]: r for r in found["dynamic-solver"].values()}
+    ours = [mean(best(runs, mask), "psnr") for mask in masks.MRI_MASKS]
+    if any(ours):
+        curves = {
+            label: [mean(solvers.get(mask), key, "psnr") for mask in masks.MRI_MASKS]
+            for key, label in BASELINES.items()
+        }
+        curves |= {"svt": ours, "the paper's SVD-inv": list(PAPER.values())}
+        drawings["dynamic_masks"] = figures.dots(list(masks.MRI_MASKS), curves, "PSNR, dB", "mask")
+    if any((compared := _compared(found[NAME])).values()):
+        drawings["dynamic_methods"] = figures.dots(
+            *tables.differences(compared), "PSNR over svt, dB"
+        )
+    return drawings

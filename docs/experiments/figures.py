@@ -14,17 +14,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from svdinv_conformance.plots import STYLES
 
-from . import table1
-
-__all__ = ["colour_picture", "dynamic_picture", "gap_figure", "loss_figure", "mask_figure", "save"]
+__all__ = [
+    "colour_picture",
+    "dots",
+    "dynamic_picture",
+    "gap_figure",
+    "loss_figure",
+    "mask_figure",
+    "save",
+]
 
 Array = NDArray[Any]
 
+EXACT = "exact operator"
 _EXTRA = {
-    table1.EXACT: STYLES["svt"],
+    EXACT: STYLES["svt"],
     "native": STYLES["native torch"],
-    table1.LITERAL: ("#1e3a8a", "--", "s"),
-    table1.LABEL: ("#9ca3af", "-.", "o"),
+    "inv, the paper's criterion": ("#1e3a8a", "--", "s"),
+    "the paper's label": ("#9ca3af", "-.", "o"),
+    "the paper's SVD-inv": ("#9ca3af", "-.", "o"),
     "inv-no-phase": ("#ea580c", "--", "s"),
     "torch": ("#111827", "-", ""),
     "jax": ("#2563eb", "--", ""),
@@ -59,6 +67,43 @@ def _quiet(axes: Any) -> None:
         axes.spines[side].set_visible(False)
 
 
+_COLOURS = ("#6b7280", "#2563eb", "#d97706", "#059669", "#7c3aed", "#db2777")
+
+
+def dots(
+    labels: Sequence[str],
+    curves: Mapping[str, Sequence[float | None]],
+    ylabel: str,
+    xlabel: str = "",
+    lines: bool = False,
+    log: bool = False,
+) -> Figure:
+    """A value for every label, by curve; None is left out."""
+    figure = Figure(figsize=(7.6, 3.8), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    width = 0 if lines else 0.5 / max(1, len(curves) - 1)
+    for n, (name, curve) in enumerate(curves.items()):
+        colour, line, _ = _EXTRA.get(name) or STYLES.get(name) or (_COLOURS[n % 6], "-", "")
+        values = np.array([np.nan if v is None else v for v in curve], float)
+        axes.plot(
+            np.arange(len(labels)) + (n - (len(curves) - 1) / 2) * width,
+            values,
+            color=colour,
+            linestyle=line if lines else "",
+            marker="o",
+            markersize=5,
+            label=name,
+        )
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    if log:
+        axes.set_yscale("log")
+    _quiet(axes)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    return figure
+
+
 def gap_figure(curves: Mapping[str, Any]) -> Figure:
     """Error against gap, one panel a workflow, from `table1.gap_curves`."""
     figure = Figure(figsize=(12.5, 4.4), dpi=110, layout="constrained")
@@ -69,7 +114,7 @@ def gap_figure(curves: Mapping[str, Any]) -> Figure:
     for axes, (workflow, by_method) in zip(panels, curves["median"].items(), strict=True):
         for method, error in by_method.items():
             colour, line, marker = _style(method)
-            exact = method == table1.EXACT
+            exact = method == EXACT
             values = np.array([np.nan if e is None else e for e in error], float)
             (curve,) = axes.plot(
                 position,
@@ -100,18 +145,11 @@ def gap_figure(curves: Mapping[str, Any]) -> Figure:
 def loss_figure(
     curves: Mapping[str, Sequence[float | None]], every: int, title: str, smooth: int = 5
 ) -> Figure:
-    """Loss against step for several low-rank steps or frameworks, as means over `every` steps.
-
-    A name may have more behind a comma, "svt, rate 0.005": a second such curve is dashed.
-    """
+    """Loss against step for several low-rank steps or frameworks, as means over `every` steps."""
     figure = Figure(figsize=(7.6, 4.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    seen: set[str] = set()
     for name, curve in curves.items():
-        method = name.partition(",")[0]
-        colour, line, _ = _style(method)
-        line = "--" if method in seen else line
-        seen.add(method)
+        colour, line, _ = _style(name)
         values = np.array([np.nan if v is None else v for v in curve], float)
         whole = len(values) // smooth * smooth
         means = np.mean(values[:whole].reshape(-1, smooth), axis=1) if whole else values
@@ -122,7 +160,7 @@ def loss_figure(
             color=colour,
             linestyle=line,
             marker="X" if len(means) < 3 else "",
-            linewidth=2 if method == "svt" else 1.3,
+            linewidth=2 if name == "svt" else 1.3,
             label=name,
         )
     axes.set_yscale("log")

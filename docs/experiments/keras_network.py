@@ -10,16 +10,30 @@ import numpy as np
 import tensorflow as tf
 from svdinv import tensorflow as stf
 
-__all__ = ["ColourNetwork", "train"]
+__all__ = ["LOW_RANK", "ColourNetwork", "step", "train"]
 
 Array = Any
+
+
+def _native(x: Array, share: Array) -> Array:
+    S, U, V = tf.linalg.svd(x)
+    return tf.matmul(U * tf.nn.relu(S - share * S[..., :1])[..., None, :], V, adjoint_b=True)
+
+
+LOW_RANK: dict[str, Callable[[Array, Array], Array]] = {
+    "svt": lambda x, share: stf.svt(x, share, relative=True),
+    "native": _native,
+    "none": lambda x, share: x * (1 - share),
+}
+"""Low-rank steps by name; "none" has no decomposition, for timing."""
 
 
 class Iteration(keras.layers.Layer):  # type: ignore[misc]
     """One ADMM iteration: two transforms of three convolutions, a threshold, a step."""
 
-    def __init__(self, weights: dict[str, Any], last: bool) -> None:
+    def __init__(self, weights: dict[str, Any], last: bool, method: str) -> None:
         super().__init__()
+        self.low_rank = LOW_RANK[method]
         self.transform = [self._kernel(k) for k in weights["transform"]]
         self.back = [self._kernel(k) for k in weights["back"]]
         self.threshold = self._number(weights["threshold"])
@@ -38,7 +52,7 @@ class Iteration(keras.layers.Layer):  # type: ignore[misc]
     def call(self, x: Array, multiplier: Array, y: Array, mask: Array) -> tuple[Array, Array]:
         shifted = x + multiplier
         transformed = _convolutions(self.transform, shifted)
-        low_rank = stf.svt(transformed, tf.sigmoid(self.threshold), relative=True)
+        low_rank = self.low_rank(transformed, tf.sigmoid(self.threshold))
         z = _convolutions(self.back, low_rank) + shifted
         x = (1 - mask) * (z - multiplier) + mask * y
         return x, multiplier + tf.nn.relu(self.eta) * (x - z)
@@ -47,9 +61,9 @@ class Iteration(keras.layers.Layer):  # type: ignore[misc]
 class ColourNetwork(keras.Model):  # type: ignore[misc]
     """Colour images ``(B, 3, H, W)`` from a part of their pixels; see the PyTorch one."""
 
-    def __init__(self, weights: list[dict[str, Any]]) -> None:
+    def __init__(self, weights: list[dict[str, Any]], method: str = "svt") -> None:
         super().__init__()
-        self.unrolled = [Iteration(w, w is weights[-1]) for w in weights]
+        self.unrolled = [Iteration(w, w is weights[-1], method) for w in weights]
 
     def call(self, inputs: tuple[Array, Array]) -> Array:
         y, mask = inputs
@@ -67,6 +81,19 @@ def _convolutions(kernels: list[Any], x: Array) -> Array:
     return tf.transpose(x, (0, 3, 1, 2))
 
 
+def _loss_and_gradient(network: ColourNetwork, y: Array, mask: Array, target: Array) -> Any:
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean((network((y, mask)) - target) ** 2)
+    return loss, tape.gradient(loss, network.trainable_variables)
+
+
+def step(weights: list[dict[str, Any]], method: str) -> Callable[..., Any]:
+    """Loss and gradient of a batch, compiled, for a low-rank step of :data:`LOW_RANK`."""
+    network = ColourNetwork(weights, method)
+    compiled = tf.function(lambda *batch: _loss_and_gradient(network, *batch))
+    return lambda *batch: [np.asarray(g) for g in compiled(*batch)[1]]
+
+
 def train(weights: list[dict[str, Any]], batch: Callable[..., Any], settings: Any) -> list[float]:
     """Loss of every step; the arguments are those of `experiments.training`."""
     network = ColourNetwork(weights)
@@ -75,15 +102,13 @@ def train(weights: list[dict[str, Any]], batch: Callable[..., Any], settings: An
     optimiser = keras.optimizers.Adam(schedule, epsilon=1e-8 * (1 - 0.999) ** 0.5)
 
     @tf.function  # type: ignore[untyped-decorator]
-    def step(y: Array, mask: Array, target: Array) -> Array:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean((network((y, mask)) - target) ** 2)
-        variables = network.trainable_variables
-        optimiser.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+    def update(y: Array, mask: Array, target: Array) -> Array:
+        loss, gradient = _loss_and_gradient(network, y, mask, target)
+        optimiser.apply_gradients(zip(gradient, network.trainable_variables, strict=True))
         return loss
 
     found = []
     for number in range(settings.steps):
         (y, mask), target = batch(np.random.default_rng([settings.seed, number]))
-        found.append(float(step(y.numpy(), mask.numpy(), target.numpy())))
+        found.append(float(update(y.numpy(), mask.numpy(), target.numpy())))
     return found

@@ -3,6 +3,7 @@
 native       ``U relu(S - t S_1) Vh`` through `torch.linalg.svd` and its own gradient
 svd-<rule>   the same through `svdinv.torch.svd` with that rule
 svt          `svdinv.torch.svt`, whose gradient is exact and needs no rule
+none         ``(1 - t) x``: no decomposition, to see what one costs
 inv-no-phase svd-inv without a term of its gradient, see `InvWithoutPhase`
 """
 
@@ -82,7 +83,7 @@ class LowRank(nn.Module):
     Parameters
     ----------
     method
-        One of :func:`low_rank_names`, or ``inv-no-phase``.
+        One of :func:`low_rank_names`, ``inv-no-phase``, or ``none``.
 
     Raises
     ------
@@ -92,7 +93,7 @@ class LowRank(nn.Module):
 
     def __init__(self, method: str = "svt") -> None:
         super().__init__()
-        known = (*low_rank_names(), InvWithoutPhase.name)
+        known = (*low_rank_names(), InvWithoutPhase.name, "none")
         if method not in known:
             raise ValueError(f"unknown low-rank step {method!r}; use one of {', '.join(known)}")
         self.method = method
@@ -102,6 +103,8 @@ class LowRank(nn.Module):
 
     def forward(self, x: Tensor, share: Tensor) -> Tensor:
         """Matrices ``(..., m, n)`` and a share in (0, 1) for all of them."""
+        if self.method == "none":
+            return (1 - share) * x
         if self.method == "svt":
             if self.watch is not None and self.watch.due():
                 self.watch.see(torch.linalg.svdvals(x.detach()))

@@ -107,7 +107,7 @@ class Unrolled(nn.Module):
         self.layers[-1].eta.requires_grad_(False)
 
     neighbours: ClassVar[Sequence[Sequence[Sequence[float]]]]
-    """Weights ``(T, H, W)`` that add up to 1, for the mean that :meth:`begin_smooth` begins with."""
+    """Weights ``(T, H, W)``, of sum 1, of the mean that :meth:`begin_smooth` begins with."""
 
     @torch.no_grad()
     def begin_smooth(self) -> None:
@@ -120,6 +120,7 @@ class Unrolled(nn.Module):
         here = torch.zeros_like(mean)
         here[len(mean) // 2, 1, 1] = 1
         for layer in self.layers:
+            assert isinstance(layer, Iteration)
             layer.threshold.fill_(SMALL_THRESHOLD)
             _begin_linear(layer.transform, here - mean, here)
             _begin_linear(layer.back, -PART * here, here)
@@ -159,7 +160,9 @@ class ColourNetwork(Unrolled):
 
     def __init__(self, method: str = "svt", iterations: int = 10, width: int = 16) -> None:
         super().__init__(nn.Conv2d, 3, method, iterations, width)
-        self.to(memory_format=torch.channels_last)  # up to twice as fast on a CPU
+        for p in self.parameters():
+            if p.ndim == 4:  # up to twice as fast on a CPU
+                p.data = p.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, y: Tensor, mask: Tensor) -> Tensor:
         """Sampled images ``(B, 3, H, W)`` and their mask ``(3, H, W)``; the whole images."""

@@ -15,7 +15,14 @@ from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
-__all__ = ["FourierSampling", "Operator", "PixelSampling", "centred_fft", "centred_ifft", "share_over_time"]
+__all__ = [
+    "FourierSampling",
+    "Operator",
+    "PixelSampling",
+    "centred_fft",
+    "centred_ifft",
+    "share_over_time",
+]
 
 Array = Any
 

@@ -7,17 +7,25 @@ Modules are imported when they are asked for: a user of one framework needs no o
 
 from __future__ import annotations
 
+import argparse
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from svdinv_conformance.arguments import positive
 
-from . import compressive, training
+from . import colour, data, figures, results, training
+from .arguments import add_common, add_images, positive_number
 from .networks import ColourNetwork, Iteration
+from .results import Found
 
-__all__ = ["FRAMEWORKS", "Weights", "difference", "initial_weights", "losses"]
+NAME = "ports"
+HELP = "the colour network in PyTorch, JAX and Keras"
 
 Array = NDArray[Any]
 
@@ -43,11 +51,11 @@ def initial_weights(network: ColourNetwork) -> Weights:
     return found
 
 
-def _torch(problem: compressive.Problem, network: ColourNetwork, s: training.Settings) -> Any:
+def _torch(problem: colour.Problem, network: ColourNetwork, s: training.Settings) -> Any:
     return training.train(network, problem, s).loss
 
 
-def _jax(problem: compressive.Problem, network: ColourNetwork, s: training.Settings) -> Any:
+def _jax(problem: colour.Problem, network: ColourNetwork, s: training.Settings) -> Any:
     import jax
 
     from . import jax_network
@@ -56,7 +64,7 @@ def _jax(problem: compressive.Problem, network: ColourNetwork, s: training.Setti
         return jax_network.train(initial_weights(network), problem, s)
 
 
-def _keras(problem: compressive.Problem, network: ColourNetwork, s: training.Settings) -> Any:
+def _keras(problem: colour.Problem, network: ColourNetwork, s: training.Settings) -> Any:
     from . import keras_network
 
     return keras_network.train(initial_weights(network), problem, s)
@@ -70,7 +78,7 @@ FRAMEWORKS: dict[str, Callable[[Any, Any, Any], Any]] = {
 
 
 def losses(
-    framework: str, problem: compressive.Problem, settings: training.Settings, iterations: int = 10
+    framework: str, problem: colour.Problem, settings: training.Settings, iterations: int = 10
 ) -> list[float]:
     """Loss of every training step in a framework.
 
@@ -98,3 +106,63 @@ def difference(curves: Mapping[str, Sequence[float]], every: int = EVERY) -> flo
     steps = min(map(len, curves.values())) // every * every
     stacked = np.stack([np.mean(np.reshape(c[:steps], (-1, every)), 1) for c in curves.values()])
     return float(np.max((stacked.max(0) - stacked.min(0)) / stacked.mean(0)))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_images(parser)
+    names = list(FRAMEWORKS)
+    parser.add_argument("--framework", nargs="+", choices=names, default=names, help="(all)")
+    parser.add_argument("--steps", type=positive, default=300, help="(%(default)s)")
+    parser.add_argument("--batch", type=positive, default=16, help="(%(default)s)")
+    parser.add_argument("--rate", type=positive_number, default=3e-3, help="(%(default)s)")
+    parser.add_argument("--iterations", type=positive, default=10, help="(%(default)s)")
+    parser.add_argument("--side", type=int, choices=range(8, 33), default=32, metavar="8..32")
+    add_common(parser, NAME)
+
+
+def run(options: argparse.Namespace) -> str:
+    images = data.training_images(options.data)
+    problem = colour.Problem(images, options.ratio, options.batch, options.side)
+    settings = training.Settings(options.steps, options.rate, options.seed)
+    curves, seconds = {}, {}
+    for framework in options.framework:
+        started = time.perf_counter()
+        curves[framework] = losses(framework, problem, settings, options.iterations)
+        seconds[framework] = round(time.perf_counter() - started, 1)
+    path = options.out / f"{options.name}.json"
+    told = {key: getattr(options, key) for key in ("batch", "side", "iterations")}
+    results.write(
+        path,
+        {
+            "experiment": NAME,
+            "ratio": options.ratio,
+            "settings": {**asdict(settings), **told},
+            "data": {"training": f"{images.source}, {len(images.pixels)} images"},
+            "loss": curves,
+            "difference": difference(curves) if options.steps >= EVERY else None,
+            "seconds": seconds,
+        },
+    )
+    last = ", ".join(f"{name} {curve[-1]:.5f}" for name, curve in curves.items())
+    return f"{path.name}: last loss {last}"
+
+
+def table(found: Found) -> dict[str, str]:
+    if NAME not in found[NAME]:
+        return {}
+    r = found[NAME][NAME]
+    s = r["settings"]
+    last = (f"{name} {np.mean(curve[-EVERY:]):.5f}" for name, curve in r["loss"].items())
+    return {
+        "ports_steps": f"{s['steps']} steps of batch {s['batch']} on {r['data']['training']}",
+        "ports_problem": f"{r['ratio']:.0%} known, {s['iterations']} iterations, images of "
+        f"{s['side']} by {s['side']} pixels, Adam {s['rate']:g}",
+        "ports_loss": ", ".join(last),
+        "ports_difference": f"{r['difference'] or 0:.1%}",
+    }
+
+
+def figure(found: Found) -> dict[str, Figure]:
+    if NAME not in found[NAME]:
+        return {}
+    return {"ports": figures.loss_figure(found[NAME][NAME]["loss"], 1, "", 10)}

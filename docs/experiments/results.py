@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["FOLDER", "mean_of", "read", "read_all", "write"]
+__all__ = ["FOLDER", "Found", "Result", "mean_of", "read", "read_all", "write"]
+
+Result = Mapping[str, Any]
+Found = Mapping[str, Mapping[str, Result]]
+"""Results by experiment and name."""
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -44,10 +49,13 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_all(folder: Path, experiment: str) -> dict[str, dict[str, Any]]:
-    """All result files of one experiment in a folder, by name."""
-    found = {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
-    return {name: r for name, r in found.items() if r.get("experiment") == experiment}
+def read_all(folder: Path) -> Found:
+    """All result files in a folder, by experiment and name."""
+    found: defaultdict[str, dict[str, Result]] = defaultdict(dict)
+    for path in sorted(folder.glob("*.json")):
+        content = read(path)
+        found[content["experiment"]][path.stem] = content
+    return found
 
 
 def mean_of(test: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

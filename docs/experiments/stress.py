@@ -9,16 +9,25 @@ target is ``W x`` with a fixed W, so that there is something to learn.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from svdinv_conformance.arguments import positive
 from torch import Tensor, nn
 
+from . import figures, results, tables, training
+from .arguments import add_common, add_methods
 from .lowrank import GapWatch, LowRank
+from .results import Found
+from .tables import by_method, short
 
-__all__ = ["KINDS", "SIZE", "StressNetwork", "batch"]
+NAME = "stress"
+HELP = "a small network that meets ties in every batch"
 
 SIZE = 6
 _COPIES = 2
@@ -115,3 +124,73 @@ class StressNetwork(nn.Module):
         kept = self.low_rank(self.gain * x, shares[0])
         out: Tensor = self.second @ self.low_rank(self.first @ kept, shares[1])
         return out
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_methods(parser)
+    parser.add_argument("--steps", type=positive, default=20000, help="(%(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_common(parser, NAME)
+
+
+def run(options: argparse.Namespace) -> str:
+    lines = []
+    for method in options.method:
+        torch.manual_seed(options.seed)
+        settings = training.Settings(options.steps, seed=options.seed)
+        history = training.train(
+            StressNetwork(method), batch, settings, progress=not options.quiet, label=method
+        )
+        path = options.out / f"{options.name}-{method.removeprefix('svd-')}.json"
+        results.write(
+            path,
+            {
+                "experiment": NAME,
+                "settings": {**asdict(settings), "method": method},
+                "data": {"training": ", ".join(KINDS)},
+                "training": history.summary(max(10, options.steps // 100)),
+            },
+        )
+        bad = f"{len(history.nonfinite)} gradients not finite"
+        lines.append(f"{path.name}: {len(history.loss)} steps, {bad}")
+    return "\n".join(lines)
+
+
+def table(found: Found) -> dict[str, str]:
+    runs = by_method(found[NAME].values())
+    rows = []
+    for r in runs:
+        t = r["training"]
+        loss = [x for x in t["loss"] if x is not None]
+        rows.append(
+            [
+                f"`{short(r)}`",
+                str(t["steps_done"]),
+                str(t["nonfinite_gradients"]),
+                f"{t['largest_gradient']:.2g}",
+                str(t["matrices_with_bit_equal_values"]),
+                f"{loss[0]:.2g}",
+                f"{loss[-1]:.2g}",
+            ]
+        )
+    head = ["low-rank step", "steps", "gradients not finite", "largest gradient"]
+    head += ["matrices seen with bit-equal values", "first loss", "last loss"]
+    fields = {"stress": tables.table(head, rows)}
+    for field, guarded in (("stress_guarded", True), ("stress_native", False)):
+        chosen = [
+            r["training"]
+            for r in runs
+            if (short(r) not in ("native", "plain") if guarded else short(r) == "native")
+        ]
+        if chosen:
+            bad, steps = (sum(t[k] for t in chosen) for k in ("nonfinite_gradients", "steps_done"))
+            fields[field] = f"{bad} in {steps:,} steps"
+    return fields
+
+
+def figure(found: Found) -> dict[str, Figure]:
+    curves = {short(r): r["training"]["loss"] for r in by_method(found[NAME].values())}
+    if not curves:
+        return {}
+    every = next(iter(found[NAME].values()))["training"]["loss_every"]
+    return {"stress": figures.loss_figure(curves, every, "ties in every batch", 1)}

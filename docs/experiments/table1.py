@@ -15,19 +15,27 @@ the close pair among them: a hard threshold jumps there, and its gradient grows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import argparse
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from svdinv import rules
 from svdinv import torch as st
+from svdinv_conformance.arguments import positive
 from svdinv_conformance.reference import Factors, decompose, exact_gradient
 from torch import Tensor
 
-__all__ = ["CASES", "METHODS", "PAPER", "WORKFLOWS", "Draw", "draw", "gap_curves", "run"]
+from . import figures, results, tables
+from .arguments import add_common
+from .results import Found
+
+NAME = "table1"
+HELP = "gradients of all rules at a gap of 1e-15"
 
 Array = NDArray[Any]
 
@@ -52,7 +60,7 @@ PAPER = {
 """Table 1 of the paper, by case and workflow."""
 
 LITERAL = "inv, the paper's criterion"
-EXACT = "exact operator"
+EXACT = figures.EXACT
 NATIVE = "native torch"
 LABEL = "the paper's label"
 METHODS = (EXACT, *rules.rule_names(), LITERAL, NATIVE)
@@ -154,7 +162,7 @@ def exact(workflow: int, d: Draw) -> Array:
     return exact_gradient(loss, F, weights, d.tau).x.astype(np.float64)
 
 
-def run(count: int = 1000, seed: int = 0) -> dict[str, Any]:
+def errors(count: int = 1000, seed: int = 0) -> dict[str, Any]:
     """Cumulative errors of every method, by factors, case, workflow and reference.
 
     Returns
@@ -173,18 +181,18 @@ def run(count: int = 1000, seed: int = 0) -> dict[str, Any]:
                 kept = d.clear if workflow > 1 else np.ones(count, bool)
                 true = exact(workflow, d)
                 label, _ = gradient(NATIVE, workflow, d, torch.float64)
-                errors = {}
+                of = {}
                 for method in METHODS:
                     got, _ = gradient(method, workflow, d, torch.float32)
-                    errors[method] = _compare(got[kept], true[kept], label[kept])
-                errors[LABEL] = _compare(label[kept], true[kept], label[kept])
+                    of[method] = _compare(got[kept], true[kept], label[kept])
+                of[LABEL] = _compare(label[kept], true[kept], label[kept])
                 rows.append(
                     {
                         "factors": "orthogonal" if orthogonal else "identity",
                         "case": case,
                         "workflow": workflow,
                         "matrices": int(kept.sum()),
-                        "errors": errors,
+                        "errors": of,
                         "paper": PAPER[case, workflow],
                     }
                 )
@@ -234,3 +242,72 @@ def gap_curves(count: int = 200, seed: int = 0, gaps: Sequence[float] = GAPS) ->
                 finite = bool(np.isfinite(error).all())
                 curve.append(float(np.median(error)) if finite else None)
     return {"gaps": list(gaps), "count": count, "seed": seed, "median": median}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--matrices", type=positive, default=1000, help="(%(default)s)")
+    add_common(parser, NAME)
+    parser.set_defaults(seed=0)
+
+
+def run(options: argparse.Namespace) -> str:
+    path = options.out / f"{options.name}.json"
+    content = {
+        **errors(options.matrices, options.seed),
+        "curves": gap_curves(max(2, options.matrices // 5), options.seed),
+    }
+    results.write(path, {"experiment": NAME, **content})
+    return f"{path.name}: {options.matrices} matrices a case"
+
+
+def table(found: Found) -> dict[str, str]:
+    if NAME not in found[NAME]:
+        return {}
+    result = found[NAME][NAME]
+    rows = [row for row in result["rows"] if row["factors"] == "orthogonal"]
+    methods = list(rows[0]["errors"])
+
+    def against(reference: str, chosen: Sequence[str], paper: Sequence[str] = ()) -> str:
+        head = ["method", *(f"case {row['case']}, workflow {row['workflow']}" for row in rows)]
+        body = [[_marked(m), *(_sum(row["errors"][m], reference) for row in rows)] for m in chosen]
+        theirs = [
+            [f"*the paper: `{m}`*", *(f"*{row['paper'][m]:g}*" for row in rows)] for m in paper
+        ]
+        return tables.table(head, [*body, *theirs])
+
+    plain = [
+        (method, error)
+        for row in result["rows"]
+        if row["factors"] == "identity"
+        for method, error in row["errors"].items()
+    ]
+    bad = {m for m, error in plain if error["exact"] is None or error["nonfinite"]}
+    rounding = max(error["exact"] for method, error in plain if method not in bad)
+    counts = [str(row["matrices"]) for row in rows[:3]]
+    return {
+        "table1_count": str(result["count"]),
+        "table1_kept": f"{', '.join(counts[:2])} and {counts[2]}",
+        "table1_cut": f"{CUT:g}",
+        "table1_rounding": f"{rounding:.1g}",
+        "table1_nonfinite": ", ".join(_marked(m) for m in sorted(bad)),
+        "table1_exact": against("exact", methods),
+        "table1_label": against("label", [m for m in methods if m != LABEL], list(PAPER[1, 1])),
+    }
+
+
+def _marked(method: str) -> str:
+    """Rules as code."""
+    return f"`{method}`" if method in rules.rule_names() else method
+
+
+def _sum(error: Mapping[str, Any], reference: str) -> str:
+    if error[reference] is None:
+        return "not finite"
+    bad = f" ({error['nonfinite']} not finite)" if error["nonfinite"] else ""
+    return f"{error[reference]:.2g}{bad}"
+
+
+def figure(found: Found) -> dict[str, Figure]:
+    if NAME not in found[NAME]:
+        return {}
+    return {"gap": figures.gap_figure(found[NAME][NAME]["curves"])}

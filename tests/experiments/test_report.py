@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from experiments import cli, colour_tables, report, results
+from experiments import cli, report, results
+from experiments.registry import EXPERIMENTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -34,20 +35,23 @@ def test_committed_results_say_what_they_are():
 def test_report_from_small_results(tmp_path, capsys):
     for line in (
         "table1 --matrices 4",
-        "colour --steps 12 --batch 1 --side 8 --iterations 1 --quiet --no-test --name rules-svt",
+        "colour --steps 12 --batch 1 --side 8 --iterations 1 --quiet --no-test "
+        "--name colour-small-40-svt",
         "colour --steps 2 --batch 1 --side 8 --iterations 1 --quiet",
+        "colour --steps 1 --batch 1 --side 8 --iterations 1 --quiet --name colour-methods-40-svt-1",
         "gradients --batches 1 --batch 1 --iterations 1 --method svt native",
-        "colour-classical --ratio 0.4 --steps 1 --weights 0.1",
+        "colour-solver --ratio 0.4 --steps 1 --weights 0.1",
         "dynamic --size 16 --frames 4 --side 8 --cut-frames 4 --steps 1 --iterations 1 --quiet",
-        "dynamic-classical --mask vds-8 --size 16 --frames 4 --steps 1 --weights 1",
+        "dynamic-solver --mask vds-8 --size 16 --frames 4 --steps 1 --weights 1",
         "stress --steps 2 --method svt native --quiet",
         "ports --framework torch --steps 20 --batch 1 --side 8 --iterations 1",
+        "speed --framework torch --batch 1 --side 8 --iterations 1 --repeats 1",
     ):
         assert cli.main([*line.split(), "--out", str(tmp_path)]) == 0
     page = tmp_path / "page.md"
-    options = ["report", "--out", str(tmp_path), "--page", str(page), "--images", str(tmp_path)]
+    options = ["report", "--results", str(tmp_path), "--page", str(page), "--images", str(tmp_path)]
     assert cli.main(options) == 0
-    for picture in ("gap", "rules", "long", "ports"):
+    for picture in ("gap", "rules", "ratios", "methods", "masks", "speed", "ports"):
         assert (tmp_path / f"experiments_{picture}.png").read_bytes().startswith(b"\x89PNG")
     text = page.read_text()
     assert text.count("not run") > 5  # the other ratios
@@ -57,27 +61,23 @@ def test_report_from_small_results(tmp_path, capsys):
     capsys.readouterr()
 
 
-def test_pictures(tmp_path):
-    checkpoint = tmp_path / "network.pt"
-    network = f"--steps 1 --iterations 1 --checkpoint {checkpoint} --out {tmp_path} --quiet"
-    colour = f"colour --batch 1 --side 8 --no-test {network}"
-    dynamic = f"dynamic --size 16 --frames 4 --side 8 --cut-frames 4 --no-test {network}"
-    small = "--size 16 --frames 4"
-    for line in (
-        colour,
-        f"colour-picture --iterations 1 --checkpoint {checkpoint} --images chelsea",
-        dynamic,
-        f"dynamic-picture --iterations 1 --checkpoint {checkpoint} {small}",
-        f"mask-picture --mask vds-8 vista-4 {small}",
-    ):
-        picture = tmp_path / f"{line.split()[0]}.png"
-        extra = ["--picture", str(picture)] if "-picture " in line else []
-        assert cli.main([*line.split(), *extra]) == 0
-        assert not extra or picture.read_bytes().startswith(b"\x89PNG")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "colour --batch 1 --side 8",
+        "dynamic --size 16 --frames 4 --side 8 --cut-frames 4 --smooth",
+    ],
+)
+def test_pictures(line, tmp_path):
+    picture = tmp_path / "picture.png"
+    network = f"--steps 1 --iterations 1 --quiet --out {tmp_path} --picture {picture}"
+    assert cli.main(f"{line} {network}".split()) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
-    "line", ["report --out nowhere", "colour-picture --checkpoint no.pt", "mask-picture --mask x-1"]
+    "line",
+    ["report --results nowhere", "gradients --checkpoint no.pt", "dynamic-solver --mask x-1"],
 )
 def test_refusals(line, capsys):
     assert cli.main(line.split()) == 2
@@ -91,7 +91,11 @@ def test_runs_as_a_folder():
     assert "table1" in done.stdout
 
 
-def test_a_jump_of_the_loss():
-    curve = [1.0, 0.5, 0.1, None, 0.7, 2.0, 0.1]
-    assert colour_tables.jump({"loss": curve, "loss_every": 10}) == "about 40: from 0.1 to 2"
-    assert colour_tables.jump({"loss": curve[:3], "loss_every": 10}) == "no"
+def test_the_registry_and_the_result_files_know_each_other():
+    names = [experiment.NAME for experiment in EXPERIMENTS]
+    assert len(set(names)) == len(names)
+    assert set(results.read_all(results.FOLDER)) <= set(names)
+    readme = (results.FOLDER / "README.md").read_text()
+    kinds = [re.sub(r"<\w+>", r"[\\w-]+", k) for k in re.findall(r"\| `([^`]+)` \|", readme)]
+    for path in results.FOLDER.glob("*.json"):
+        assert any(re.fullmatch(kind, path.stem) for kind in kinds), path
