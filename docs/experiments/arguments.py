@@ -97,6 +97,7 @@ def add_series(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slices", type=positive, default=4, help="of a subject, at most (%(default)s)"
     )
+    parser.add_argument("--test-slices", type=positive, help="to test on, evenly spaced (all)")
 
 
 def add_training(parser: argparse.ArgumentParser, steps: int, batch: int) -> None:

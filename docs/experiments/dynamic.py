@@ -179,7 +179,7 @@ def run(options: argparse.Namespace) -> str:
     history = runs.train(options, network, problem, f"dynamic {options.mask}")
     tested = {}
     if runs.is_over(options, history):
-        chosen = by_name(series, test)
+        chosen = test_series(series, test, options.test_slices)
         tested = evaluate(network, chosen, options.mask)
         if options.picture:
             picture(network, list(chosen.values())[len(chosen) // 2], options.mask, options.picture)
@@ -190,7 +190,7 @@ def run(options: argparse.Namespace) -> str:
         tested,
         told=("side", "cut_frames"),
         mask=options.mask,
-        data=described(series, train, test),
+        data=described(series, train, test, options.test_slices),
     )
 
 
@@ -200,20 +200,28 @@ def load(options: argparse.Namespace) -> Series:
     return data.dynamic_series(options.data, shape, slices=options.slices)
 
 
-def described(series: Series, train: Sequence[str], test: Sequence[str]) -> dict[str, Any]:
+def described(
+    series: Series, train: Sequence[str], test: Sequence[str], slices: int | None
+) -> dict[str, Any]:
     """The data, for a result file."""
-    count = {name: len(x) for name, x in series.subjects.items()}
+    count = sum(len(series.subjects[n]) for n in train)
+    tested = len(test_series(series, test, slices))
     return {
         "source": series.source,
-        "training": f"{sum(count[n] for n in train)} series of {', '.join(train)}",
-        "test": f"{sum(count[n] for n in test)} series of {', '.join(test)}",
+        "training": f"{count} series of {', '.join(train)}",
+        "test": f"{tested} series of {', '.join(test)}",
         "shape": list(next(iter(series.subjects.values())).shape[1:]),
     }
 
 
-def by_name(series: Series, names: Sequence[str]) -> dict[str, Array]:
-    """Series ``(T, H, W)`` of some subjects."""
-    return {f"{n} slice {i + 1}": x for n in names for i, x in enumerate(series.subjects[n])}
+def test_series(series: Series, names: Sequence[str], slices: int | None) -> dict[str, Array]:
+    """Series ``(T, H, W)`` of some subjects, so many evenly spaced slices of each or all."""
+    found = {}
+    for name in names:
+        of = series.subjects[name]
+        for i in np.unique(np.linspace(0, len(of) - 1, slices or len(of)).astype(int)):
+            found[f"{name} slice {i + 1}"] = of[i]
+    return found
 
 
 def picture(network: DynamicNetwork, x: Array, mask: str, path: Path) -> None:

@@ -113,7 +113,7 @@ def run(options: argparse.Namespace) -> str:
     choice = {n: series.subjects[n][0] for n in train[:1]}
     lines = []
     for mask in options.mask:
-        chosen = dynamic.by_name(series, test)
+        chosen = dynamic.test_series(series, test, options.test_slices)
         tested, weight = untrained(choice, chosen, mask, options.weights, options.steps)
         means = {solver: results.mean_of(rows) for solver, rows in tested.items()}
         path = options.out / f"{options.name}-{mask}.json"
@@ -123,7 +123,10 @@ def run(options: argparse.Namespace) -> str:
                 "experiment": NAME,
                 "mask": mask,
                 "settings": {"steps": options.steps, "weight": weight, "weights": options.weights},
-                "data": {**dynamic.described(series, train, test), "chosen on": train[0]},
+                "data": {
+                    **dynamic.described(series, train, test, options.test_slices),
+                    "chosen on": train[0],
+                },
                 "test": tested,
                 "mean": means,
                 "phase_error": phase_error(series.subjects[test[0]][0], 0.12),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -21,7 +22,10 @@ def page(folder: Path) -> str:
     fields: defaultdict[str, str] = defaultdict(lambda: NOT_RUN)
     for experiment in EXPERIMENTS:
         fields.update(experiment.table(found))
-    return (Path(__file__).parent / "page.txt").read_text().format_map(fields)
+    text = (Path(__file__).parent / "page.txt").read_text().format_map(fields)
+    return re.sub(
+        r"!\[.*\]\(images/(.*)\)", lambda m: m[0] if (IMAGES / m[1]).exists() else NOT_RUN, text
+    )
 
 
 def draw(folder: Path, images: Path) -> list[Path]:
