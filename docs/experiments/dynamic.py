@@ -313,11 +313,11 @@ def _by_mask(runs: Mapping[str, Result], solvers: Mapping[str, Result]) -> str:
         if ours is not None:
             s = ours["settings"]
             row += [f"{mean(ours, 'ssim'):.3f}", f"{1e5 * mean(ours, 'mse'):.1f}"]
-            row += [f"{s['cut_frames']} of {s['side']} by {s['side']}"]
+            row += [f"{s['cut_frames']} of {s['side']} by {s['side']}, {s['iterations']}"]
             row += [recipe(ours, runs, lambda r: str(r["mask"]))]
         rows.append([*row, *[""] * (11 - len(row)), f"{PAPER[mask]:.2f}"])
-    head = ["mask", *BASELINES.values(), "network", "over ADMM", "SSIM", "MSE, 1e-5", "cuts"]
-    return tables.table([*head, "steps", "the paper, other data"], rows)
+    head = ["mask", *BASELINES.values(), "network", "over ADMM", "SSIM", "MSE, 1e-5"]
+    return tables.table([*head, "cuts, iterations", "steps", "the paper, other data"], rows)
 
 
 def figure(found: Found) -> dict[str, Figure]:

@@ -86,13 +86,18 @@ def total_steps(result: Result, found: Mapping[str, Result]) -> int:
 
 
 def recipe(result: Result, found: Mapping[str, Result], kind: Callable[[Result], str]) -> str:
-    """Steps, batch and rate of a run, and where its first weights are from."""
+    """Steps, batch and rate of a run, where its first weights are from, and on what."""
     (_, last), *before = lineage(result, found, kind)
     s, done = result["settings"], result["training"]["steps_done"]
     rate = "rate" if last == done else "last rate"
     planned = "" if done == s["steps"] else f" (of {s['steps']} planned)"
-    start = "".join(f", after {steps} with {network}" for network, steps in before)
-    return f"{last} of batch {s['batch']}, {rate} {s['rate']:g}{planned}{start}"
+    first, current = s, result  # settings of the run that the chain begins with
+    while (current := found.get(current["settings"].get("started_from") or "", {})) != {}:
+        first = current["settings"]
+    kinds = [f"after {steps} with {network}" for network, steps in before]
+    kinds += ["smooth start"] * bool(first.get("smooth"))
+    kinds += ["photographs"] * bool(s.get("photographs"))
+    return ", ".join([f"{last} of batch {s['batch']}, {rate} {s['rate']:g}{planned}", *kinds])
 
 
 Compared = Mapping[str, Mapping[str, Sequence[Result]]]
