@@ -81,6 +81,7 @@ def dots(
     """A value for every label, by curve; None is left out."""
     figure = Figure(figsize=(7.6, 3.8), dpi=110, layout="constrained")
     axes = figure.add_subplot()
+    curves = {name: c for name, c in curves.items() if any(v is not None for v in c)}
     width = 0 if lines else 0.5 / max(1, len(curves) - 1)
     for n, (name, curve) in enumerate(curves.items()):
         colour, line, _ = _EXTRA.get(name) or STYLES.get(name) or (_COLOURS[n % 6], "-", "")

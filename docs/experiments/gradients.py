@@ -113,8 +113,11 @@ def figure(found: Found) -> dict[str, Figure]:
     if NAME not in found[NAME]:
         return {}
     errors = found[NAME][NAME]["errors"]
-    batches = max(map(len, errors.values()))
-    curves = {f"batch {n + 1}": [e[n] for e in errors.values()] for n in range(batches)}
+    finite = [[e for e in found if e is not None] or [None] for found in errors.values()]
+    curves = {
+        "median": [np.median(e) if e[0] is not None else None for e in finite],
+        "largest": [max(e) if e[0] is not None else None for e in finite],
+    }
     names = [name.removeprefix("svd-") for name in errors]
     label = "relative error of the gradient"
     return {"gradients": figures.dots(names, curves, label, "low-rank step", log=True)}
