@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from experiments import cli, report, results
 from experiments.registry import EXPERIMENTS
+from skimage.io import imsave
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -32,15 +34,27 @@ def test_committed_results_say_what_they_are():
         assert "/" not in str(content.get("data", {})), path  # no path of anybody's machine
 
 
-def test_report_from_small_results(tmp_path, capsys):
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of one small picture."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    imsave(folder / "one.png", rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+    return folder
+
+
+def test_report_from_small_results(tmp_path, capsys, pictures):
+    test = f"--test {pictures}"
     for line in (
         "table1 --matrices 4",
         "colour --steps 12 --batch 1 --side 8 --iterations 1 --quiet --no-test "
         "--name colour-small-40-svt",
-        "colour --steps 2 --batch 1 --side 8 --iterations 1 --quiet",
-        "colour --steps 1 --batch 1 --side 8 --iterations 1 --quiet --name colour-methods-40-svt-1",
+        f"colour --steps 2 --batch 1 --side 8 --iterations 1 --quiet {test}",
+        "colour --steps 1 --batch 1 --side 8 --iterations 1 --quiet "
+        f"--name colour-methods-40-svt-1 {test}",
         "gradients --batches 1 --batch 1 --iterations 1 --method svt native",
-        "colour-solver --ratio 0.4 --steps 1 --weights 0.1",
+        f"colour-solver --ratio 0.4 --steps 1 --weights 0.1 {test}",
         "dynamic --size 16 --frames 4 --side 8 --cut-frames 4 --steps 1 --iterations 1 --quiet",
         "dynamic-solver --mask vds-8 --size 16 --frames 4 --steps 1 --weights 1",
         "stress --steps 2 --method svt native --quiet",
@@ -64,14 +78,14 @@ def test_report_from_small_results(tmp_path, capsys):
 @pytest.mark.parametrize(
     "line",
     [
-        "colour --batch 1 --side 8",
+        "colour --batch 1 --side 8 --test {pictures}",
         "dynamic --size 16 --frames 4 --side 8 --cut-frames 4 --smooth",
     ],
 )
-def test_pictures(line, tmp_path):
+def test_pictures(line, tmp_path, pictures):
     picture = tmp_path / "picture.png"
     network = f"--steps 1 --iterations 1 --quiet --out {tmp_path} --picture {picture}"
-    assert cli.main(f"{line} {network}".split()) == 0
+    assert cli.main(f"{line} {network}".format(pictures=pictures).split()) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
