@@ -40,7 +40,7 @@ def _report(options: argparse.Namespace) -> str:
     if not any(options.results.glob("*.json")):
         raise ValueError(f"no result files in {options.results}")
     written = report.draw(options.results, options.images)
-    options.page.write_text(report.page(options.results))
+    options.page.write_text(report.page(options.results), encoding="utf-8")
     return "\n".join(map(str, [*written, options.page]))
 
 

@@ -22,7 +22,7 @@ def page(folder: Path) -> str:
     fields: defaultdict[str, str] = defaultdict(lambda: NOT_RUN)
     for experiment in EXPERIMENTS:
         fields.update(experiment.table(found))
-    text = (Path(__file__).parent / "page.txt").read_text().format_map(fields)
+    text = (Path(__file__).parent / "page.txt").read_text("utf-8").format_map(fields)
     return re.sub(
         r"!\[.*\]\(images/(.*)\)", lambda m: m[0] if (IMAGES / m[1]).exists() else NOT_RUN, text
     )

@@ -109,7 +109,7 @@ def test_the_registry_and_the_result_files_know_each_other():
     names = [experiment.NAME for experiment in EXPERIMENTS]
     assert len(set(names)) == len(names)
     assert set(results.read_all(results.FOLDER)) <= set(names)
-    readme = (results.FOLDER / "README.md").read_text()
+    readme = (results.FOLDER / "README.md").read_text("utf-8")
     kinds = [re.sub(r"<\w+>", r"[\\w-]+", k) for k in re.findall(r"\| `([^`]+)` \|", readme)]
     for path in results.FOLDER.glob("*.json"):
         assert any(re.fullmatch(kind, path.stem) for kind in kinds), path
