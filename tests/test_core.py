@@ -13,7 +13,7 @@ import array_api_strict
 import numpy as np
 import pytest
 import svdinv
-from figures import transforms
+from support import transform_tables
 from support.drivers import FRAMEWORKS, driver
 from support.family import cells, draw, normal
 from support.namespaces import namespace
@@ -335,5 +335,5 @@ def test_every_framework_is_named_where_its_users_look(name):
     assert name == "cupy" or name in extras["all"][0]
     assert f'"{module}"' in read("tests/packaging/test_missing.py")
     if name not in ("numpy", "cupy"):  # no transforms
-        assert f"## {transforms.FRAMEWORKS[name]}\n" in read("docs/transforms.md")
+        assert f"## {transform_tables.FRAMEWORKS[name]}\n" in read("docs/transforms.md")
         assert name in conformance.AUTODIFF

@@ -7,6 +7,8 @@ import runpy
 import shutil
 from pathlib import Path
 
+from support import transform_tables
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -37,6 +39,5 @@ def test_errors_of_the_rules(tmp_path):
 
 
 def test_the_tables_of_transforms_are_those_of_the_tests():
-    script = runpy.run_path(str(DOCS / "figures" / "transforms.py"))
-    block = f"{script['BEGIN']}\n\n{script['tables']()}\n{script['END']}"
-    assert block in script["PAGE"].read_text()
+    block = f"{transform_tables.BEGIN}\n\n{transform_tables.tables()}\n{transform_tables.END}"
+    assert block in transform_tables.PAGE.read_text()

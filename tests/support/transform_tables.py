@@ -1,6 +1,6 @@
 """The tables of docs/transforms.md, from the cells the tests check and the table of limits.
 
-python docs/figures/transforms.py
+python tests/support/transform_tables.py
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 
 from svdinv_conformance.markdown import markdown_table, write_between
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "transforms.md"
+TESTS = Path(__file__).parents[1]
+PAGE = TESTS.parent / "docs" / "transforms.md"
 BEGIN, END = "<!-- tables of transforms -->", "<!-- end of tables of transforms -->"
 FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow", "autograd": "autograd"}
 
 
 def transforms(framework: str) -> Any:
     """The transforms that the tests of a framework run every function under."""
-    path = ROOT / "tests" / "transforms" / f"test_{framework}.py"
+    path = TESTS / "transforms" / f"test_{framework}.py"
     spec = importlib.util.spec_from_file_location(f"transforms_of_{framework}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -31,11 +31,12 @@ def transforms(framework: str) -> Any:
 
 def tables() -> str:
     """One table for each framework, and the rows of what it cannot do."""
-    if str(ROOT / "tests") not in sys.path:
-        sys.path.insert(0, str(ROOT / "tests"))
+    if str(TESTS) not in sys.path:
+        sys.path.insert(0, str(TESTS))
+    from svdinv._limits import LIMITS
+
     from support.observables import OBSERVABLES
     from support.transforms import function_of, limit
-    from svdinv._limits import LIMITS
 
     functions = list(dict.fromkeys(map(function_of, OBSERVABLES)))
     numbers = {row.key: n for n, row in enumerate(LIMITS, 1)}

@@ -1,0 +1,70 @@
+"""Every claim of the README names its test, and every name leads to a claim and to a test."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+while TESTS.name != "tests":
+    TESTS = TESTS.parent
+README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
+CLAIMS = tomllib.loads((TESTS / "claims.toml").read_text(encoding="utf-8"))
+# Timings are not tested, and what only introduces something is no claim.
+NO_CLAIM = ("A step of `svt`", "The rules:", "has the error of each")
+
+
+def section():
+    return README[README.index("## Functions") : README.index("## Two commands")]
+
+
+def names(head):
+    """What stands in the first column of the table with a heading, one name in backticks each."""
+    table = section()[section().index(f"| {head} |") :].split("\n\n")[0]
+    cells = (row.split("|")[1] for row in table.splitlines()[2:])
+    return {
+        name.rpartition(".")[2] for cell in cells for name in re.findall(r"`([\w.]+)[^`]*`", cell)
+    }
+
+
+def sentences():
+    """Of the section's text: what ends with a full stop."""
+    paragraphs = (
+        " ".join(p.split()) for p in section().split("\n\n") if not p.startswith(("|", "#"))
+    )
+    found = (s for p in paragraphs for s in re.split(r"(?<=\.)\s+(?=[A-Z*`\[])", p))
+    return [s for s in found if s and not any(part in s for part in NO_CLAIM)]
+
+
+@pytest.mark.parametrize("head", ["function", "rule"])
+def test_every_row_of_a_table_has_a_test(head):
+    assert names(head) == set(CLAIMS[f"{head}s"])
+
+
+def test_every_sentence_has_a_test_and_every_test_a_sentence():
+    claims, found = CLAIMS["sentences"], sentences()
+    assert len(found) >= len(claims) >= 10
+    for sentence in found:
+        assert any(claim in sentence for claim in claims), sentence
+    for claim in claims:
+        assert sum(claim in sentence for sentence in found) == 1, claim
+
+
+def test_every_test_that_is_named_exists_and_asserts_something():
+    for claims in CLAIMS.values():
+        for claim, tests in claims.items():
+            assert tests, claim
+            for test in tests:
+                file, _, function = test.partition("::")
+                code = [
+                    ast.unparse(node)
+                    for path in TESTS.rglob(f"{file}.py")
+                    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                    if isinstance(node, ast.FunctionDef) and node.name == function
+                ]
+                assert len(code) == 1, f"{claim}: {test}"
+                assert re.search(r"assert|hold|check|raises", code[0]), f"{claim}: {test}"
