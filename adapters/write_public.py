@@ -24,6 +24,16 @@ MODULES = {
     "tensorflow": ("Any", False),
     "torch": ("torch.Tensor", False),
 }
+# Where the methods stand, and what they return.
+FILES = (
+    "_align.py",
+    "_api.py",
+    "_invert.py",
+    "_measure.py",
+    "_project.py",
+    "_root.py",
+    "_tensor.py",
+)
 MORE = {"__init__": ["GaugeError", "GaugeWarning"]}  # what else such a module exports
 
 
@@ -39,6 +49,15 @@ def methods(cls: ast.ClassDef) -> dict[str, ast.FunctionDef]:
     return {
         node.name: node for node in sorted(found, key=lambda node: node.name) if node.name[0] != "_"
     }
+
+
+def public(cls: ast.ClassDef, known: dict[str, ast.ClassDef]) -> dict[str, ast.FunctionDef]:
+    """The public methods of a class and of its bases, in alphabetical order."""
+    found = methods(cls)
+    for base in cls.bases:
+        name = ast.unparse(base).partition("[")[0]
+        found |= public(known[name], known) if name in known else {}
+    return dict(sorted(found.items()))
 
 
 def function(method: ast.FunctionDef, cls: str) -> str:
@@ -61,8 +80,8 @@ def function(method: ast.FunctionDef, cls: str) -> str:
 def block(module: str) -> str:
     """What stands between the marks of a module, but for its format."""
     array, explicit = MODULES[module]
-    api = classes("_api.py")
-    owned = {"Functions": methods(api["Functions"])}
+    api = {name: cls for file in FILES for name, cls in classes(file).items()}
+    owned = {"Functions": public(api["Functions"], api)}
     if explicit:
         owned["Explicit"] = methods(classes("_explicit.py")["Explicit"])
     results = [name for name in api if name.endswith("Result")]

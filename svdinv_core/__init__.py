@@ -6,6 +6,7 @@ lists what is asked of it). The folder may be copied into another package, under
 its licence is in it.
 """
 
+from .alignment import Moments, Overlap, Placement, alignment_margin
 from .complex_step import complex_step_slope
 from .drivers import Driver, Gram, Native, Situation, by_name, compute_factors, select
 from .gauge import gauge_residual, rule_residual
@@ -14,13 +15,18 @@ from .hermitian import (
     Eigenvalues,
     Eigh,
     EighFactors,
+    HermitianFunction,
     RecomposeHermitian,
     eigenvalue_coefficients,
 )
+from .hermitian_functions import Exponential, InverseSquareRoot, Logarithm, Power, SquareRoot
 from .low_rank import LowRank
 from .midpoint import apply_at_midpoint, decompose_at_midpoint
 from .namespace import Namespace
+from .norms import SchattenNorm, SpectralNorm
+from .nuclear_ball import NuclearBall
 from .operator import Decomposition, Operator
+from .pseudoinverse import Pseudoinverse, RangeProjector, kept_values
 from .rules import (
     Clip,
     Fit,
@@ -36,23 +42,30 @@ from .rules import (
     rule_names,
 )
 from .scaled import ScaledFactors, ScaledOperator, ScaledSVD
+from .singular_value_clip import SingularValueClip
 from .soft_threshold import SoftThreshold
 from .spectral import (
+    FactorsOperator,
     NuclearNorm,
     Polar,
     Recompose,
+    ScalarOperator,
     SingularValueMap,
     SingularValues,
     SpectralOperator,
     Unitary,
     loewner_coefficients,
 )
+from .step import Product, SquaredResiduals, Step
 from .svd import SVD, SVDFactors
+from .tensor import AlongLastAxis, MoveAxis, cosine_transform, fourier_transform
+from .weighted_threshold import WeightedThreshold
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "SVD",
+    "AlongLastAxis",
     "Clip",
     "Decomposition",
     "Driver",
@@ -60,42 +73,68 @@ __all__ = [
     "Eigenvalues",
     "Eigh",
     "EighFactors",
+    "Exponential",
+    "FactorsOperator",
     "Fit",
     "Gram",
+    "HermitianFunction",
     "Inv",
+    "InverseSquareRoot",
+    "Logarithm",
     "Lorentzian",
     "LowRank",
+    "Moments",
+    "MoveAxis",
     "Namespace",
     "Native",
+    "NuclearBall",
     "NuclearNorm",
     "Operator",
+    "Overlap",
     "Pinv",
+    "Placement",
     "Plain",
     "Polar",
+    "Power",
+    "Product",
+    "Pseudoinverse",
+    "RangeProjector",
     "Recompose",
     "RecomposeHermitian",
     "Rule",
     "SVDFactors",
+    "ScalarOperator",
     "ScaledFactors",
     "ScaledOperator",
     "ScaledSVD",
+    "SchattenNorm",
+    "SingularValueClip",
     "SingularValueMap",
     "SingularValues",
     "Situation",
     "SoftThreshold",
+    "SpectralNorm",
     "SpectralOperator",
+    "SquareRoot",
+    "SquaredResiduals",
+    "Step",
     "Taylor",
     "Tf",
     "Unitary",
+    "WeightedThreshold",
+    "alignment_margin",
     "apply_at_midpoint",
     "by_name",
     "complex_step_slope",
     "compute_factors",
+    "cosine_transform",
     "decompose_at_midpoint",
     "default_gauge_rtol",
     "eigenvalue_coefficients",
+    "fourier_transform",
     "gauge_residual",
     "get_rule",
+    "kept_values",
     "loewner_coefficients",
     "rule_names",
     "rule_residual",

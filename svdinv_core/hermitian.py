@@ -43,6 +43,7 @@ __all__ = [
     "Eigenvalues",
     "Eigh",
     "EighFactors",
+    "HermitianFunction",
     "RecomposeHermitian",
     "eigenvalue_coefficients",
 ]
@@ -130,9 +131,13 @@ class Eigh:
 
 def eigenvalue_coefficients(xp: Namespace, factors: EighFactors, f: Array, slope: Array) -> Array:
     """``Gamma`` for the values ``f(w)`` and slopes ``f'(w)`` of any function."""
-    sizes = xp.abs(factors.eigenvalues)
+    return _coefficients(xp, factors.eigenvalues, f, slope)
+
+
+def _coefficients(xp: Namespace, w: Array, f: Array, slope: Array) -> Array:
+    sizes = xp.abs(w)
     largest = xp.maximum(first(sizes), last(sizes))
-    return divided_differences(xp, factors.eigenvalues, f, slope, xp.expand_dims(largest, axis=-1))
+    return divided_differences(xp, w, f, slope, xp.expand_dims(largest, axis=-1))
 
 
 class _HermitianOperator(Operator):
@@ -184,25 +189,27 @@ class Eigenvalues(_HermitianOperator):
         return self.recompose(xp, factors, ct), ()
 
 
-@dataclass(frozen=True)
-class EigenvalueMap(_HermitianOperator):
-    """``Q diag(f(w)) Q^H`` for a function f and its derivative, both ``(..., n) -> (..., n)``.
+class HermitianFunction(_HermitianOperator):
+    """``Q diag(f(w)) Q^H``: apply and both derivatives, from f and its divided differences."""
 
-    For a framework that cannot differentiate f by itself.
-    """
+    def values(self, xp: Namespace, w: Array) -> Array:
+        """``f(w)``."""
+        raise NotImplementedError
 
-    fn: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
+    def differences(self, xp: Namespace, w: Array) -> tuple[Array, ...]:
+        """Gamma as factors that are applied one after another; their product may overflow."""
+        raise NotImplementedError
 
     def _map(self, xp: Namespace, factors: EighFactors, G: Array) -> Array:
-        w = factors.eigenvalues
-        gamma = eigenvalue_coefficients(xp, factors, self.fn(w), self.slope(w))
-        return self.conjugate(xp, factors, scale(xp, gamma, self.core(xp, factors, G)))
+        core = self.core(xp, factors, G)
+        for weights in self.differences(xp, factors.eigenvalues):
+            core = scale(xp, weights, core)
+        return self.conjugate(xp, factors, core)
 
     def apply(
         self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...]
     ) -> Array:
-        return self.recompose(xp, factors, self.fn(factors.eigenvalues))
+        return self.recompose(xp, factors, self.values(xp, factors.eigenvalues))
 
     def jvp(
         self,
@@ -219,6 +226,23 @@ class EigenvalueMap(_HermitianOperator):
         self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...], ct: Array
     ) -> tuple[Array, tuple[Array | None, ...]]:
         return self._map(xp, factors, ct), ()
+
+
+@dataclass(frozen=True)
+class EigenvalueMap(HermitianFunction):
+    """``Q diag(f(w)) Q^H`` for a function f and its derivative, both ``(..., n) -> (..., n)``.
+
+    For a framework that cannot differentiate f by itself.
+    """
+
+    fn: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+
+    def values(self, xp: Namespace, w: Array) -> Array:
+        return self.fn(w)
+
+    def differences(self, xp: Namespace, w: Array) -> tuple[Array, ...]:
+        return (_coefficients(xp, w, self.fn(w), self.slope(w)),)
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ from typing import NamedTuple
 
 from .arrays import first, sum_to_shape
 from .namespace import Array, Namespace
-from .rules import default_degeneracy_rtol
+from .norms import largest_weights
 from .scaled import Divided, ScaledOperator
 
-__all__ = ["SoftThreshold"]
+__all__ = ["SoftThreshold", "Thresholded"]
 
 
-class _Thresholded(NamedTuple):
+class Thresholded(NamedTuple):
     """``d = S - t``, ``f = max(d, 0)``, ``1/max(S, t)`` (1 where that is 0), ``g``."""
 
     d: Array
@@ -75,18 +75,27 @@ class SoftThreshold(ScaledOperator):
         t = self._column(xp, tau)
         return t * first(S) if self.relative else t
 
+    def _slopes(self, xp: Namespace, S: Array, tau: Array) -> tuple[Array | None, Array | None]:
+        """Derivative of the threshold in the values ``(..., k)``, and in tau ``(..., 1)``.
+
+        None for 0 in the first place, and for 1 in the second.
+        """
+        if not self.relative:
+            return None, None
+        return self._column(xp, tau) * largest_weights(xp, S), first(S)
+
     def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
         return first(S), self._threshold(xp, S, params[0])
 
-    def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> _Thresholded:
+    def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Thresholded:
         t = self._threshold(xp, S, params[0])
         d = S - t
         f = xp.maximum(d, xp.zeros_like(d))
         p = f + t
         inverse = 1.0 / xp.where(p != 0, p, 1.0)
-        return _Thresholded(d=d, f=f, inverse=inverse, g=f * inverse)
+        return Thresholded(d=d, f=f, inverse=inverse, g=f * inverse)
 
-    def divided(self, xp: Namespace, S: Array, point: _Thresholded, r: int) -> Divided:
+    def divided(self, xp: Namespace, S: Array, point: Thresholded, r: int) -> Divided:
         f = _sums(xp, point.f, r)
         # Where neither value is kept the numerator is 0, and the denominators may be.
         some = f != 0
@@ -99,15 +108,8 @@ class SoftThreshold(ScaledOperator):
             second=xp.expand_dims(point.inverse[..., :r], axis=-2),
         )
 
-    def _largest_weights(self, xp: Namespace, S: Array) -> Array:
-        """Derivative of the largest value in the values: 1/r on its r repetitions."""
-        largest = first(S)
-        rtol = default_degeneracy_rtol(float(xp.finfo(S.dtype).eps))
-        top = xp.where(~(largest - S > rtol * largest), xp.ones_like(S), 0.0)
-        return top / xp.sum(top, axis=-1, keepdims=True)
-
     @staticmethod
-    def _kept_inverse(xp: Namespace, point: _Thresholded, r: int) -> Array:
+    def _kept_inverse(xp: Namespace, point: Thresholded, r: int) -> Array:
         """``1/S`` on kept values, 0 on the others."""
         inverse = point.inverse[..., :r]
         return xp.where(point.f[..., :r] != 0, inverse, 0.0)
@@ -116,44 +118,42 @@ class SoftThreshold(ScaledOperator):
         self,
         xp: Namespace,
         S: Array,
-        point: _Thresholded,
+        point: Thresholded,
         params: tuple[Array, ...],
         dparams: tuple[Array | None, ...],
         diagonal: Array | None,
     ) -> Array | None:
         (tau,), (dtau,) = params, dparams
-        dt: Array = None if dtau is None else xp.expand_dims(dtau, axis=-1)
+        in_values, in_tau = self._slopes(xp, S, tau)
+        dt: Array = None
+        if dtau is not None:
+            dt = xp.expand_dims(dtau, axis=-1)
+            dt = dt if in_tau is None else dt * in_tau
         r = S.shape[-1] if diagonal is None else diagonal.shape[-1]
-        if not self.relative and dt is None:
-            return None
         inverse = self._kept_inverse(xp, point, r)
-        if self.relative:
-            dt = None if dt is None else dt * first(S)
-            if diagonal is not None:
-                weights = self._largest_weights(xp, S)[..., :r]
-                mean = xp.sum(weights * inverse * diagonal, axis=-1, keepdims=True)
-                through_largest = self._column(xp, tau) * mean
-                dt = through_largest if dt is None else dt + through_largest
+        if diagonal is not None and in_values is not None:
+            through = xp.sum(in_values[..., :r] * inverse * diagonal, axis=-1, keepdims=True)
+            dt = through if dt is None else dt + through
         return None if dt is None else -dt * inverse
 
     def pull(
         self,
         xp: Namespace,
         S: Array,
-        point: _Thresholded,
+        point: Thresholded,
         params: tuple[Array, ...],
         diagonal: Array,
     ) -> tuple[tuple[Array | None, ...], Array | None]:
         (tau,) = params
         fixed = isinstance(tau, (int, float))
-        if fixed and not self.relative:
+        in_values, in_tau = self._slopes(xp, S, tau)
+        if fixed and in_values is None:
             return (None,), None
         r = diagonal.shape[-1]
         inverse = self._kept_inverse(xp, point, r)
-        ct_t = -xp.sum(inverse * diagonal, axis=-1)
-        more: Array = None
-        if self.relative:
-            weights = self._largest_weights(xp, S)[..., :r]
-            more = xp.expand_dims(ct_t * tau, axis=-1) * weights * inverse
-            ct_t = ct_t * xp.sum(first(S), axis=-1)
-        return (None if fixed else sum_to_shape(xp, ct_t, tuple(tau.shape)),), more
+        ct_t = -xp.sum(inverse * diagonal, axis=-1, keepdims=True)
+        more = None if in_values is None else ct_t * in_values[..., :r] * inverse
+        if fixed:
+            return (None,), more
+        ct_tau = xp.sum(ct_t if in_tau is None else ct_t * in_tau, axis=-1)
+        return (sum_to_shape(xp, ct_tau, tuple(tau.shape)),), more

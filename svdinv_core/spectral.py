@@ -42,14 +42,17 @@ from .rules import Pairs, Pinv, difference_rtol
 from .svd import SVD, SVDFactors, directional_core
 
 __all__ = [
+    "FactorsOperator",
     "NuclearNorm",
     "Polar",
     "Recompose",
+    "ScalarOperator",
     "SingularValueMap",
     "SingularValues",
     "SpectralOperator",
     "Unitary",
     "loewner_coefficients",
+    "not_zero",
 ]
 
 Products = tuple[Array, Array | None, Array | None]
@@ -69,13 +72,13 @@ def _columns(xp: Namespace, v: Array) -> tuple[Array, Array]:
     return xp.expand_dims(v, axis=-1), xp.expand_dims(v, axis=-2)
 
 
-def _pairs(xp: Namespace, factors: SVDFactors) -> Pairs:
+def pairs_of(xp: Namespace, factors: SVDFactors) -> Pairs:
     """Gaps, sums and guarded reciprocals by the default tolerances."""
     U, S, Vh = factors
     return Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], Pinv())
 
 
-class _OfFactors(Operator):
+class FactorsOperator(Operator):
     """An operator that all values and all vectors enter."""
 
     decomposition: ClassVar[SVD] = SVD()
@@ -85,7 +88,7 @@ class _OfFactors(Operator):
         return first(S), last(S)
 
 
-class SpectralOperator(_OfFactors):
+class SpectralOperator(FactorsOperator):
     """``B = U diag(f(S)) Vh``: apply and both derivatives, from f's Loewner coefficients."""
 
     def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
@@ -201,7 +204,7 @@ class Unitary(SpectralOperator):
         return xp.where(counted(xp, S) == S.shape[-1], sign, ones)
 
     def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
-        pairs = _pairs(xp, factors)
+        pairs = pairs_of(xp, factors)
         f = self.values(xp, factors, params)
         f_i, f_j = _columns(xp, f)
         apart = (pairs.order != 0) & ~pairs.tied
@@ -214,31 +217,43 @@ class Unitary(SpectralOperator):
 
 
 @dataclass(frozen=True)
-class Polar(_OfFactors):
-    """Both polar factors, ``A = Q H`` with ``H = (A^H A)^(1/2)`` (wide: ``A = H Q``).
+class Polar(FactorsOperator):
+    """Both polar factors, ``A = Q H`` with ``H = (A^H A)^(1/2)``, or ``A = H Q``.
 
-    H differentiated from ``H^2 = A^H A`` (tall): inside the factors, with ``P = U^H dA V``,
-    ``V^H dH V = w * P + (w * P)^H`` with ``w_ij = S_i/(S_i + S_j)``; nothing outside them.
-    Wide: the same of ``A^H``.
+    H differentiated from ``H^2 = A^H A``: with ``P = U^H dA V`` and ``w_ij = S_i/(S_i + S_j)``,
+
+        dH = V (w * P + (w * P)^H) V^H + X + X^H      X = V U^H dA (I - V V^H)
+
+    where X is there for a wide matrix of full rank only. On the left the same of ``A^H``.
+
+    Parameters
+    ----------
+    side : {"auto", "right", "left"}
+        "right" is ``A = Q H``, "left" ``A = H Q``; "auto" the smaller H: "left" for a wide matrix.
     """
 
+    side: str = "auto"
     outputs: ClassVar[int] = 2
     unitary: ClassVar[Unitary] = Unitary()
 
-    def _side(self, xp: Namespace, factors: SVDFactors) -> tuple[Array, Array]:
-        """Vectors of H as columns, and the weights w of P."""
+    def _left(self, factors: SVDFactors) -> bool:
+        wide: bool = factors.U.shape[-2] < factors.Vh.shape[-1]
+        return self.side == "left" or (self.side == "auto" and wide)
+
+    def _turned(self, xp: Namespace, factors: SVDFactors) -> SVDFactors:
+        """Factors of A, or of its adjoint for H on the left."""
         U, S, Vh = factors
-        S_i, S_j = _columns(xp, S)
-        inverse_total = _pairs(xp, factors).inverse_total
-        if U.shape[-2] >= Vh.shape[-1]:
-            return adjoint(xp, Vh), S_i * inverse_total
-        return U, S_j * inverse_total
+        return SVDFactors(adjoint(xp, Vh), S, adjoint(xp, U)) if self._left(factors) else factors
+
+    @staticmethod
+    def _weights(xp: Namespace, factors: SVDFactors) -> Array:
+        return xp.expand_dims(factors.S, axis=-1) * pairs_of(xp, factors).inverse_total
 
     def apply(
         self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
     ) -> tuple[Array, Array]:
-        W, _ = self._side(xp, factors)
-        H = xp.matmul(scale_columns(xp, W, factors.S), adjoint(xp, W))
+        _, S, Vh = self._turned(xp, factors)
+        H = xp.matmul(scale_columns(xp, adjoint(xp, Vh), S), Vh)
         return self.unitary.apply(xp, A, factors, ()), H
 
     def jvp(
@@ -250,10 +265,15 @@ class Polar(_OfFactors):
         dA: Array | None,
         dparams: tuple[Array | None, ...],
     ) -> tuple[Array, Array]:
-        W, weights = self._side(xp, factors)
-        wP = scale(xp, weights, directional_core(xp, factors, dA)[0])
-        dH = xp.matmul(xp.matmul(W, wP + adjoint(xp, wP)), adjoint(xp, W))
-        return self.unitary.jvp(xp, A, factors, (), dA, ()), dH
+        turned = self._turned(xp, factors)
+        G = adjoint(xp, dA) if self._left(factors) else dA
+        P, _, Uh_G = directional_core(xp, turned, G)
+        wP = scale(xp, self._weights(xp, turned), P)
+        X = xp.matmul(wP, turned.Vh)
+        if Uh_G is not None:  # H is larger than the factors
+            X = X + (Uh_G - xp.matmul(P, turned.Vh))
+        X = xp.matmul(adjoint(xp, turned.Vh), X)
+        return self.unitary.jvp(xp, A, factors, (), dA, ()), X + adjoint(xp, X)
 
     def vjp(
         self,
@@ -268,15 +288,22 @@ class Polar(_OfFactors):
         if ct_Q is not None:
             ct_A, _ = self.unitary.vjp(xp, A, factors, (), ct_Q)
         if ct_H is not None:
-            W, weights = self._side(xp, factors)
-            C = xp.matmul(adjoint(xp, W), xp.matmul(ct_H, W))
-            core = scale(xp, weights, C + adjoint(xp, C))
-            through_H = xp.matmul(xp.matmul(factors.U, core), factors.Vh)
+            turned = self._turned(xp, factors)
+            U, _, Vh = turned
+            Vh_ct = xp.matmul(Vh, ct_H + adjoint(xp, ct_H))
+            C = xp.matmul(Vh_ct, adjoint(xp, Vh))
+            core = scale(xp, self._weights(xp, turned), C)
+            if U.shape[-2] < Vh.shape[-1]:
+                inner = xp.matmul(core - C, Vh) + Vh_ct
+            else:
+                inner = xp.matmul(core, Vh)
+            through_H = xp.matmul(U, inner)
+            through_H = adjoint(xp, through_H) if self._left(factors) else through_H
             ct_A = through_H if ct_A is None else ct_A + through_H
         return ct_A, ()
 
 
-class _ValuesOperator(_OfFactors):
+class _ValuesOperator(FactorsOperator):
     """A linear function of the singular values: ``ct_A = U diag(ct_S) Vh``."""
 
     def pull_values(self, xp: Namespace, factors: SVDFactors, ct: Array) -> Array:
@@ -324,24 +351,43 @@ class SingularValues(_ValuesOperator):
         return dS
 
 
-@dataclass(frozen=True)
-class NuclearNorm(_ValuesOperator):
-    """The sum of the singular values; the subgradient is 0 on zero values (the least norm)."""
+class ScalarOperator(_ValuesOperator):
+    """A scalar of the singular values that treats equal ones alike."""
+
+    def value(self, xp: Namespace, factors: SVDFactors) -> Array:
+        """The scalar, ``(...)``."""
+        raise NotImplementedError
+
+    def slopes(self, xp: Namespace, factors: SVDFactors) -> Array:
+        """Its derivative by each value, ``(..., k)``."""
+        raise NotImplementedError
 
     def apply(
         self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
     ) -> Array:
-        return xp.sum(factors.S, axis=-1)
-
-    def _not_zero(self, xp: Namespace, factors: SVDFactors) -> Array:
-        """1 for a value that is not zero by the rank tolerance, else 0."""
-        return factors.S * _pairs(xp, factors).inverse_values
+        return self.value(xp, factors)
 
     def pull_values(self, xp: Namespace, factors: SVDFactors, ct: Array) -> Array:
-        return xp.expand_dims(ct, axis=-1) * self._not_zero(xp, factors)
+        return xp.expand_dims(ct, axis=-1) * self.slopes(xp, factors)
 
     def push_values(self, xp: Namespace, factors: SVDFactors, dS: Array) -> Array:
-        return xp.sum(self._not_zero(xp, factors) * dS, axis=-1)
+        return xp.sum(self.slopes(xp, factors) * dS, axis=-1)
+
+
+def not_zero(xp: Namespace, factors: SVDFactors) -> Array:
+    """1 for a value that is not zero by the rank tolerance, else 0."""
+    return factors.S * pairs_of(xp, factors).inverse_values
+
+
+@dataclass(frozen=True)
+class NuclearNorm(ScalarOperator):
+    """The sum of the singular values; the subgradient is 0 on zero values (the least norm)."""
+
+    def value(self, xp: Namespace, factors: SVDFactors) -> Array:
+        return xp.sum(factors.S, axis=-1)
+
+    def slopes(self, xp: Namespace, factors: SVDFactors) -> Array:
+        return not_zero(xp, factors)
 
 
 def divided_differences(xp: Namespace, v: Array, f: Array, slope: Array, largest: Array) -> Array:
@@ -359,7 +405,7 @@ def divided_differences(xp: Namespace, v: Array, f: Array, slope: Array, largest
 def loewner_coefficients(xp: Namespace, factors: SVDFactors, f: Array, slope: Array) -> Loewner:
     """Coefficients of D for the values ``f(S)`` and slopes ``f'(S)`` of any function."""
     _U, S, _Vh = factors
-    pairs = _pairs(xp, factors)
+    pairs = pairs_of(xp, factors)
     (f_i, f_j), (s_i, s_j) = _columns(xp, f), _columns(xp, slope)
     minus = xp.where(pairs.both_zero, 0.5 * (s_i + s_j), (f_i + f_j) * pairs.inverse_total)
     return Loewner(

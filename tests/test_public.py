@@ -21,7 +21,7 @@ from svdinv._api import Driver, Functions, Gauge
 
 SCRIPT = Path(svdinv.__file__).parent.parent / "write_public.py"
 MODULES = ("svdinv", *(f"svdinv.{n}" for n in ("torch", "jax", "tensorflow", "autograd", "numpy")))
-NAMES = [name for name in vars(Functions) if not name.startswith("_")]
+NAMES = [name for name in dir(Functions) if not name.startswith("_")]
 
 
 @pytest.fixture(scope="module")

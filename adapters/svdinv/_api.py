@@ -28,6 +28,7 @@ from svdinv_core import (
     SoftThreshold,
     SVDFactors,
     Unitary,
+    WeightedThreshold,
     eigenvalue_coefficients,
     gauge_residual,
     get_rule,
@@ -35,44 +36,53 @@ from svdinv_core import (
     rule_residual,
 )
 
+from ._align import Align, AlignmentResult
 from ._backend import Backend, Function
+from ._calls import Driver, as_array
 from ._checks import (
-    Shape,
+    check_broadcast,
     check_driver,
     check_dtype,
     check_factor_shapes,
     check_field,
     check_function_values,
-    check_matrix,
     check_not_negative,
-    check_parameter,
     check_rank,
-    check_real,
     check_same_shape,
+    check_side,
     check_special,
     check_square,
     check_thin,
+    check_value_weights,
     compute_dtype,
     dtype_name,
     real_dtype,
 )
 from ._driver import factors_for, operate
 from ._gauge import Watch, check_mode
+from ._invert import Invert, LstsqResult
+from ._measure import Measure
+from ._project import Project
+from ._root import Root
+from ._tensor import Tensor
 
 __all__ = [
+    "AlignmentResult",
     "Driver",
     "EighResult",
     "Functions",
     "Gauge",
+    "LstsqResult",
     "PolarResult",
     "SVDResult",
+    "Side",
     "documented_by",
 ]
 
 ArrayT = TypeVar("ArrayT")
 PublicT = TypeVar("PublicT", bound=Callable[..., Any])
-Driver = Literal["auto", "svd", "gram"]
 Gauge = Literal["ignore", "warn", "raise"]
+Side = Literal["auto", "right", "left"]
 
 
 def documented_by(cls: type[Any]) -> Callable[[PublicT], PublicT]:
@@ -101,42 +111,21 @@ class EighResult(NamedTuple, Generic[ArrayT]):
 
 
 class PolarResult(NamedTuple, Generic[ArrayT]):
-    """``x = unitary @ positive`` (wide: ``positive @ unitary``)."""
+    """``x = unitary @ positive``, or ``x = positive @ unitary`` on the left."""
 
     unitary: ArrayT
     positive: ArrayT
 
 
-class Functions(Generic[ArrayT]):
+class Functions(
+    Invert[ArrayT],
+    Root[ArrayT],
+    Measure[ArrayT],
+    Project[ArrayT],
+    Align[ArrayT],
+    Tensor[ArrayT],
+):
     """The public functions for the frameworks that `find_backend` knows."""
-
-    def __init__(self, find_backend: Callable[[Any], Backend]) -> None:
-        self._find_backend = find_backend
-
-    def _prepare(self, x: Any) -> tuple[Backend, Any, Any, Shape]:
-        """Backend, the checked matrix in its computing dtype, the dtype to return, the shape."""
-        backend = self._find_backend(x)
-        array = _array(backend, "x", x)
-        shape = backend.shape(array)
-        check_matrix(array.dtype, shape)
-        assert shape is not None
-        name = dtype_name(array.dtype)
-        work = compute_dtype(name)
-        computed = array if work == name else backend.xp.astype(array, getattr(backend.xp, work))
-        return backend, computed, array.dtype, shape
-
-    def _parameter(self, name: str, value: Any, backend: Backend, x: Any, shape: Shape) -> Any:
-        """A checked real parameter, one for each matrix of x."""
-        check_real(name, value)
-        dtype = getattr(backend.xp, real_dtype(dtype_name(x.dtype)))
-        parameter = backend.parameter(value, x, dtype)
-        if parameter is None:
-            raise TypeError(
-                f"{name}: expected a number or a {backend.array_name}, got {type(value).__name__}"
-            )
-        if not isinstance(parameter, float):
-            check_parameter(name, backend.shape(parameter) or (), shape)
-        return parameter
 
     def svd(
         self,
@@ -336,7 +325,7 @@ class Functions(Generic[ArrayT]):
         """A measure of factors and cotangents, all of them checked."""
         backend = self._find_backend(U)
         given = {"U": U, "S": S, "Vh": Vh, "ct_U": ct_U, "ct_Vh": ct_Vh}
-        arrays = {name: _array(backend, name, value) for name, value in given.items()}
+        arrays = {name: as_array(backend, name, value) for name, value in given.items()}
         for name, array in arrays.items():
             check_dtype(array.dtype, name)
         dtype = arrays["U"].dtype
@@ -400,6 +389,7 @@ class Functions(Generic[ArrayT]):
         self,
         x: ArrayT,
         tau: float | ArrayT,
+        weights: ArrayT | None = None,
         *,
         relative: bool = False,
         driver: Driver = "auto",
@@ -413,8 +403,12 @@ class Functions(Generic[ArrayT]):
         tau : float or array broadcastable to ``x.shape[:-2]``
             Threshold, at least 0, in the units of the singular values; differentiable. An array
             is not looked at: a negative value in it makes the values grow.
+        weights : array broadcastable to (..., k), optional
+            The threshold of value i is ``tau * weights[..., i]``: the weighted nuclear norm, for
+            weights in ascending order. Differentiable, and not looked at.
         relative : bool, default False
-            The threshold is ``tau * S[..., 0]``, differentiated through as well.
+            The threshold is ``tau * S[..., 0]``, differentiated through as well; without
+            `weights`.
         driver : {"auto", "svd", "gram"}, default "auto"
             "svd" decomposes `x`. "gram" takes the eigendecomposition of ``x^H x`` (wide:
             ``x x^H``), several times faster, with an error of about
@@ -431,10 +425,12 @@ class Functions(Generic[ArrayT]):
         Raises
         ------
         TypeError
-            If `x` is not a floating-point array, or `tau` is not real.
+            If `x` is not a floating-point array, `tau` is not real, or `weights` is not an array
+            of real numbers.
         ValueError
-            If `x` has fewer than two dimensions, `tau` does not broadcast or is a negative number,
-            or for an unknown `driver`.
+            If `x` has fewer than two dimensions, `tau` or `weights` does not broadcast, `tau` is
+            a negative number, `weights` is given with ``relative=True``, or for an unknown
+            `driver`.
 
         Notes
         -----
@@ -442,7 +438,9 @@ class Functions(Generic[ArrayT]):
         included, as long as none equals the threshold (there it is one-sided, as that of
         ``max``). Its norm never exceeds that of the cotangent. With ``relative=True`` and a
         repeated largest value, the derivative of the threshold is the mean over the
-        repetition (the least-norm subgradient).
+        repetition (the least-norm subgradient). With `weights`: exact for repeated values of the
+        same weight; repeated values of different weights have a result that depends on the choice
+        of singular vectors, and no derivative; it is finite there.
 
         References
         ----------
@@ -461,6 +459,14 @@ class Functions(Generic[ArrayT]):
         backend, array, dtype, shape = self._prepare(x)
         check_not_negative("tau", tau)
         threshold = self._parameter("tau", tau, backend, array, shape)
+        if weights is not None:
+            check_value_weights(weights, relative)
+            given = self._real("weights", weights, backend, array)
+            m, n = array.shape[-2:]
+            check_broadcast("weights", backend.shape(given), (*shape[:-2], min(m, n)))
+            both = (threshold, given)
+            out = operate(backend, WeightedThreshold(), array, both, driver)
+            return self._finish(backend, out, dtype)
         operator = SoftThreshold(relative=bool(relative))
         params = (threshold,)
         raw = factors_for(backend, operator, array, params, driver)
@@ -626,13 +632,18 @@ class Functions(Generic[ArrayT]):
         backend, array, dtype, _ = self._prepare(x)
         return self._finish(backend, operate(backend, NuclearNorm(), array, driver=driver), dtype)
 
-    def polar(self, x: ArrayT, /, *, driver: Driver = "auto") -> PolarResult[ArrayT]:
-        """Polar decomposition ``x = unitary @ positive`` (wide: ``positive @ unitary``).
+    def polar(
+        self, x: ArrayT, /, *, side: Side = "auto", driver: Driver = "auto"
+    ) -> PolarResult[ArrayT]:
+        """Polar decomposition, ``x = unitary @ positive`` or ``x = positive @ unitary``.
 
         Parameters
         ----------
         x : array (..., m, n)
             Real or complex floating point.
+        side : {"auto", "right", "left"}, default "auto"
+            The side of ``positive``: "right" is ``unitary @ positive``, "left" is
+            ``positive @ unitary``; "auto" is "right", and "left" for a wide matrix.
         driver : {"auto", "svd", "gram"}, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
             matrix without full rank is not for it; "auto" tries it only where one side is at
@@ -642,18 +653,20 @@ class Functions(Generic[ArrayT]):
         -------
         PolarResult
             ``unitary (..., m, n)`` with orthonormal columns (wide: rows), and ``positive``,
-            Hermitian positive semi-definite, ``(..., k, k)`` with ``k = min(m, n)``.
+            Hermitian positive semi-definite, ``(..., n, n)`` on the right and ``(..., m, m)`` on
+            the left.
 
         Raises
         ------
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions, or for an unknown `driver`.
+            If `x` has fewer than two dimensions, or for an unknown `side` or `driver`.
 
         Notes
         -----
-        Gradient: exact for any repeated values. That of ``unitary`` grows as one over the sum
+        Gradient: exact for any repeated values; that of ``positive`` on the longer side at full
+        rank. That of ``unitary`` grows as one over the sum
         of the two smallest values (square) or over the smallest (tall, wide), and does not
         exist where that is 0; it is finite there.
 
@@ -666,10 +679,10 @@ class Functions(Generic[ArrayT]):
                [ 0., -1.]])
         """
         check_driver(driver)
+        check_side(side)
         backend, array, dtype, _ = self._prepare(x)
-        unitary, positive = (
-            self._finish(backend, y, dtype) for y in operate(backend, Polar(), array, driver=driver)
-        )
+        factors = operate(backend, Polar(side), array, driver=driver)
+        unitary, positive = (self._finish(backend, y, dtype) for y in factors)
         return PolarResult(unitary, positive)
 
     def procrustes(self, x: ArrayT, /, *, special: bool = False, driver: Driver = "auto") -> ArrayT:
@@ -833,18 +846,3 @@ class Functions(Generic[ArrayT]):
         )
         out = backend.apply(RecomposeHermitian(), array, raw, (f, gamma))
         return self._finish(backend, out, dtype)
-
-    @staticmethod
-    def _finish(backend: Backend, out: Any, dtype: Any) -> ArrayT:
-        """The result, in half precision again if the caller's matrix came in it."""
-        name = dtype_name(dtype)
-        result: ArrayT = out if compute_dtype(name) == name else backend.xp.astype(out, dtype)
-        return result
-
-
-def _array(backend: Backend, name: str, value: Any) -> Any:
-    """An argument as an array of the framework."""
-    array = backend.asarray(value)
-    if array is None:
-        raise TypeError(f"{name}: expected a {backend.array_name}, got {type(value).__name__}")
-    return array

@@ -22,18 +22,24 @@ __all__ = [
     "complex128",
     "conj",
     "cumulative_sum",
+    "exp",
     "expand_dims",
+    "expm1",
     "finfo",
     "float64",
     "imag",
+    "int32",
     "isdtype",
     "isfinite",
     "linalg",
+    "log",
+    "log1p",
     "matmul",
     "matrix_transpose",
     "max",
     "maximum",
     "ones_like",
+    "permute_dims",
     "real",
     "sign",
     "sqrt",
@@ -43,18 +49,24 @@ __all__ = [
 ]
 
 float32, float64 = np.float32, np.float64
+int32 = np.int32
 complex64, complex128 = np.complex64, np.complex128
 finfo, isdtype = np.finfo, np.isdtype
 
 abs = anp.abs
 all = anp.all
 conj = anp.conj
+exp = anp.exp
+expm1 = anp.expm1
 imag = anp.imag
 isfinite = anp.isfinite
+log = anp.log
+log1p = anp.log1p
 matmul = anp.matmul
 max = anp.max
 maximum = anp.maximum
 ones_like = anp.ones_like
+permute_dims = anp.transpose
 real = anp.real
 sign = anp.sign
 sqrt = anp.sqrt

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from svdinv_core import Decomposition, Operator, Situation, SVDFactors
+from svdinv_core import Decomposition, Operator, Situation, Step, SVDFactors
 
 from ._checks import Shape
 from ._gauge import Watch
@@ -62,6 +62,22 @@ class Backend(ABC):
     @abstractmethod
     def slope(self, fn: Function) -> Function:
         """Derivative of an elementwise function, by the framework's own differentiation."""
+
+    @abstractmethod
+    def constant(self, rows: Any, like: Any, is_complex: bool) -> Any:
+        """Rows of Python numbers as an array, in the precision and on the device of another."""
+
+    def cast(self, x: Any, dtype: Any) -> Any:
+        """An array in another dtype, differentiable."""
+        return x if x.dtype == dtype else self.xp.astype(x, dtype)
+
+    def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
+        """An ordinary function of arrays, differentiable."""
+        return step.apply(self.xp, *arrays)
+
+    def caller_function(self, name: str, fn: Function) -> Function:
+        """A function that the caller gave for an argument, differentiated by the framework."""
+        return fn
 
     def shape(self, x: Any) -> Shape | None:
         """Static shape, None for a length (or a whole shape) that is not known yet."""

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import numbers
 import operator
+from math import isfinite
 from typing import Any
 
 __all__ = [
+    "check_axis",
+    "check_broadcast",
     "check_driver",
     "check_dtype",
     "check_factor_shapes",
     "check_field",
     "check_function_values",
+    "check_known_length",
     "check_matrix",
     "check_not_negative",
+    "check_number",
+    "check_one_of",
     "check_parameter",
+    "check_points",
     "check_rank",
     "check_real",
+    "check_right_side",
     "check_same_shape",
+    "check_side",
     "check_special",
     "check_square",
+    "check_tensor",
     "check_thin",
+    "check_transform",
+    "check_value_weights",
     "compute_dtype",
     "dtype_name",
     "real_dtype",
@@ -79,7 +91,7 @@ def check_dtype(dtype: Any, argument: str = "x") -> None:
         )
 
 
-def check_matrix(dtype: Any, shape: Shape | None) -> None:
+def check_matrix(dtype: Any, shape: Shape | None, name: str = "x") -> None:
     """Refuse what is not a batch of floating-point matrices of known size.
 
     Raises
@@ -89,20 +101,20 @@ def check_matrix(dtype: Any, shape: Shape | None) -> None:
     ValueError
         If there are fewer than two dimensions, or m or n is not known yet.
     """
-    check_dtype(dtype)
+    check_dtype(dtype, name)
     if shape is None:
         raise ValueError(
-            "x: the number of dimensions is not known here; give the traced function a static "
-            "rank, for example with an input signature of shape (None, m, n)"
+            f"{name}: the number of dimensions is not known here; give the traced function a "
+            "static rank, for example with an input signature of shape (None, m, n)"
         )
     if len(shape) < 2:
         raise ValueError(
-            f"x: expected at least 2 dimensions (..., m, n), got shape {show(shape)}; give a "
+            f"{name}: expected at least 2 dimensions (..., m, n), got shape {show(shape)}; give a "
             "matrix or a batch of matrices"
         )
     if None in shape[-2:]:
         raise ValueError(
-            f"x: the lengths m and n of the last two dimensions are not known here, got shape "
+            f"{name}: the lengths m and n of the last two dimensions are not known here, got shape "
             f"{show(shape)}; give the traced function static ones (the batch may stay unknown)"
         )
 
@@ -213,3 +225,127 @@ def check_parameter(name: str, shape: Shape, x_shape: Shape) -> None:
             f"{name}: shape {show(shape)} does not broadcast to the batch shape {show(batch)} of "
             f"x with shape {show(x_shape)}; give a number, or one value for each matrix"
         )
+
+
+def check_broadcast(name: str, shape: Shape | None, expected: Shape) -> None:
+    """Refuse an argument that does not broadcast to the shape that is expected."""
+    known = () if shape is None else shape
+    fits = len(known) <= len(expected) and all(
+        n == 1 or e is None or n is None or n == e
+        for n, e in zip(reversed(known), reversed(expected), strict=False)
+    )
+    if not fits:
+        raise ValueError(f"{name}: shape {show(known)} does not broadcast to {show(expected)}")
+
+
+def check_value_weights(weights: Any, relative: bool) -> None:
+    """Refuse weights that are no array, or not meant."""
+    if isinstance(weights, numbers.Real):
+        raise TypeError(f"weights: expected an array, got {type(weights).__name__}")
+    if relative:
+        raise ValueError("weights: got an array with relative=True; use one of them")
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    optional: bool = False,
+    infinite: bool = False,
+) -> Any:
+    """A real number as a Python float, or None where it is optional."""
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a real number, got {type(value).__name__}")
+    number = float(value)
+    if at_least is not None and not number >= at_least:
+        raise ValueError(f"{name}: expected a number of at least {at_least:g}, got {number:g}")
+    if above is not None and not number > above:
+        raise ValueError(f"{name}: expected a number greater than {above:g}, got {number:g}")
+    if not isfinite(number) and not (infinite and number > 0):
+        raise ValueError(f"{name}: expected a finite number, got {number:g}")
+    return number
+
+
+def check_one_of(name: str, value: Any, other: str, other_value: Any) -> None:
+    """Refuse two arguments that say the same thing."""
+    if value is not None and other_value is not None:
+        raise ValueError(f"{name}: got {value} beside {other}={other_value}; give one of them")
+
+
+def check_side(side: Any) -> None:
+    """Refuse an unknown side."""
+    if side not in ("auto", "right", "left"):
+        raise ValueError(f"side: expected 'auto', 'right' or 'left', got {side!r}")
+
+
+def check_right_side(shape: Shape | None, matrix: Shape) -> bool:
+    """Whether a right-hand side is a vector for each matrix; refuse what goes with none."""
+    given = () if shape is None else shape
+    vector = len(given) == len(matrix) - 1
+    expected = matrix[:-1] if vector else (*matrix[:-1], None)
+    if len(given) != len(expected):
+        raise ValueError(
+            f"b: expected shape {show(matrix[:-1])} or {show((*matrix[:-1], None))}, got "
+            f"{show(given)}"
+        )
+    check_same_shape("b", given, expected)
+    return vector
+
+
+def check_points(dtype: Any, shape: Shape) -> None:
+    """Refuse points that are complex, or of no dimension."""
+    check_field("p", dtype, False)
+    if shape[-1] == 0:
+        raise ValueError(f"p: expected points of at least one dimension, got shape {show(shape)}")
+
+
+def check_axis(axis: Any, dimensions: int) -> int:
+    """An axis of a tensor, counted from the first."""
+    try:
+        place = operator.index(axis)
+    except (TypeError, AttributeError):  # the latter from TensorFlow
+        raise TypeError(f"axis: expected an integer, got {type(axis).__name__}") from None
+    if not -dimensions <= place < dimensions:
+        raise ValueError(
+            f"axis: expected an integer from {-dimensions} to {dimensions - 1}, got {place}"
+        )
+    return place % dimensions
+
+
+def check_tensor(shape: Shape) -> int:
+    """The number of dimensions; refuse fewer than three."""
+    if len(shape) < 3:
+        raise ValueError(
+            f"x: expected at least 3 dimensions (..., m, n, l), got shape {show(shape)}"
+        )
+    return len(shape)
+
+
+def check_transform(transform: Any) -> None:
+    """Refuse what is no transform of an axis."""
+    if isinstance(transform, str):
+        if transform not in ("fft", "dct"):
+            raise ValueError(f"transform: expected 'fft' or 'dct', got {transform!r}")
+    elif isinstance(transform, tuple):
+        if len(transform) != 2 or not all(map(callable, transform)):
+            raise TypeError("transform: expected a pair of functions, got another tuple")
+    elif not hasattr(transform, "shape"):
+        raise TypeError(
+            "transform: expected a name, a matrix or a pair of functions, got "
+            f"{type(transform).__name__}"
+        )
+
+
+def check_known_length(name: str, shape: Shape, place: int) -> int:
+    """The length of an axis, which has to be known."""
+    length = shape[place]
+    if length is None:
+        raise ValueError(
+            f"{name}: the length of axis {place} is not known here, got shape {show(shape)}; give "
+            "the traced function a static one"
+        )
+    return length

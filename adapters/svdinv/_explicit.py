@@ -1,8 +1,9 @@
 """Frameworks without automatic differentiation: forward values, and `vjp` and `jvp` by name.
 
-A public function makes one call of :meth:`ExplicitBackend.decompose` or
-:meth:`ExplicitBackend.apply`. `vjp` and `jvp` run the same public function over a backend
-that remembers this one call, and then ask the core for its derivative.
+A public function makes calls of :meth:`ExplicitBackend.decompose`, :meth:`ExplicitBackend.apply`,
+:meth:`ExplicitBackend.run` and :meth:`ExplicitBackend.cast`. `vjp` and `jvp` run the same public
+function over a backend that remembers these calls, and then ask the core for their derivatives,
+one after another.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import numbers
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 from svdinv_core import (
     Decomposition,
     Operator,
     Situation,
+    Step,
     SVDFactors,
     complex_step_slope,
 )
 
 from ._api import Functions
 from ._backend import Backend, Function
+from ._checks import dtype_name
 from ._gauge import Watch
 
 __all__ = ["Explicit", "ExplicitBackend"]
@@ -31,14 +33,12 @@ __all__ = ["Explicit", "ExplicitBackend"]
 
 @dataclass
 class _Call:
-    """One differentiable call: what was called, on what, and its value in the computing dtype."""
+    """One differentiable call: of which arrays, with which results, and its derivatives."""
 
-    operation: Decomposition | Operator
-    x: Any
-    factors: Any
-    params: tuple[Any, ...]
-    out: Any
-    watch: Watch | None = None
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+    jvp: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    vjp: Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 
 class ExplicitBackend(Backend):
@@ -67,7 +67,7 @@ class ExplicitBackend(Backend):
         if isinstance(value, numbers.Real):  # scalars of NumPy among them
             return float(value)
         array = self.asarray(value)
-        return None if array is None else self.xp.astype(array, dtype)
+        return None if array is None else self.cast(array, dtype)
 
     def situation(self, x: Any) -> Situation:
         return Situation(
@@ -93,6 +93,12 @@ class ExplicitBackend(Backend):
         with self.quiet():
             return operator.apply(self.xp, x, raw, params)
 
+    def constant(self, rows: Any, like: Any, is_complex: bool) -> Any:
+        double = dtype_name(like.dtype) in ("float64", "complex128")
+        names = ("complex64", "complex128") if is_complex else ("float32", "float64")
+        dtype = getattr(self.xp, names[double])
+        return self.xp.asarray(rows, dtype=dtype, device=getattr(like, "device", None))
+
     def watch(self, factors: SVDFactors, watch: Watch) -> Any:
         return factors
 
@@ -101,35 +107,127 @@ class ExplicitBackend(Backend):
 
 
 class _Recorder(ExplicitBackend):
-    """The same backend, remembering its one call; every parameter becomes an array."""
-
-    call: _Call | None = None
+    """The same backend, remembering its calls; every parameter becomes an array."""
 
     def __init__(self, backend: ExplicitBackend) -> None:
         super().__init__(
             backend.xp, backend.array_name, backend._asarray, backend.quiet, backend._looks
         )
+        self.calls: list[_Call] = []
+        self.given: list[tuple[Any, Any]] = []  # arguments, and the arrays they became
+
+    def asarray(self, x: Any) -> Any:
+        array = super().asarray(x)
+        self.given.append((x, array))
+        return array
+
+    def array_of(self, argument: Any) -> Any:
+        """What an argument of the public function became, or None."""
+        return next((array for given, array in self.given if given is argument), None)
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         array = super().parameter(value, like, dtype)
         if isinstance(array, float):
             device = getattr(like, "device", None)
-            return self.xp.asarray(array, dtype=dtype, device=device)
+            array = self.xp.asarray(array, dtype=dtype, device=device)
+            self.given.append((value, array))
         return array
 
+    def cast(self, x: Any, dtype: Any) -> Any:
+        out = super().cast(x, dtype)
+        if out is not x:
+
+            def forward(tangents: tuple[Any, ...]) -> tuple[Any, ...]:
+                return (_cast(self.xp, tangents[0], out),)
+
+            def reverse(cts: tuple[Any, ...]) -> tuple[Any, ...]:
+                inexact = ("real floating", "complex floating")
+                return (_cast(self.xp, cts[0], x) if self.xp.isdtype(x.dtype, inexact) else cts[0],)
+
+            self.calls.append(_Call((x,), (out,), forward, reverse))
+        return out
+
+    def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
+        outputs = super().run(step, *arrays)
+
+        def forward(tangents: tuple[Any, ...]) -> tuple[Any, ...]:
+            return step.jvp(self.xp, arrays, _filled(self.xp, tangents, arrays))
+
+        def reverse(cts: tuple[Any, ...]) -> tuple[Any, ...]:
+            return step.vjp(self.xp, arrays, _filled(self.xp, cts, outputs))
+
+        self.calls.append(_Call(arrays, outputs, forward, reverse))
+        return outputs
+
+    def caller_function(self, name: str, fn: Function) -> Function:
+        raise TypeError(f"{name}: a pair of functions has no derivative here; give a matrix")
+
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
-        self.call = _Call(decomposition, x, raw, (), raw)
+        factors = decomposition.Factors(*raw)
+
+        def forward(tangents: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(decomposition.jvp(self.xp, factors, tangents[0]))
+
+        def reverse(cts: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (decomposition.vjp(self.xp, factors, cts),)
+
+        self.calls.append(_Call((x,), tuple(raw), forward, reverse))
         return raw
 
     def watch(self, factors: SVDFactors, watch: Watch) -> Any:
-        assert self.call is not None
-        self.call.watch = watch
+        call = self.calls[-1]
+        reverse = call.vjp
+
+        def watched(cts: tuple[Any, ...]) -> tuple[Any, ...]:
+            _look(self.xp, watch, factors, cts)
+            return reverse(cts)
+
+        call.vjp = watched
         return factors
 
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
         out = super().apply(operator, x, raw, params)
-        self.call = _Call(operator, x, raw, params, out)
+        several = operator.outputs > 1
+
+        def forward(tangents: tuple[Any, ...]) -> tuple[Any, ...]:
+            dx, *dparams = tangents
+            dx = self.xp.zeros_like(x) if dx is None else dx
+            dout = operator.jvp(self.xp, x, raw, params, dx, tuple(dparams))
+            return tuple(dout) if several else (dout,)
+
+        def reverse(cts: tuple[Any, ...]) -> tuple[Any, ...]:
+            ct_x, ct_params = operator.vjp(self.xp, x, raw, params, cts if several else cts[0])
+            return (ct_x, *ct_params)
+
+        outputs = tuple(out) if several else (out,)
+        self.calls.append(_Call((x, *params), outputs, forward, reverse))
         return out
+
+    def push(self, tangents: dict[int, Any]) -> None:
+        """Tangents, by the identity of arrays, of all that the calls made of them."""
+        for call in self.calls:
+            given = tuple(tangents.get(id(array)) for array in call.inputs)
+            if any(d is not None for d in given):
+                tangents.update(zip(map(id, call.outputs), call.jvp(given), strict=True))
+
+    def pull(self, cts: dict[int, Any]) -> None:
+        """Cotangents, by the identity of arrays, of all that the calls were made with."""
+        for call in reversed(self.calls):
+            given = tuple(cts.get(id(array)) for array in call.outputs)
+            if all(ct is None for ct in given):
+                continue
+            for array, ct in zip(call.inputs, call.vjp(given), strict=True):
+                if ct is not None:
+                    before = cts.get(id(array))
+                    cts[id(array)] = ct if before is None else before + ct
+
+
+def _filled(xp: Any, values: tuple[Any, ...], like: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Zeros for those that are absent."""
+    return tuple(
+        xp.zeros_like(array) if value is None else value
+        for value, array in zip(values, like, strict=True)
+    )
 
 
 def _cast(xp: Any, x: Any, like: Any) -> Any:
@@ -170,9 +268,9 @@ class Explicit:
 
     @staticmethod
     def _record(
-        backend: ExplicitBackend, fn: Any, x: Any, args: Any, kwargs: Any
-    ) -> tuple[_Call, Any]:
-        """Run a public function, and tell what it did."""
+        backend: ExplicitBackend, fn: Any, arguments: tuple[Any, ...], kwargs: Any
+    ) -> tuple[_Recorder, Any, tuple[Any, ...]]:
+        """Run a public function, and tell what it did, and which arrays its arguments became."""
         name = _public_name(fn)
         if name is None:
             raise TypeError(
@@ -180,10 +278,12 @@ class Explicit:
                 "automatic differentiation of others here"
             )
         recorder = _Recorder(backend)
-        out = getattr(Functions[Any](lambda _: recorder), name)(x, *args, **kwargs)
-        if recorder.call is None:
+        # The same array twice is two arguments.
+        arguments = tuple(a[...] if hasattr(a, "shape") else a for a in arguments)
+        out = getattr(Functions[Any](lambda _: recorder), name)(*arguments, **kwargs)
+        if not recorder.calls:
             raise TypeError(f"fn: {name} is a measure, and has no derivative here")
-        return recorder.call, out
+        return recorder, out, tuple(map(recorder.array_of, arguments))
 
     def vjp(self, fn: Any, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], Any]]:
         """Value and pullback of a function of svdinv, as in ``jax.vjp``; NumPy, CuPy, Dask, ...
@@ -227,27 +327,26 @@ class Explicit:
         -2.0
         """
         backend = self._find_backend(x)
-        call, out = self._record(backend, fn, x, args, kwargs)
-        x_array, cast = backend.asarray(x), partial(_cast, backend.xp)
+        recorder, out, arrays = self._record(backend, fn, (x, *args), kwargs)
+        outputs = tuple(out) if isinstance(out, tuple) else (out,)
 
         def pullback(ct_out: Any) -> tuple[Any, ...]:
-            if isinstance(call.out, tuple):
-                cts: Any = tuple(map(cast, ct_out, call.out))
-            else:
-                cts = cast(ct_out, call.out)
-            if call.watch is not None:
-                _look(backend.xp, call.watch, call.factors, cts)
-            ct_params: tuple[Any, ...] = ()
+            given = tuple(ct_out) if isinstance(out, tuple) else (ct_out,)
+            cts = {
+                id(array): _cast(backend.xp, ct, array)
+                for array, ct in zip(outputs, given, strict=True)
+                if ct is not None
+            }
             with backend.quiet():
-                if isinstance(call.operation, Operator):
-                    ct_x, ct_params = call.operation.vjp(
-                        backend.xp, call.x, call.factors, call.params, cts
-                    )
-                else:
-                    ct_x = call.operation.vjp(backend.xp, call.factors, cts)
-            if ct_x is None:
-                ct_x = backend.xp.zeros_like(x_array)
-            return (cast(ct_x, x_array), *ct_params[: len(args)])
+                recorder.pull(cts)
+            ct_x, *ct_args = (None if array is None else cts.get(id(array)) for array in arrays)
+            differentiated = [
+                backend.xp.zeros_like(array) if ct is None else ct
+                for array, ct in zip(arrays[1:], ct_args, strict=True)
+                if array is not None
+            ]
+            first = backend.xp.zeros_like(arrays[0]) if ct_x is None else ct_x
+            return (first, *differentiated)
 
         return out, pullback
 
@@ -285,21 +384,20 @@ class Explicit:
         >>> dS
         array([1., 1.])
         """
-        x, *args = primals
-        backend = self._find_backend(x)
-        call, out = self._record(backend, fn, x, args, kwargs)
-        cast = partial(_cast, backend.xp)
-        dx, *given = tangents
-        dx = backend.xp.zeros_like(call.x) if dx is None else cast(dx, call.x)
-        given += [None] * (len(call.params) - len(given))
-        dparams = tuple(map(partial(_as_tangent, backend.xp), given, call.params))
+        backend = self._find_backend(primals[0])
+        recorder, out, arrays = self._record(backend, fn, tuple(primals), kwargs)
+        given = {
+            id(array): _as_tangent(backend.xp, d, array)
+            for array, d in zip(arrays, tangents, strict=False)
+            if array is not None and d is not None
+        }
         with backend.quiet():
-            if isinstance(call.operation, Operator):
-                dout: Any = call.operation.jvp(
-                    backend.xp, call.x, call.factors, call.params, dx, dparams
-                )
-            else:
-                dout = call.operation.jvp(backend.xp, call.factors, dx)
+            recorder.push(given)
+
+        def tangent(array: Any) -> Any:
+            d = given.get(id(array))
+            return backend.xp.zeros_like(array) if d is None else _cast(backend.xp, d, array)
+
         if isinstance(out, tuple):
-            return out, type(out)(*map(cast, dout, out))
-        return out, cast(dout, out)
+            return out, type(out)(*map(tangent, out))
+        return out, tangent(out)

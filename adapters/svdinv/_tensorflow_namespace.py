@@ -21,18 +21,24 @@ __all__ = [
     "complex128",
     "conj",
     "cumulative_sum",
+    "exp",
     "expand_dims",
+    "expm1",
     "finfo",
     "float64",
     "imag",
+    "int32",
     "isdtype",
     "isfinite",
     "linalg",
+    "log",
+    "log1p",
     "matmul",
     "matrix_transpose",
     "max",
     "maximum",
     "ones_like",
+    "permute_dims",
     "real",
     "sign",
     "sqrt",
@@ -42,16 +48,22 @@ __all__ = [
 ]
 
 float32, float64 = tf.float32, tf.float64
+int32 = tf.int32
 complex64, complex128 = tf.complex64, tf.complex128
 
 abs = tf.math.abs
 conj = tf.math.conj
+exp = tf.math.exp
+expm1 = tf.math.expm1
 imag = tf.math.imag
+log = tf.math.log
+log1p = tf.math.log1p
 matmul = tf.linalg.matmul
 matrix_transpose = tf.linalg.matrix_transpose
 maximum = tf.math.maximum
 sqrt = tf.math.sqrt
 ones_like = tf.ones_like
+permute_dims = tf.transpose
 real = tf.math.real
 sign = tf.math.sign
 zeros_like = tf.zeros_like

@@ -21,18 +21,24 @@ __all__ = [
     "complex128",
     "conj",
     "cumulative_sum",
+    "exp",
     "expand_dims",
+    "expm1",
     "finfo",
     "float64",
     "imag",
+    "int32",
     "isdtype",
     "isfinite",
     "linalg",
+    "log",
+    "log1p",
     "matmul",
     "matrix_transpose",
     "max",
     "maximum",
     "ones_like",
+    "permute_dims",
     "real",
     "sign",
     "sqrt",
@@ -42,17 +48,23 @@ __all__ = [
 ]
 
 float32, float64 = torch.float32, torch.float64
+int32 = torch.int32
 complex64, complex128 = torch.complex64, torch.complex128
 
 abs = torch.abs
 conj = torch.conj
 finfo = torch.finfo
+exp = torch.exp
+expm1 = torch.expm1
 imag = torch.imag
 isfinite = torch.isfinite
+log = torch.log
+log1p = torch.log1p
 matmul = torch.matmul
 maximum = torch.maximum
 sqrt = torch.sqrt
 ones_like = torch.ones_like
+permute_dims = torch.permute
 real = torch.real
 sign = torch.sign
 where = torch.where

@@ -21,10 +21,21 @@ try:
 except ImportError as error:
     raise cannot_import(error, "jax", "JAX") from error
 
-from svdinv_core import Decomposition, Operator, Rule, Situation, SVDFactors
+from svdinv_core import Decomposition, Operator, Rule, Situation, Step, SVDFactors
 
 from . import rules
-from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
+from ._api import (
+    AlignmentResult,
+    Driver,
+    EighResult,
+    Functions,
+    Gauge,
+    LstsqResult,
+    PolarResult,
+    Side,
+    SVDResult,
+    documented_by,
+)
 from ._backend import Backend, Function
 from ._checks import check_dtype
 from ._gauge import Watch
@@ -180,6 +191,14 @@ class _JaxBackend(Backend):
         with jax.default_matmul_precision("float32"):
             return _apply(operator, x, raw, tuple(params))
 
+    def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
+        with jax.default_matmul_precision("float32"):
+            return step.apply(jnp, *arrays)
+
+    def constant(self, rows: Any, like: Any, is_complex: bool) -> Any:
+        real = jnp.zeros(0, like.dtype).real.dtype
+        return jnp.asarray(rows, dtype=jnp.result_type(real, jnp.complex64) if is_complex else real)
+
     def watch(self, factors: SVDFactors, watch: Watch) -> Any:
         return _watch(watch, factors)
 
@@ -196,23 +215,53 @@ _functions = Functions[jax.Array](lambda x: _backend)
 
 # Written by adapters/write_public.py, between this mark and the next.
 __all__ = [
+    "AlignmentResult",
     "EighResult",
+    "LstsqResult",
     "PolarResult",
     "SVDResult",
+    "align_points",
     "eigenvalue_map",
     "eigh",
+    "eigvalsh",
+    "expm",
     "gauge_residual",
+    "inv_sqrtm",
+    "logm",
     "low_rank",
+    "lstsq",
     "nuclear_norm",
+    "pinv",
     "polar",
+    "powm",
     "procrustes",
+    "project_nuclear_ball",
+    "range_projector",
     "rule_residual",
     "rules",
+    "schatten_norm",
+    "singular_value_clip",
     "singular_value_map",
+    "spectral_norm",
+    "sqrtm",
     "svd",
     "svdvals",
     "svt",
+    "tensor_svt",
 ]
+
+
+@documented_by(Functions)
+def align_points(
+    p: jax.Array,
+    q: jax.Array,
+    weights: Any = None,
+    /,
+    *,
+    scale: bool = False,
+    reflection: bool = False,
+) -> AlignmentResult[jax.Array]:
+    return _functions.align_points(p, q, weights, scale=scale, reflection=reflection)
 
 
 @documented_by(Functions)
@@ -226,10 +275,32 @@ def eigh(x: jax.Array, /, *, rule: str | Rule = "inv") -> EighResult[jax.Array]:
 
 
 @documented_by(Functions)
+def eigvalsh(x: jax.Array, /) -> jax.Array:
+    return _functions.eigvalsh(x)
+
+
+@documented_by(Functions)
+def expm(x: jax.Array, /) -> jax.Array:
+    return _functions.expm(x)
+
+
+@documented_by(Functions)
 def gauge_residual(
     U: jax.Array, S: jax.Array, Vh: jax.Array, ct_U: jax.Array, ct_Vh: jax.Array
 ) -> jax.Array:
     return _functions.gauge_residual(U, S, Vh, ct_U, ct_Vh)
+
+
+@documented_by(Functions)
+def inv_sqrtm(
+    x: jax.Array, /, *, floor: float | None = None, rtol: float | None = None
+) -> jax.Array:
+    return _functions.inv_sqrtm(x, floor=floor, rtol=rtol)
+
+
+@documented_by(Functions)
+def logm(x: jax.Array, /) -> jax.Array:
+    return _functions.logm(x)
 
 
 @documented_by(Functions)
@@ -238,18 +309,49 @@ def low_rank(x: jax.Array, rank: int, *, driver: Driver = "auto") -> jax.Array:
 
 
 @documented_by(Functions)
+def lstsq(
+    a: jax.Array, b: jax.Array, /, *, rtol: float | None = None, driver: Driver = "auto"
+) -> LstsqResult[jax.Array]:
+    return _functions.lstsq(a, b, rtol=rtol, driver=driver)
+
+
+@documented_by(Functions)
 def nuclear_norm(x: jax.Array, /, *, driver: Driver = "auto") -> jax.Array:
     return _functions.nuclear_norm(x, driver=driver)
 
 
 @documented_by(Functions)
-def polar(x: jax.Array, /, *, driver: Driver = "auto") -> PolarResult[jax.Array]:
-    return _functions.polar(x, driver=driver)
+def pinv(x: jax.Array, /, *, rtol: float | None = None, driver: Driver = "auto") -> jax.Array:
+    return _functions.pinv(x, rtol=rtol, driver=driver)
+
+
+@documented_by(Functions)
+def polar(
+    x: jax.Array, /, *, side: Side = "auto", driver: Driver = "auto"
+) -> PolarResult[jax.Array]:
+    return _functions.polar(x, side=side, driver=driver)
+
+
+@documented_by(Functions)
+def powm(x: jax.Array, p: float, /, *, rtol: float | None = None) -> jax.Array:
+    return _functions.powm(x, p, rtol=rtol)
 
 
 @documented_by(Functions)
 def procrustes(x: jax.Array, /, *, special: bool = False, driver: Driver = "auto") -> jax.Array:
     return _functions.procrustes(x, special=special, driver=driver)
+
+
+@documented_by(Functions)
+def project_nuclear_ball(x: jax.Array, radius: Any, /, *, driver: Driver = "auto") -> jax.Array:
+    return _functions.project_nuclear_ball(x, radius, driver=driver)
+
+
+@documented_by(Functions)
+def range_projector(
+    x: jax.Array, /, *, rank: int | None = None, rtol: float | None = None, driver: Driver = "auto"
+) -> jax.Array:
+    return _functions.range_projector(x, rank=rank, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)
@@ -260,10 +362,30 @@ def rule_residual(
 
 
 @documented_by(Functions)
+def schatten_norm(x: jax.Array, p: float, /, *, driver: Driver = "auto") -> jax.Array:
+    return _functions.schatten_norm(x, p, driver=driver)
+
+
+@documented_by(Functions)
+def singular_value_clip(x: jax.Array, maximum: Any, /, *, driver: Driver = "auto") -> jax.Array:
+    return _functions.singular_value_clip(x, maximum, driver=driver)
+
+
+@documented_by(Functions)
 def singular_value_map(
     x: jax.Array, fn: Callable[[jax.Array], jax.Array], *, driver: Driver = "auto"
 ) -> jax.Array:
     return _functions.singular_value_map(x, fn, driver=driver)
+
+
+@documented_by(Functions)
+def spectral_norm(x: jax.Array, /, *, driver: Driver = "auto") -> jax.Array:
+    return _functions.spectral_norm(x, driver=driver)
+
+
+@documented_by(Functions)
+def sqrtm(x: jax.Array, /, *, rtol: float | None = None) -> jax.Array:
+    return _functions.sqrtm(x, rtol=rtol)
 
 
 @documented_by(Functions)
@@ -285,9 +407,27 @@ def svdvals(x: jax.Array, /) -> jax.Array:
 
 @documented_by(Functions)
 def svt(
-    x: jax.Array, tau: float | jax.Array, *, relative: bool = False, driver: Driver = "auto"
+    x: jax.Array,
+    tau: float | jax.Array,
+    weights: jax.Array | None = None,
+    *,
+    relative: bool = False,
+    driver: Driver = "auto",
 ) -> jax.Array:
-    return _functions.svt(x, tau, relative=relative, driver=driver)
+    return _functions.svt(x, tau, weights, relative=relative, driver=driver)
+
+
+@documented_by(Functions)
+def tensor_svt(
+    x: jax.Array,
+    tau: Any,
+    /,
+    *,
+    axis: int = -1,
+    transform: str | jax.Array | tuple[Callable[..., Any], Callable[..., Any]] = "fft",
+    driver: Driver = "auto",
+) -> jax.Array:
+    return _functions.tensor_svt(x, tau, axis=axis, transform=transform, driver=driver)
 
 
 # End of what is written.

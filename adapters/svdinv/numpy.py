@@ -21,7 +21,18 @@ except ImportError as error:
 from svdinv_core import Rule
 
 from . import rules
-from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
+from ._api import (
+    AlignmentResult,
+    Driver,
+    EighResult,
+    Functions,
+    Gauge,
+    LstsqResult,
+    PolarResult,
+    Side,
+    SVDResult,
+    documented_by,
+)
 from ._explicit import Explicit, ExplicitBackend
 
 
@@ -46,25 +57,49 @@ _explicit = Explicit(lambda x: _backend)
 
 # Written by adapters/write_public.py, between this mark and the next.
 __all__ = [
+    "AlignmentResult",
     "EighResult",
+    "LstsqResult",
     "PolarResult",
     "SVDResult",
+    "align_points",
     "eigenvalue_map",
     "eigh",
+    "eigvalsh",
+    "expm",
     "gauge_residual",
+    "inv_sqrtm",
     "jvp",
+    "logm",
     "low_rank",
+    "lstsq",
     "nuclear_norm",
+    "pinv",
     "polar",
+    "powm",
     "procrustes",
+    "project_nuclear_ball",
+    "range_projector",
     "rule_residual",
     "rules",
+    "schatten_norm",
+    "singular_value_clip",
     "singular_value_map",
+    "spectral_norm",
+    "sqrtm",
     "svd",
     "svdvals",
     "svt",
+    "tensor_svt",
     "vjp",
 ]
+
+
+@documented_by(Functions)
+def align_points(
+    p: _Array, q: _Array, weights: Any = None, /, *, scale: bool = False, reflection: bool = False
+) -> AlignmentResult[_Array]:
+    return _functions.align_points(p, q, weights, scale=scale, reflection=reflection)
 
 
 @documented_by(Functions)
@@ -78,8 +113,28 @@ def eigh(x: _Array, /, *, rule: str | Rule = "inv") -> EighResult[_Array]:
 
 
 @documented_by(Functions)
+def eigvalsh(x: _Array, /) -> _Array:
+    return _functions.eigvalsh(x)
+
+
+@documented_by(Functions)
+def expm(x: _Array, /) -> _Array:
+    return _functions.expm(x)
+
+
+@documented_by(Functions)
 def gauge_residual(U: _Array, S: _Array, Vh: _Array, ct_U: _Array, ct_Vh: _Array) -> _Array:
     return _functions.gauge_residual(U, S, Vh, ct_U, ct_Vh)
+
+
+@documented_by(Functions)
+def inv_sqrtm(x: _Array, /, *, floor: float | None = None, rtol: float | None = None) -> _Array:
+    return _functions.inv_sqrtm(x, floor=floor, rtol=rtol)
+
+
+@documented_by(Functions)
+def logm(x: _Array, /) -> _Array:
+    return _functions.logm(x)
 
 
 @documented_by(Functions)
@@ -88,13 +143,30 @@ def low_rank(x: _Array, rank: int, *, driver: Driver = "auto") -> _Array:
 
 
 @documented_by(Functions)
+def lstsq(
+    a: _Array, b: _Array, /, *, rtol: float | None = None, driver: Driver = "auto"
+) -> LstsqResult[_Array]:
+    return _functions.lstsq(a, b, rtol=rtol, driver=driver)
+
+
+@documented_by(Functions)
 def nuclear_norm(x: _Array, /, *, driver: Driver = "auto") -> _Array:
     return _functions.nuclear_norm(x, driver=driver)
 
 
 @documented_by(Functions)
-def polar(x: _Array, /, *, driver: Driver = "auto") -> PolarResult[_Array]:
-    return _functions.polar(x, driver=driver)
+def pinv(x: _Array, /, *, rtol: float | None = None, driver: Driver = "auto") -> _Array:
+    return _functions.pinv(x, rtol=rtol, driver=driver)
+
+
+@documented_by(Functions)
+def polar(x: _Array, /, *, side: Side = "auto", driver: Driver = "auto") -> PolarResult[_Array]:
+    return _functions.polar(x, side=side, driver=driver)
+
+
+@documented_by(Functions)
+def powm(x: _Array, p: float, /, *, rtol: float | None = None) -> _Array:
+    return _functions.powm(x, p, rtol=rtol)
 
 
 @documented_by(Functions)
@@ -103,8 +175,30 @@ def procrustes(x: _Array, /, *, special: bool = False, driver: Driver = "auto") 
 
 
 @documented_by(Functions)
+def project_nuclear_ball(x: _Array, radius: Any, /, *, driver: Driver = "auto") -> _Array:
+    return _functions.project_nuclear_ball(x, radius, driver=driver)
+
+
+@documented_by(Functions)
+def range_projector(
+    x: _Array, /, *, rank: int | None = None, rtol: float | None = None, driver: Driver = "auto"
+) -> _Array:
+    return _functions.range_projector(x, rank=rank, rtol=rtol, driver=driver)
+
+
+@documented_by(Functions)
 def rule_residual(U: _Array, S: _Array, Vh: _Array, ct_U: _Array, ct_Vh: _Array) -> _Array:
     return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
+
+
+@documented_by(Functions)
+def schatten_norm(x: _Array, p: float, /, *, driver: Driver = "auto") -> _Array:
+    return _functions.schatten_norm(x, p, driver=driver)
+
+
+@documented_by(Functions)
+def singular_value_clip(x: _Array, maximum: Any, /, *, driver: Driver = "auto") -> _Array:
+    return _functions.singular_value_clip(x, maximum, driver=driver)
 
 
 @documented_by(Functions)
@@ -112,6 +206,16 @@ def singular_value_map(
     x: _Array, fn: Callable[[_Array], _Array], *, driver: Driver = "auto"
 ) -> _Array:
     return _functions.singular_value_map(x, fn, driver=driver)
+
+
+@documented_by(Functions)
+def spectral_norm(x: _Array, /, *, driver: Driver = "auto") -> _Array:
+    return _functions.spectral_norm(x, driver=driver)
+
+
+@documented_by(Functions)
+def sqrtm(x: _Array, /, *, rtol: float | None = None) -> _Array:
+    return _functions.sqrtm(x, rtol=rtol)
 
 
 @documented_by(Functions)
@@ -128,9 +232,27 @@ def svdvals(x: _Array, /) -> _Array:
 
 @documented_by(Functions)
 def svt(
-    x: _Array, tau: float | _Array, *, relative: bool = False, driver: Driver = "auto"
+    x: _Array,
+    tau: float | _Array,
+    weights: _Array | None = None,
+    *,
+    relative: bool = False,
+    driver: Driver = "auto",
 ) -> _Array:
-    return _functions.svt(x, tau, relative=relative, driver=driver)
+    return _functions.svt(x, tau, weights, relative=relative, driver=driver)
+
+
+@documented_by(Functions)
+def tensor_svt(
+    x: _Array,
+    tau: Any,
+    /,
+    *,
+    axis: int = -1,
+    transform: str | _Array | tuple[Callable[..., Any], Callable[..., Any]] = "fft",
+    driver: Driver = "auto",
+) -> _Array:
+    return _functions.tensor_svt(x, tau, axis=axis, transform=transform, driver=driver)
 
 
 @documented_by(Explicit)

@@ -35,7 +35,18 @@ from svdinv_core import (
 
 from . import _tensorflow_namespace as _xp
 from . import rules
-from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
+from ._api import (
+    AlignmentResult,
+    Driver,
+    EighResult,
+    Functions,
+    Gauge,
+    LstsqResult,
+    PolarResult,
+    Side,
+    SVDResult,
+    documented_by,
+)
 from ._backend import Backend, Function
 from ._checks import Shape, check_dtype
 from ._gauge import Watch
@@ -177,6 +188,11 @@ class _TensorFlowBackend(Backend):
             )
         return _apply(operator, x, raw, params)
 
+    def constant(self, rows: Any, like: Any, is_complex: bool) -> Any:
+        real = like.dtype.real_dtype
+        whole = {tf.float32: tf.complex64, tf.float64: tf.complex128}[real]
+        return tf.constant(rows, whole if is_complex else real)
+
     def watch(self, factors: SVDFactors, watch: Watch) -> Any:
         return _watch(factors, watch)
 
@@ -195,23 +211,47 @@ _functions = Functions[Any](lambda x: _backend)
 
 # Written by adapters/write_public.py, between this mark and the next.
 __all__ = [
+    "AlignmentResult",
     "EighResult",
+    "LstsqResult",
     "PolarResult",
     "SVDResult",
+    "align_points",
     "eigenvalue_map",
     "eigh",
+    "eigvalsh",
+    "expm",
     "gauge_residual",
+    "inv_sqrtm",
+    "logm",
     "low_rank",
+    "lstsq",
     "nuclear_norm",
+    "pinv",
     "polar",
+    "powm",
     "procrustes",
+    "project_nuclear_ball",
+    "range_projector",
     "rule_residual",
     "rules",
+    "schatten_norm",
+    "singular_value_clip",
     "singular_value_map",
+    "spectral_norm",
+    "sqrtm",
     "svd",
     "svdvals",
     "svt",
+    "tensor_svt",
 ]
+
+
+@documented_by(Functions)
+def align_points(
+    p: Any, q: Any, weights: Any = None, /, *, scale: bool = False, reflection: bool = False
+) -> AlignmentResult[Any]:
+    return _functions.align_points(p, q, weights, scale=scale, reflection=reflection)
 
 
 @documented_by(Functions)
@@ -225,8 +265,28 @@ def eigh(x: Any, /, *, rule: str | Rule = "inv") -> EighResult[Any]:
 
 
 @documented_by(Functions)
+def eigvalsh(x: Any, /) -> Any:
+    return _functions.eigvalsh(x)
+
+
+@documented_by(Functions)
+def expm(x: Any, /) -> Any:
+    return _functions.expm(x)
+
+
+@documented_by(Functions)
 def gauge_residual(U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any) -> Any:
     return _functions.gauge_residual(U, S, Vh, ct_U, ct_Vh)
+
+
+@documented_by(Functions)
+def inv_sqrtm(x: Any, /, *, floor: float | None = None, rtol: float | None = None) -> Any:
+    return _functions.inv_sqrtm(x, floor=floor, rtol=rtol)
+
+
+@documented_by(Functions)
+def logm(x: Any, /) -> Any:
+    return _functions.logm(x)
 
 
 @documented_by(Functions)
@@ -235,13 +295,30 @@ def low_rank(x: Any, rank: int, *, driver: Driver = "auto") -> Any:
 
 
 @documented_by(Functions)
+def lstsq(
+    a: Any, b: Any, /, *, rtol: float | None = None, driver: Driver = "auto"
+) -> LstsqResult[Any]:
+    return _functions.lstsq(a, b, rtol=rtol, driver=driver)
+
+
+@documented_by(Functions)
 def nuclear_norm(x: Any, /, *, driver: Driver = "auto") -> Any:
     return _functions.nuclear_norm(x, driver=driver)
 
 
 @documented_by(Functions)
-def polar(x: Any, /, *, driver: Driver = "auto") -> PolarResult[Any]:
-    return _functions.polar(x, driver=driver)
+def pinv(x: Any, /, *, rtol: float | None = None, driver: Driver = "auto") -> Any:
+    return _functions.pinv(x, rtol=rtol, driver=driver)
+
+
+@documented_by(Functions)
+def polar(x: Any, /, *, side: Side = "auto", driver: Driver = "auto") -> PolarResult[Any]:
+    return _functions.polar(x, side=side, driver=driver)
+
+
+@documented_by(Functions)
+def powm(x: Any, p: float, /, *, rtol: float | None = None) -> Any:
+    return _functions.powm(x, p, rtol=rtol)
 
 
 @documented_by(Functions)
@@ -250,13 +327,45 @@ def procrustes(x: Any, /, *, special: bool = False, driver: Driver = "auto") -> 
 
 
 @documented_by(Functions)
+def project_nuclear_ball(x: Any, radius: Any, /, *, driver: Driver = "auto") -> Any:
+    return _functions.project_nuclear_ball(x, radius, driver=driver)
+
+
+@documented_by(Functions)
+def range_projector(
+    x: Any, /, *, rank: int | None = None, rtol: float | None = None, driver: Driver = "auto"
+) -> Any:
+    return _functions.range_projector(x, rank=rank, rtol=rtol, driver=driver)
+
+
+@documented_by(Functions)
 def rule_residual(U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any) -> Any:
     return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
 
 
 @documented_by(Functions)
+def schatten_norm(x: Any, p: float, /, *, driver: Driver = "auto") -> Any:
+    return _functions.schatten_norm(x, p, driver=driver)
+
+
+@documented_by(Functions)
+def singular_value_clip(x: Any, maximum: Any, /, *, driver: Driver = "auto") -> Any:
+    return _functions.singular_value_clip(x, maximum, driver=driver)
+
+
+@documented_by(Functions)
 def singular_value_map(x: Any, fn: Callable[[Any], Any], *, driver: Driver = "auto") -> Any:
     return _functions.singular_value_map(x, fn, driver=driver)
+
+
+@documented_by(Functions)
+def spectral_norm(x: Any, /, *, driver: Driver = "auto") -> Any:
+    return _functions.spectral_norm(x, driver=driver)
+
+
+@documented_by(Functions)
+def sqrtm(x: Any, /, *, rtol: float | None = None) -> Any:
+    return _functions.sqrtm(x, rtol=rtol)
 
 
 @documented_by(Functions)
@@ -272,8 +381,28 @@ def svdvals(x: Any, /) -> Any:
 
 
 @documented_by(Functions)
-def svt(x: Any, tau: float | Any, *, relative: bool = False, driver: Driver = "auto") -> Any:
-    return _functions.svt(x, tau, relative=relative, driver=driver)
+def svt(
+    x: Any,
+    tau: float | Any,
+    weights: Any | None = None,
+    *,
+    relative: bool = False,
+    driver: Driver = "auto",
+) -> Any:
+    return _functions.svt(x, tau, weights, relative=relative, driver=driver)
+
+
+@documented_by(Functions)
+def tensor_svt(
+    x: Any,
+    tau: Any,
+    /,
+    *,
+    axis: int = -1,
+    transform: str | Any | tuple[Callable[..., Any], Callable[..., Any]] = "fft",
+    driver: Driver = "auto",
+) -> Any:
+    return _functions.tensor_svt(x, tau, axis=axis, transform=transform, driver=driver)
 
 
 # End of what is written.

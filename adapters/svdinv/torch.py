@@ -28,6 +28,7 @@ from svdinv_core import (
     Operator,
     Rule,
     Situation,
+    Step,
     SVDFactors,
     apply_at_midpoint,
     complex_step_slope,
@@ -38,7 +39,18 @@ from . import _torch_function as _function
 from . import _torch_library as _library
 from . import _torch_namespace as _xp
 from . import rules
-from ._api import Driver, EighResult, Functions, Gauge, PolarResult, SVDResult, documented_by
+from ._api import (
+    AlignmentResult,
+    Driver,
+    EighResult,
+    Functions,
+    Gauge,
+    LstsqResult,
+    PolarResult,
+    Side,
+    SVDResult,
+    documented_by,
+)
 from ._backend import Backend, Function
 from ._gauge import Watch
 from ._limits import limit
@@ -52,6 +64,7 @@ WORTH_LEAVING_OUT = 1e6
 """The same for leaving out the columns that a threshold drops."""
 
 _SINGLE = (torch.float32, torch.complex64)
+_COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
 def _transformed() -> bool:
@@ -173,6 +186,14 @@ class _TorchBackend(Backend):
                 return tuple(out) if operator.outputs > 1 else out[0]
             return _function.apply(operator, x, *raw, *params)
 
+    def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
+        with full_precision(arrays[0]):
+            return step.apply(_xp, *arrays)
+
+    def constant(self, rows: Any, like: Any, is_complex: bool) -> Any:
+        real = like.real.dtype
+        return torch.tensor(rows, dtype=_COMPLEX[real] if is_complex else real, device=like.device)
+
     def watch(self, factors: SVDFactors, watch: Watch) -> Any:
         if torch.compiler.is_compiling() or _transformed():
             raise watch.not_eager()
@@ -192,23 +213,53 @@ _functions = Functions[torch.Tensor](lambda x: _backend)
 
 # Written by adapters/write_public.py, between this mark and the next.
 __all__ = [
+    "AlignmentResult",
     "EighResult",
+    "LstsqResult",
     "PolarResult",
     "SVDResult",
+    "align_points",
     "eigenvalue_map",
     "eigh",
+    "eigvalsh",
+    "expm",
     "gauge_residual",
+    "inv_sqrtm",
+    "logm",
     "low_rank",
+    "lstsq",
     "nuclear_norm",
+    "pinv",
     "polar",
+    "powm",
     "procrustes",
+    "project_nuclear_ball",
+    "range_projector",
     "rule_residual",
     "rules",
+    "schatten_norm",
+    "singular_value_clip",
     "singular_value_map",
+    "spectral_norm",
+    "sqrtm",
     "svd",
     "svdvals",
     "svt",
+    "tensor_svt",
 ]
+
+
+@documented_by(Functions)
+def align_points(
+    p: torch.Tensor,
+    q: torch.Tensor,
+    weights: Any = None,
+    /,
+    *,
+    scale: bool = False,
+    reflection: bool = False,
+) -> AlignmentResult[torch.Tensor]:
+    return _functions.align_points(p, q, weights, scale=scale, reflection=reflection)
 
 
 @documented_by(Functions)
@@ -222,10 +273,32 @@ def eigh(x: torch.Tensor, /, *, rule: str | Rule = "inv") -> EighResult[torch.Te
 
 
 @documented_by(Functions)
+def eigvalsh(x: torch.Tensor, /) -> torch.Tensor:
+    return _functions.eigvalsh(x)
+
+
+@documented_by(Functions)
+def expm(x: torch.Tensor, /) -> torch.Tensor:
+    return _functions.expm(x)
+
+
+@documented_by(Functions)
 def gauge_residual(
     U: torch.Tensor, S: torch.Tensor, Vh: torch.Tensor, ct_U: torch.Tensor, ct_Vh: torch.Tensor
 ) -> torch.Tensor:
     return _functions.gauge_residual(U, S, Vh, ct_U, ct_Vh)
+
+
+@documented_by(Functions)
+def inv_sqrtm(
+    x: torch.Tensor, /, *, floor: float | None = None, rtol: float | None = None
+) -> torch.Tensor:
+    return _functions.inv_sqrtm(x, floor=floor, rtol=rtol)
+
+
+@documented_by(Functions)
+def logm(x: torch.Tensor, /) -> torch.Tensor:
+    return _functions.logm(x)
 
 
 @documented_by(Functions)
@@ -234,13 +307,32 @@ def low_rank(x: torch.Tensor, rank: int, *, driver: Driver = "auto") -> torch.Te
 
 
 @documented_by(Functions)
+def lstsq(
+    a: torch.Tensor, b: torch.Tensor, /, *, rtol: float | None = None, driver: Driver = "auto"
+) -> LstsqResult[torch.Tensor]:
+    return _functions.lstsq(a, b, rtol=rtol, driver=driver)
+
+
+@documented_by(Functions)
 def nuclear_norm(x: torch.Tensor, /, *, driver: Driver = "auto") -> torch.Tensor:
     return _functions.nuclear_norm(x, driver=driver)
 
 
 @documented_by(Functions)
-def polar(x: torch.Tensor, /, *, driver: Driver = "auto") -> PolarResult[torch.Tensor]:
-    return _functions.polar(x, driver=driver)
+def pinv(x: torch.Tensor, /, *, rtol: float | None = None, driver: Driver = "auto") -> torch.Tensor:
+    return _functions.pinv(x, rtol=rtol, driver=driver)
+
+
+@documented_by(Functions)
+def polar(
+    x: torch.Tensor, /, *, side: Side = "auto", driver: Driver = "auto"
+) -> PolarResult[torch.Tensor]:
+    return _functions.polar(x, side=side, driver=driver)
+
+
+@documented_by(Functions)
+def powm(x: torch.Tensor, p: float, /, *, rtol: float | None = None) -> torch.Tensor:
+    return _functions.powm(x, p, rtol=rtol)
 
 
 @documented_by(Functions)
@@ -251,6 +343,25 @@ def procrustes(
 
 
 @documented_by(Functions)
+def project_nuclear_ball(
+    x: torch.Tensor, radius: Any, /, *, driver: Driver = "auto"
+) -> torch.Tensor:
+    return _functions.project_nuclear_ball(x, radius, driver=driver)
+
+
+@documented_by(Functions)
+def range_projector(
+    x: torch.Tensor,
+    /,
+    *,
+    rank: int | None = None,
+    rtol: float | None = None,
+    driver: Driver = "auto",
+) -> torch.Tensor:
+    return _functions.range_projector(x, rank=rank, rtol=rtol, driver=driver)
+
+
+@documented_by(Functions)
 def rule_residual(
     U: torch.Tensor, S: torch.Tensor, Vh: torch.Tensor, ct_U: torch.Tensor, ct_Vh: torch.Tensor
 ) -> torch.Tensor:
@@ -258,10 +369,32 @@ def rule_residual(
 
 
 @documented_by(Functions)
+def schatten_norm(x: torch.Tensor, p: float, /, *, driver: Driver = "auto") -> torch.Tensor:
+    return _functions.schatten_norm(x, p, driver=driver)
+
+
+@documented_by(Functions)
+def singular_value_clip(
+    x: torch.Tensor, maximum: Any, /, *, driver: Driver = "auto"
+) -> torch.Tensor:
+    return _functions.singular_value_clip(x, maximum, driver=driver)
+
+
+@documented_by(Functions)
 def singular_value_map(
     x: torch.Tensor, fn: Callable[[torch.Tensor], torch.Tensor], *, driver: Driver = "auto"
 ) -> torch.Tensor:
     return _functions.singular_value_map(x, fn, driver=driver)
+
+
+@documented_by(Functions)
+def spectral_norm(x: torch.Tensor, /, *, driver: Driver = "auto") -> torch.Tensor:
+    return _functions.spectral_norm(x, driver=driver)
+
+
+@documented_by(Functions)
+def sqrtm(x: torch.Tensor, /, *, rtol: float | None = None) -> torch.Tensor:
+    return _functions.sqrtm(x, rtol=rtol)
 
 
 @documented_by(Functions)
@@ -283,9 +416,27 @@ def svdvals(x: torch.Tensor, /) -> torch.Tensor:
 
 @documented_by(Functions)
 def svt(
-    x: torch.Tensor, tau: float | torch.Tensor, *, relative: bool = False, driver: Driver = "auto"
+    x: torch.Tensor,
+    tau: float | torch.Tensor,
+    weights: torch.Tensor | None = None,
+    *,
+    relative: bool = False,
+    driver: Driver = "auto",
 ) -> torch.Tensor:
-    return _functions.svt(x, tau, relative=relative, driver=driver)
+    return _functions.svt(x, tau, weights, relative=relative, driver=driver)
+
+
+@documented_by(Functions)
+def tensor_svt(
+    x: torch.Tensor,
+    tau: Any,
+    /,
+    *,
+    axis: int = -1,
+    transform: str | torch.Tensor | tuple[Callable[..., Any], Callable[..., Any]] = "fft",
+    driver: Driver = "auto",
+) -> torch.Tensor:
+    return _functions.tensor_svt(x, tau, axis=axis, transform=transform, driver=driver)
 
 
 # End of what is written.

@@ -1,0 +1,84 @@
+"""What every public function does first and last: its arguments checked, its result handed back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Literal, TypeVar
+
+from ._backend import Backend
+from ._checks import (
+    Shape,
+    check_dtype,
+    check_field,
+    check_matrix,
+    check_parameter,
+    check_real,
+    compute_dtype,
+    dtype_name,
+    real_dtype,
+)
+
+__all__ = ["Calls", "Driver", "as_array"]
+
+ArrayT = TypeVar("ArrayT")
+Driver = Literal["auto", "svd", "gram"]
+
+
+class Calls(Generic[ArrayT]):
+    """Base of the classes whose methods are the public functions."""
+
+    def __init__(self, find_backend: Callable[[Any], Backend]) -> None:
+        self._find_backend = find_backend
+
+    def _prepare(self, x: Any, name: str = "x") -> tuple[Backend, Any, Any, Shape]:
+        """Backend, the checked matrix in its computing dtype, the dtype to return, the shape."""
+        backend = self._find_backend(x)
+        array = as_array(backend, name, x)
+        shape = backend.shape(array)
+        check_matrix(array.dtype, shape, name)
+        assert shape is not None
+        work = getattr(backend.xp, compute_dtype(dtype_name(array.dtype)))
+        return backend, backend.cast(array, work), array.dtype, shape
+
+    def _parameter(self, name: str, value: Any, backend: Backend, x: Any, shape: Shape) -> Any:
+        """A checked real parameter, one for each matrix of x."""
+        parameter = self._real(name, value, backend, x)
+        if not isinstance(parameter, float):
+            check_parameter(name, backend.shape(parameter) or (), shape)
+        return parameter
+
+    @staticmethod
+    def _real(name: str, value: Any, backend: Backend, x: Any) -> Any:
+        """A real parameter of any shape, in the precision of x."""
+        check_real(name, value)
+        parameter = backend.parameter(
+            value, x, getattr(backend.xp, real_dtype(dtype_name(x.dtype)))
+        )
+        if parameter is None:
+            raise TypeError(
+                f"{name}: expected a number or a {backend.array_name}, got {type(value).__name__}"
+            )
+        return parameter
+
+    @staticmethod
+    def _companion(name: str, value: Any, backend: Backend, x: Any) -> Any:
+        """Another array, in the dtype of x."""
+        array = as_array(backend, name, value)
+        check_dtype(array.dtype, name)
+        check_field(name, array.dtype, "complex" in dtype_name(x.dtype))
+        return backend.cast(array, x.dtype)
+
+    @staticmethod
+    def _finish(backend: Backend, out: Any, dtype: Any) -> ArrayT:
+        """The result, in half precision again if the caller's matrix came in it."""
+        name = dtype_name(dtype)
+        result: ArrayT = out if compute_dtype(name) == name else backend.cast(out, dtype)
+        return result
+
+
+def as_array(backend: Backend, name: str, value: Any) -> Any:
+    """An argument as an array of the framework."""
+    array = backend.asarray(value)
+    if array is None:
+        raise TypeError(f"{name}: expected a {backend.array_name}, got {type(value).__name__}")
+    return array

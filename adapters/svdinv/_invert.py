@@ -1,0 +1,208 @@
+"""Public functions that invert: the pseudoinverse, least squares, the projector onto the range."""
+
+from __future__ import annotations
+
+from typing import Generic, NamedTuple, TypeVar
+
+from svdinv_core import (
+    Product,
+    Pseudoinverse,
+    RangeProjector,
+    SingularValues,
+    SquaredResiduals,
+    kept_values,
+)
+
+from ._calls import Calls, Driver
+from ._checks import check_driver, check_number, check_one_of, check_rank, check_right_side
+from ._driver import factors_for, operate
+
+__all__ = ["Invert", "LstsqResult"]
+
+ArrayT = TypeVar("ArrayT")
+
+
+class LstsqResult(NamedTuple, Generic[ArrayT]):
+    """The solution of a least-squares problem, with the fields of NumPy's."""
+
+    x: ArrayT
+    residuals: ArrayT
+    rank: ArrayT
+    s: ArrayT
+
+
+class Invert(Calls[ArrayT]):
+    """Functions that invert."""
+
+    def pinv(self, x: ArrayT, /, *, rtol: float | None = None, driver: Driver = "auto") -> ArrayT:
+        """Moore-Penrose inverse.
+
+        Parameters
+        ----------
+        x : array (..., m, n)
+            Real or complex floating point.
+        rtol : float, optional
+            Singular values of at most ``rtol * S[..., 0]`` count as zero. Default
+            ``eps * max(m, n)``.
+        driver : {"auto", "svd", "gram"}, default "auto"
+            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
+            matrix without full rank is not for it; "auto" tries it only where one side is at
+            least twice the other.
+
+        Returns
+        -------
+        array (..., n, m)
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array, or `rtol` is not a number.
+        ValueError
+            If `x` has fewer than two dimensions, `rtol` is negative, or for an unknown `driver`.
+
+        Notes
+        -----
+        Gradient: that at constant rank, exact for any repeated values; no difference of two
+        values stands in it. Where a change of `x` raises its rank there is none.
+
+        References
+        ----------
+        Golub & Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares
+        problems whose variables separate", SIAM J. Numer. Anal. 10 (1973).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> svdinv.pinv(np.array([[2.0, 0.0], [0.0, 0.0], [0.0, 0.0]]))
+        array([[0.5, 0. , 0. ],
+               [0. , 0. , 0. ]])
+        """
+        check_driver(driver)
+        operator = Pseudoinverse(check_number("rtol", rtol, at_least=0.0, optional=True))
+        backend, array, dtype, _ = self._prepare(x)
+        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+
+    def lstsq(
+        self, a: ArrayT, b: ArrayT, /, *, rtol: float | None = None, driver: Driver = "auto"
+    ) -> LstsqResult[ArrayT]:
+        """Least-squares solution of least norm, ``pinv(a) @ b``.
+
+        Parameters
+        ----------
+        a : array (..., m, n)
+            Real or complex floating point.
+        b : array (..., m) or (..., m, c)
+            One right-hand side for each matrix, or c of them.
+        rtol, driver
+            As for `pinv`.
+
+        Returns
+        -------
+        LstsqResult
+            ``x (..., n)`` or ``(..., n, c)``; ``residuals``, the sums ``|b - a x|^2``, ``(...)``
+            or ``(..., c)``; ``rank (...)``, the number of singular values that are kept; and
+            ``s (..., k)``, the singular values.
+
+        Raises
+        ------
+        TypeError
+            If `a` or `b` is not a floating-point array, `b` is complex and `a` is not, or `rtol`
+            is not a number.
+        ValueError
+            If `a` has fewer than two dimensions, the shape of `b` does not go with that of `a`,
+            `rtol` is negative, or for an unknown `driver`.
+
+        Notes
+        -----
+        Gradient: exact in `a` and `b` at constant rank, repeated values included; that of
+        ``rank`` is none. Unlike NumPy's, ``residuals`` are there for any shape and rank.
+
+        References
+        ----------
+        As of `pinv`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> a = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
+        >>> svdinv.lstsq(a, np.array([1.0, 3.0, 5.0])).x.round(12)
+        array([1., 2.])
+        """
+        check_driver(driver)
+        operator = Pseudoinverse(check_number("rtol", rtol, at_least=0.0, optional=True))
+        backend, array, dtype, shape = self._prepare(a, "a")
+        right = self._companion("b", b, backend, array)
+        vector = check_right_side(backend.shape(right), shape)
+        raw = factors_for(backend, operator, array, (), driver)
+        inverse = backend.apply(operator, array, raw, ())
+        (solution,) = backend.run(Product(vector), inverse, right)
+        (residuals,) = backend.run(SquaredResiduals(vector), array, solution, right)
+        kept = backend.xp.astype(kept_values(backend.xp, raw, operator.rtol), backend.xp.int32)
+        return LstsqResult(
+            self._finish(backend, solution, dtype),
+            self._finish(backend, residuals, dtype),
+            backend.xp.sum(kept, axis=-1),
+            self._finish(backend, backend.apply(SingularValues(), array, raw, ()), dtype),
+        )
+
+    def range_projector(
+        self,
+        x: ArrayT,
+        /,
+        *,
+        rank: int | None = None,
+        rtol: float | None = None,
+        driver: Driver = "auto",
+    ) -> ArrayT:
+        """Orthogonal projector onto the range, or onto the leading left singular vectors.
+
+        Parameters
+        ----------
+        x : array (..., m, n)
+            Real or complex floating point.
+        rank : int, optional
+            How many singular vectors are kept. Without it those whose value is not zero.
+        rtol : float, optional
+            Without `rank`: values of at most ``rtol * S[..., 0]`` count as zero. Default
+            ``eps * max(m, n)``.
+        driver : {"auto", "svd", "gram"}, default "auto"
+            As for `pinv`.
+
+        Returns
+        -------
+        array (..., m, m)
+            ``U_r U_r^H``. The identity minus it projects onto the null space of ``x^H``; both are
+            what is left of ``full_matrices=True`` when the arbitrary choice is taken out of it.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array, `rank` is not an integer or `rtol` not a number.
+        ValueError
+            If `x` has fewer than two dimensions, `rank` or `rtol` is negative, both are given, or
+            for an unknown `driver`.
+
+        Notes
+        -----
+        Gradient: exact for values repeated within the kept or within the dropped part. With
+        `rank` its size grows as ``1/(S[rank-1] - S[rank])``, and where the cut splits a repeated
+        value there is none; without, it is that at constant rank.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> svdinv.range_projector(np.array([[3.0, 3.0], [0.0, 0.0]])).round(12)
+        array([[1., 0.],
+               [0., 0.]])
+        """
+        check_driver(driver)
+        check_one_of("rank", rank, "rtol", rtol)
+        operator = RangeProjector(
+            None if rank is None else check_rank(rank),
+            check_number("rtol", rtol, at_least=0.0, optional=True),
+        )
+        backend, array, dtype, _ = self._prepare(x)
+        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)

@@ -1,0 +1,139 @@
+"""Public functions that measure: norms, and scalars of the singular values."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TypeVar
+
+from svdinv_core import Eigenvalues, Operator, SchattenNorm, SpectralNorm
+
+from ._calls import Calls, Driver
+from ._checks import check_driver, check_number, check_square
+from ._driver import operate
+
+__all__ = ["Measure"]
+
+ArrayT = TypeVar("ArrayT")
+
+
+class Measure(Calls[ArrayT]):
+    """Functions that measure a matrix."""
+
+    def eigvalsh(self, x: ArrayT, /) -> ArrayT:
+        """Eigenvalues of a Hermitian matrix, in ascending order.
+
+        Parameters
+        ----------
+        x : array (..., n, n)
+            Real or complex floating point; its Hermitian part is used.
+
+        Returns
+        -------
+        array (..., n)
+            Real. NaN for a matrix with a non-finite entry.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array.
+        ValueError
+            If `x` has fewer than two dimensions or is not square.
+
+        Notes
+        -----
+        Gradient: ``Q diag(ct) Q^H``, exact wherever the values differ, and at a tie for every
+        loss that treats the repeated values alike. No division, no rule.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> svdinv.eigvalsh(np.diag([3.0, -4.0]))
+        array([-4.,  3.])
+        """
+        backend, array, dtype, shape = self._prepare(x)
+        check_square(shape)
+        return self._finish(backend, operate(backend, Eigenvalues(), array), dtype)
+
+    def spectral_norm(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
+        """Largest singular value.
+
+        Parameters
+        ----------
+        x : array (..., m, n)
+            Real or complex floating point.
+        driver : {"auto", "svd", "gram"}, default "auto"
+            As for `svt`.
+
+        Returns
+        -------
+        array (...)
+            Real.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array.
+        ValueError
+            If `x` has fewer than two dimensions, or for an unknown `driver`.
+
+        Notes
+        -----
+        Gradient: ``u v^H``; where the largest value is repeated the mean over the repetition, the
+        subgradient of least norm.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> float(svdinv.spectral_norm(np.diag([3.0, -4.0])))
+        4.0
+        """
+        check_driver(driver)
+        return self._norm(SpectralNorm(), x, driver)
+
+    def schatten_norm(self, x: ArrayT, p: float, /, *, driver: Driver = "auto") -> ArrayT:
+        """Schatten norm, ``(sum S^p)^(1/p)``.
+
+        Parameters
+        ----------
+        x : array (..., m, n)
+            Real or complex floating point.
+        p : float
+            Greater than 0; 1 is the nuclear norm, 2 the Frobenius norm, ``inf`` the spectral
+            norm. For ``p < 1`` it is no norm, but promotes low rank the more.
+        driver : {"auto", "svd", "gram"}, default "auto"
+            As for `nuclear_norm`.
+
+        Returns
+        -------
+        array (...)
+            Real.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array, or `p` is not a number.
+        ValueError
+            If `x` has fewer than two dimensions, `p` is not greater than 0, or for an unknown
+            `driver`.
+
+        Notes
+        -----
+        Gradient: ``U diag((S/norm)^(p-1)) Vh`` over the values that are not zero; for ``p <= 1``
+        and a matrix without full rank the subgradient of least norm. `p` has none.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> float(svdinv.schatten_norm(np.diag([3.0, -4.0]), 2))
+        5.0
+        """
+        check_driver(driver)
+        p = check_number("p", p, above=0.0, infinite=True)
+        return self._norm(SpectralNorm() if p == inf else SchattenNorm(p), x, driver)
+
+    def _norm(self, operator: Operator, x: ArrayT, driver: str) -> ArrayT:
+        backend, array, dtype, _ = self._prepare(x)
+        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)

@@ -1,0 +1,178 @@
+r"""The similarity that takes one set of points to another (Kabsch 1976; Umeyama 1991).
+
+For points as rows, ``q ~ s p R^T + t``, and weights w with ``omega = w/sum(w)``: the centroids
+``p0 = sum omega p`` and q0, the covariance ``M = sum omega (q - q0)(p - p0)^T`` and the spread
+``v = sum omega |p - p0|^2`` say it all:
+
+    R maximises tr(R^T M)      s = max tr(R^T M)/v      t = q0 - s R p0
+
+R is the nearest rotation (:class:`.spectral.Unitary`), and the derivative of the maximum is R.
+The deviations sum to 0, so that the centroids do not enter the derivative of M.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .arrays import adjoint, first, last, reciprocal, scale_rows, sum_to_shape
+from .namespace import Array, Namespace
+from .spectral import FactorsOperator, Unitary
+from .step import Arrays
+from .svd import SVDFactors, directional_core
+
+__all__ = ["Moments", "Overlap", "Placement", "alignment_margin"]
+
+
+def _rows(xp: Namespace, v: Array) -> Array:
+    """A vector ``(..., d)`` as ``(..., 1, d)``."""
+    return xp.expand_dims(v, axis=-2)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """``p, q (..., N, d)`` and ``w (..., N)`` to ``M (..., d, d), p0, q0 (..., d), v (...)``.
+
+    w may have any shape that broadcasts to that.
+    """
+
+    @staticmethod
+    def _weights(xp: Namespace, w: Array, p: Array) -> tuple[Array, Array]:
+        """omega ``(..., N)`` and ``1/sum(w)``, both 0 where all weights are."""
+        w = w + xp.zeros_like(p[..., 0])
+        total = xp.sum(w, axis=-1, keepdims=True)
+        inverse = reciprocal(xp, total, total != 0)
+        return w * inverse, inverse
+
+    def _centred(
+        self, xp: Namespace, args: Arrays
+    ) -> tuple[Array, Array, Array, Array, Array, Array]:
+        p, q, w = args
+        omega, inverse = self._weights(xp, w, p)
+        p0, q0 = (xp.sum(scale_rows(xp, omega, x), axis=-2) for x in (p, q))
+        return omega, inverse, p0, q0, p - _rows(xp, p0), q - _rows(xp, q0)
+
+    def apply(self, xp: Namespace, *args: Array) -> Arrays:
+        omega, _, p0, q0, P, Q = self._centred(xp, args)
+        weighted = scale_rows(xp, omega, P)
+        M = xp.matmul(xp.matrix_transpose(Q), weighted)
+        return M, p0, q0, xp.sum(P * weighted, axis=(-2, -1))
+
+    def jvp(self, xp: Namespace, args: Arrays, tangents: Arrays) -> Arrays:
+        omega, inverse, _, _, P, Q = self._centred(xp, args)
+        dp, dq, dw = tangents
+        dw = dw + xp.zeros_like(omega)
+        domega = (dw - omega * xp.sum(dw, axis=-1, keepdims=True)) * inverse
+        weighted, dweighted = scale_rows(xp, omega, P), scale_rows(xp, domega, P)
+        moved = scale_rows(xp, omega, dp)
+        Qt, dqt = xp.matrix_transpose(Q), xp.matrix_transpose(dq)
+        dM = xp.matmul(Qt, moved + dweighted) + xp.matmul(dqt, weighted)
+        dp0 = xp.sum(moved + dweighted, axis=-2)
+        dq0 = xp.sum(scale_rows(xp, omega, dq) + scale_rows(xp, domega, Q), axis=-2)
+        return dM, dp0, dq0, xp.sum(P * (2.0 * moved + dweighted), axis=(-2, -1))
+
+    def vjp(self, xp: Namespace, args: Arrays, cts: Arrays) -> Arrays:
+        omega, inverse, _, _, P, Q = self._centred(xp, args)
+        ct_M, ct_p0, ct_q0, ct_v = cts
+        Q_ct, P_ct = xp.matmul(Q, ct_M), xp.matmul(P, xp.matrix_transpose(ct_M))
+        spread = xp.expand_dims(xp.expand_dims(ct_v, axis=-1), axis=-1) * P
+        ct_p = scale_rows(xp, omega, Q_ct + _rows(xp, ct_p0) + 2.0 * spread)
+        ct_q = scale_rows(xp, omega, P_ct + _rows(xp, ct_q0))
+        gain = xp.sum(P * (Q_ct + _rows(xp, ct_p0) + spread) + Q * _rows(xp, ct_q0), axis=-1)
+        ct_w = (gain - xp.sum(omega * gain, axis=-1, keepdims=True)) * inverse
+        return ct_p, ct_q, sum_to_shape(xp, ct_w, tuple(args[2].shape))
+
+
+@dataclass(frozen=True)
+class Overlap(FactorsOperator):
+    """``max tr(R^T M)``, whose derivative is R."""
+
+    special: bool = True
+
+    def _signs(self, xp: Namespace, factors: SVDFactors) -> Array:
+        return Unitary(special=self.special).values(xp, factors, ())
+
+    def apply(
+        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
+    ) -> Array:
+        return xp.sum(self._signs(xp, factors) * factors.S, axis=-1)
+
+    def jvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        dA: Array | None,
+        dparams: tuple[Array | None, ...],
+    ) -> Array:
+        P, _, _ = directional_core(xp, factors, dA)
+        return xp.sum(self._signs(xp, factors) * xp.linalg.diagonal(P), axis=-1)
+
+    def vjp(
+        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...], ct: Array
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        weights = self._signs(xp, factors) * xp.expand_dims(ct, axis=-1)
+        return xp.matmul(factors.U, scale_rows(xp, weights, factors.Vh)), ()
+
+
+@dataclass(frozen=True)
+class Placement:
+    """R, p0, q0, and, with a scale, the overlap and v: to the translation and the scale.
+
+    Points that are all the same have any scale; theirs is 1.
+    """
+
+    scale: bool
+
+    def _scale(self, xp: Namespace, args: Arrays) -> tuple[Array, Array]:
+        """s, and 1/v."""
+        _, _, _, overlap, v = args
+        if not self.scale:
+            return xp.ones_like(v), xp.zeros_like(v)
+        inverse = reciprocal(xp, v, v != 0)
+        return xp.where(v != 0, overlap * inverse, xp.ones_like(v)), inverse
+
+    @staticmethod
+    def _turned(xp: Namespace, R: Array, p0: Array) -> Array:
+        return xp.matmul(R, xp.expand_dims(p0, axis=-1))[..., 0]
+
+    def apply(self, xp: Namespace, *args: Array) -> Arrays:
+        R, p0, q0, _, _ = args
+        s, _ = self._scale(xp, args)
+        return q0 - xp.expand_dims(s, axis=-1) * self._turned(xp, R, p0), s
+
+    def jvp(self, xp: Namespace, args: Arrays, tangents: Arrays) -> Arrays:
+        R, p0, _, _, _ = args
+        dR, dp0, dq0, doverlap, dv = tangents
+        s, inverse = self._scale(xp, args)
+        ds = (doverlap - s * dv) * inverse
+        turned = self._turned(xp, R, p0)
+        dturned = self._turned(xp, dR, p0) + self._turned(xp, R, dp0)
+        moved = xp.expand_dims(ds, axis=-1) * turned + xp.expand_dims(s, axis=-1) * dturned
+        return dq0 - moved, ds
+
+    def vjp(self, xp: Namespace, args: Arrays, cts: Arrays) -> Arrays:
+        R, p0, _, _, _ = args
+        ct_t, ct_s = cts
+        s, inverse = self._scale(xp, args)
+        moved = -xp.expand_dims(s, axis=-1) * ct_t
+        ct_R = xp.expand_dims(moved, axis=-1) * _rows(xp, p0)
+        ct_p0 = self._turned(xp, adjoint(xp, R), moved)
+        through = (ct_s - xp.sum(ct_t * self._turned(xp, R, p0), axis=-1)) * inverse
+        return ct_R, ct_p0, ct_t, through, -s * through
+
+
+def alignment_margin(xp: Namespace, factors: SVDFactors, special: bool) -> Array:
+    """How far the best rotation is from another that is as good, ``(...)`` in [0, 2].
+
+    ``(S_{d-1} + sign S_d)/S_1`` for rotations, with the sign of ``det M``; ``S_d/S_1`` with
+    reflections. It is 0 where there is more than one.
+    """
+    S = factors.S
+    weights = reciprocal(xp, first(S), first(S) != 0)
+    if not special:
+        return xp.sum(last(S) * weights, axis=-1)
+    if S.shape[-1] < 2:
+        return xp.sum(xp.ones_like(S), axis=-1)  # the one rotation of a line
+    sign = last(Unitary(special=True).values(xp, factors, ()))
+    return xp.sum((S[..., -2:-1] + sign * last(S)) * weights, axis=-1)

@@ -1,0 +1,45 @@
+r"""The nearest matrix whose nuclear norm is at most r: the values onto the simplex.
+
+Soft thresholding whose threshold depends on the values (Duchi et al., ICML 2008): with the values
+in descending order and ``c_j`` their sums, c of them are kept, the last with
+``j S_j > c_j - r``, and
+
+    t = (c_c - r)/c        dt = (sum of dS over the kept - dr)/c
+
+Inside the ball t is 0. Equal values enter t alike, so that the derivative is exact at ties.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .arrays import counted
+from .namespace import Array, Namespace
+from .soft_threshold import SoftThreshold
+
+__all__ = ["NuclearBall"]
+
+
+@dataclass(frozen=True)
+class NuclearBall(SoftThreshold):
+    """Projection onto the ball of the nuclear norm; one parameter, its radius."""
+
+    def _kept(self, xp: Namespace, S: Array, radius: Array) -> tuple[Array, Array, Array]:
+        """Which values are above the threshold, their number, and the sum of all minus r."""
+        excess = xp.cumulative_sum(S, axis=-1) - self._column(xp, radius)
+        count = counted(xp, S)
+        # The first one is, whatever rounding says; none is inside the ball.
+        above = ((count * S > excess) | (count == 1)) & ~(excess[..., -1:] <= 0)
+        kept = xp.where(above, xp.ones_like(S), 0.0)
+        number = xp.sum(kept, axis=-1, keepdims=True)
+        return kept, xp.where(number > 0, number, xp.ones_like(number)), excess[..., -1:]
+
+    def _threshold(self, xp: Namespace, S: Array, tau: Array) -> Array:
+        kept, number, excess = self._kept(xp, S, tau)
+        t = (xp.sum(kept * S, axis=-1, keepdims=True) - self._column(xp, tau)) / number
+        return xp.where(excess <= 0, xp.zeros_like(t), t)
+
+    def _slopes(self, xp: Namespace, S: Array, tau: Array) -> tuple[Array | None, Array | None]:
+        kept, number, excess = self._kept(xp, S, tau)
+        weights = kept / number
+        return weights, xp.where(excess <= 0, xp.zeros_like(excess), -1.0 / number)

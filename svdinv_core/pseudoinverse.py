@@ -1,0 +1,188 @@
+r"""The Moore-Penrose inverse, and the projector onto the range.
+
+With ``w = 1/S`` for the values that are kept and 0 for those that count as zero
+
+    pinv(A) = V diag(w) U^H
+
+At constant rank its derivative exists whatever values are repeated (Golub & Pereyra, SIAM J.
+Numer. Anal. 10, 1973). For ``B = pinv(A)^H`` and with ``P = U^H G V``, ``d = 1`` for the values
+that count as zero and 0 for the others,
+
+    D[G] = U core V^H + (I - U U^H) G V diag(w^2) V^H + U diag(w^2) U^H G (I - V V^H)
+    core_ij = -w_i conj(P_ji) w_j + d_i P_ij w_j^2 + w_i^2 P_ij d_j
+
+and no gap between two values stands in it. D is self-adjoint, so that this one map is the
+derivative in both modes. ``w^2`` is not formed: it overflows long before the result does.
+
+The projector onto the span of the kept columns ``U_r`` is turned towards the others only:
+
+    d(U_r U_r^H) = X + X^H     X = U K U_r^H + (I - U U^H) G V_r diag(w) U_r^H
+    K_ji = (S_i P_ji + S_j conj(P_ij))/(S_i^2 - S_j^2)     i kept, j dropped
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .arrays import adjoint, counted, first, reciprocal, scale, scale_columns, scale_rows
+from .namespace import Array, Namespace
+from .rules import default_degeneracy_rtol, default_rank_rtol
+from .spectral import FactorsOperator
+from .svd import SVDFactors, directional_core
+
+__all__ = ["Pseudoinverse", "RangeProjector", "kept_values"]
+
+
+def kept_values(xp: Namespace, factors: SVDFactors, rtol: float | None) -> Array:
+    """Which values count as not zero: ``(..., k)``. Those of a NaN matrix do."""
+    U, S, Vh = factors
+    if rtol is None:
+        eps = float(xp.finfo(S.dtype).eps)
+        rtol = default_rank_rtol(eps, max(U.shape[-2], Vh.shape[-1]))
+    return ~(rtol * first(S) >= S)
+
+
+@dataclass(frozen=True)
+class Pseudoinverse(FactorsOperator):
+    """``pinv(A)``, ``(..., n, m)``.
+
+    Parameters
+    ----------
+    rtol : float, optional
+        Values of at most ``rtol * S[0]`` count as zero; default ``eps * max(m, n)``.
+    """
+
+    rtol: float | None = None
+
+    def _weights(self, xp: Namespace, factors: SVDFactors) -> tuple[Array, Array]:
+        """w, and d."""
+        kept = kept_values(xp, factors, self.rtol)
+        S = factors.S
+        return reciprocal(xp, S, kept), xp.where(kept, xp.zeros_like(S), 1.0)
+
+    def apply(
+        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
+    ) -> Array:
+        w, _ = self._weights(xp, factors)
+        return xp.matmul(scale_columns(xp, adjoint(xp, factors.Vh), w), adjoint(xp, factors.U))
+
+    def _derivative(self, xp: Namespace, factors: SVDFactors, G: Array) -> Array:
+        """``D[G]``, ``(..., m, n)``."""
+        w, d = self._weights(xp, factors)
+        U, _, Vh = factors
+        P, G_V, Uh_G = directional_core(xp, factors, G)
+        right = scale_columns(xp, scale_columns(xp, P, w), w)
+        left = scale_rows(xp, w, scale_rows(xp, w, P))
+        core = scale_rows(xp, d, right) + scale_columns(xp, left, d)
+        core = core - scale_columns(xp, scale_rows(xp, w, adjoint(xp, P)), w)
+        if G_V is not None:  # m > n
+            outside = scale_columns(xp, scale_columns(xp, G_V, w), w)
+            return xp.matmul(xp.matmul(U, core - right) + outside, Vh)
+        if Uh_G is not None:  # m < n
+            outside = scale_rows(xp, w, scale_rows(xp, w, Uh_G))
+            return xp.matmul(U, xp.matmul(core - left, Vh) + outside)
+        return xp.matmul(xp.matmul(U, core), Vh)
+
+    def jvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        dA: Array | None,
+        dparams: tuple[Array | None, ...],
+    ) -> Array:
+        return adjoint(xp, self._derivative(xp, factors, dA))
+
+    def vjp(
+        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...], ct: Array
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        return self._derivative(xp, factors, adjoint(xp, ct)), ()
+
+
+@dataclass(frozen=True)
+class RangeProjector(FactorsOperator):
+    """``U_r U_r^H``, ``(..., m, m)``, for the values that are kept.
+
+    Where a cut at `rank` splits a tie the derivative does not exist; it is finite there.
+
+    Parameters
+    ----------
+    rank : int, optional
+        How many are kept. Without it those are dropped that count as zero, and the derivative is
+        that at constant rank.
+    rtol : float, optional
+        As of :class:`Pseudoinverse`.
+    """
+
+    rank: int | None = None
+    rtol: float | None = None
+
+    def _kept(self, xp: Namespace, factors: SVDFactors) -> Array:
+        """1 for a value that is kept, else 0."""
+        S = factors.S
+        if self.rank is None:
+            kept = kept_values(xp, factors, self.rtol)
+        else:
+            kept = counted(xp, S) <= self.rank
+        return xp.where(kept, xp.ones_like(S), 0.0)
+
+    def _weights(self, xp: Namespace, factors: SVDFactors) -> tuple[Array, Array, Array, Array]:
+        """Factors of ``P_ji`` and of ``conj(P_ij)`` in K, w, and the kept ones."""
+        S = factors.S
+        kept = self._kept(xp, factors)
+        dropped = 1.0 - kept
+        if self.rank is None:
+            S = S * kept  # what is dropped counts as zero
+        S_j, S_i = xp.expand_dims(S, axis=-1), xp.expand_dims(S, axis=-2)
+        across = xp.expand_dims(dropped, axis=-1) * xp.expand_dims(kept, axis=-2)
+        rtol = default_degeneracy_rtol(float(xp.finfo(S.dtype).eps))
+        gap = S_i - S_j
+        apart = (across != 0) & (gap > rtol * xp.expand_dims(first(S), axis=-1))
+        inverse_gap, inverse_total = (reciprocal(xp, x, apart) for x in (gap, S_i + S_j))
+        return (
+            0.5 * (inverse_gap + inverse_total),
+            0.5 * (inverse_gap - inverse_total),
+            reciprocal(xp, S, (kept != 0) & (S > 0)),
+            kept,
+        )
+
+    def apply(
+        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
+    ) -> Array:
+        U = scale_columns(xp, factors.U, self._kept(xp, factors))
+        return xp.matmul(U, adjoint(xp, factors.U))
+
+    def jvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        dA: Array | None,
+        dparams: tuple[Array | None, ...],
+    ) -> Array:
+        same, other, w, _ = self._weights(xp, factors)
+        U = factors.U
+        P, dA_V, _ = directional_core(xp, factors, dA)
+        K = scale(xp, same, P) + scale(xp, other, adjoint(xp, P))
+        if dA_V is None:
+            X = xp.matmul(U, K)
+        else:
+            X = xp.matmul(U, K - scale_columns(xp, P, w)) + scale_columns(xp, dA_V, w)
+        X = xp.matmul(X, adjoint(xp, U))
+        return X + adjoint(xp, X)
+
+    def vjp(
+        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...], ct: Array
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        same, other, w, _ = self._weights(xp, factors)
+        U, _, Vh = factors
+        H_U = xp.matmul(ct + adjoint(xp, ct), U)
+        M = xp.matmul(adjoint(xp, U), H_U)
+        core = scale(xp, same, M) + adjoint(xp, scale(xp, other, M))
+        if U.shape[-2] > U.shape[-1]:
+            inner = xp.matmul(U, core - scale_columns(xp, M, w)) + scale_columns(xp, H_U, w)
+        else:
+            inner = xp.matmul(U, core)
+        return xp.matmul(inner, Vh), ()

@@ -1,0 +1,93 @@
+"""Ordinary functions around an operator, with derivatives for whom nobody differentiates them.
+
+A function like least squares is an operator between products and sums. A framework that
+differentiates by itself runs ``apply`` and needs no more; the others take ``jvp`` and ``vjp``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from .arrays import adjoint, is_complex, scale
+from .namespace import Array, Namespace
+
+__all__ = ["Product", "SquaredResiduals", "Step"]
+
+Arrays = tuple[Array, ...]
+
+
+class Step(Protocol):
+    """A differentiable function of arrays, in the convention ``dL = Re tr(ct^H dx)``."""
+
+    def apply(self, xp: Namespace, *args: Array) -> Arrays:
+        """Its values, a tuple also where there is one."""
+
+    def jvp(self, xp: Namespace, args: Arrays, tangents: Arrays) -> Arrays:
+        """Their tangents; those of the arguments are all there."""
+
+    def vjp(self, xp: Namespace, args: Arrays, cts: Arrays) -> Arrays:
+        """Cotangents of the arguments."""
+
+
+def _columns(xp: Namespace, b: Array, vector: bool) -> Array:
+    return xp.expand_dims(b, axis=-1) if vector else b
+
+
+@dataclass(frozen=True)
+class Product:
+    """``A @ b`` for a matrix and, of the same batch shape, a matrix or a vector."""
+
+    vector: bool
+
+    def apply(self, xp: Namespace, *args: Array) -> Arrays:
+        A, b = args
+        product = xp.matmul(A, _columns(xp, b, self.vector))
+        return (product[..., 0] if self.vector else product,)
+
+    def jvp(self, xp: Namespace, args: Arrays, tangents: Arrays) -> Arrays:
+        (A, b), (dA, db) = args, tangents
+        return (self.apply(xp, dA, b)[0] + self.apply(xp, A, db)[0],)
+
+    def vjp(self, xp: Namespace, args: Arrays, cts: Arrays) -> Arrays:
+        A, b = args
+        ct = _columns(xp, cts[0], self.vector)
+        ct_A = xp.matmul(ct, adjoint(xp, _columns(xp, b, self.vector)))
+        return ct_A, self.apply(xp, adjoint(xp, A), cts[0])[0]
+
+
+@dataclass(frozen=True)
+class SquaredResiduals:
+    """``sum |b - A x|^2`` of ``A, x, b``, one for each column."""
+
+    vector: bool
+
+    def _product(self, xp: Namespace, A: Array, x: Array) -> Array:
+        return Product(self.vector).apply(xp, A, x)[0]
+
+    def _sum(self, xp: Namespace, x: Array) -> Array:
+        """Over the rows, of the real part."""
+        real = xp.real(x) if is_complex(xp, x) else x
+        return xp.sum(real, axis=-1 if self.vector else -2)
+
+    def apply(self, xp: Namespace, *args: Array) -> Arrays:
+        A, x, b = args
+        r = b - self._product(xp, A, x)
+        return (self._sum(xp, _conj(xp, r) * r),)
+
+    def jvp(self, xp: Namespace, args: Arrays, tangents: Arrays) -> Arrays:
+        (A, x, b), (dA, dx, db) = args, tangents
+        r = b - self._product(xp, A, x)
+        dr = db - self._product(xp, dA, x) - self._product(xp, A, dx)
+        return (2.0 * self._sum(xp, _conj(xp, r) * dr),)
+
+    def vjp(self, xp: Namespace, args: Arrays, cts: Arrays) -> Arrays:
+        A, x, b = args
+        r = b - self._product(xp, A, x)
+        ct_r = scale(xp, xp.expand_dims(2.0 * cts[0], axis=-1 if self.vector else -2), r)
+        ct_A, ct_x = Product(self.vector).vjp(xp, (A, x), (ct_r,))
+        return -ct_A, -ct_x, ct_r
+
+
+def _conj(xp: Namespace, x: Array) -> Array:
+    return xp.conj(x) if is_complex(xp, x) else x
