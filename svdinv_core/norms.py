@@ -11,8 +11,10 @@ vectors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .arrays import first
+from .drivers import Needs
 from .namespace import Array, Namespace
 from .rules import default_degeneracy_rtol
 from .spectral import ScalarOperator, not_zero
@@ -44,11 +46,10 @@ def _power(xp: Namespace, v: Array, p: float) -> Array:
 class SpectralNorm(ScalarOperator):
     """The largest singular value."""
 
+    needs: ClassVar[Needs] = "large values"
+
     def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
         return first(S), first(S)
-
-    def suits_gram(self, m: int, n: int) -> bool:
-        return True
 
     def value(self, xp: Namespace, factors: SVDFactors) -> Array:
         return xp.sum(first(factors.S), axis=-1)  # 0 for a matrix without entries

@@ -15,6 +15,8 @@ from support.family import Cell, cells, draw, haar, normal, spectrum
 from support.functions import NAMED, WEIGHTS, Exact
 from support.operators import from_mp, to_mp
 
+import svdinv_core
+
 NUMPY = driver("numpy")
 SPECTRA = ("distinct", "pair 0", "pair 1e-12", "pair 1e-06", "triple", "all equal", "two zeros")
 BOUND = {"float64": 1e-11, "float32": 2e-5}
@@ -671,3 +673,30 @@ def test_empty_and_half_precision(framework):
     half = framework.array(np.eye(2, dtype=np.float16))
     assert framework.numpy(module.sqrtm(half)).dtype == np.float16
     assert framework.numpy(module.lstsq(half, half).x).dtype == np.float16
+
+
+OPERATORS = (
+    svdinv_core.Pseudoinverse(1e-3),
+    svdinv_core.RangeProjector(rank=2),
+    svdinv_core.SpectralNorm(),
+    svdinv_core.SchattenNorm(0.5),
+    svdinv_core.SingularValueClip(),
+    svdinv_core.NuclearBall(),
+    svdinv_core.WeightedThreshold(),
+    svdinv_core.Polar(side="left"),
+    svdinv_core.Overlap(special=False),
+    svdinv_core.SquareRoot(),
+    svdinv_core.InverseSquareRoot(floor=0.1),
+    svdinv_core.Logarithm(),
+    svdinv_core.Exponential(),
+    svdinv_core.Power(-1.5),
+)
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=str)
+def test_a_compiled_program_of_pytorch_holds_the_operator(operator):
+    """All that is particular to an operator there is its way into a string and back."""
+    from svdinv._torch_library import describe, restore
+
+    assert restore(describe(operator)) == operator
+    assert hash(operator) == hash(restore(describe(operator)))

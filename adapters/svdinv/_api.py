@@ -524,6 +524,23 @@ class Functions(
         >>> svdinv.singular_value_map(2 * np.eye(2), lambda s: s**3)
         array([[8., 0.],
                [0., 8.]])
+
+        Shrinkage that leaves large values alone: of a minimax concave penalty, of SCAD, and of a
+        Schatten p-norm, one step of its reweighting.
+
+        >>> x, tau, p = np.diag([5.0, 3.0, 1.0]), 2.0, 0.5
+        >>> def relu(s):
+        ...     return np.maximum(s, 0)
+        >>> def mcp(s, g=2.0):
+        ...     return np.minimum(s, relu(s - tau) * g / (g - 1))
+        >>> def scad(s, a=3.7):
+        ...     return np.minimum(s, np.maximum(relu(s - tau), ((a - 1) * s - a * tau) / (a - 2)))
+        >>> def schatten(s):
+        ...     return relu(s - tau * p * (s + 1e-3) ** (p - 1))
+        >>> [np.diag(svdinv.singular_value_map(x, f)).round(2).tolist() for f in (mcp, scad)]
+        [[5.0, 2.0, 0.0], [3.59, 1.0, 0.0]]
+        >>> np.diag(svdinv.singular_value_map(x, schatten)).round(2)
+        array([4.55, 2.42, 0.  ])
         """
         check_driver(driver)
         backend, array, dtype, _ = self._prepare(x)
