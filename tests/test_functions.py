@@ -446,8 +446,9 @@ def umeyama(p, q, w, scale):
 def shape_of_points(name, d):
     """Sets with repeated singular values, or none to spare."""
     if name == "cube":
-        corners = np.array(list(itertools.product((-1.0, 1.0), repeat=d)))
-        return corners[: max(2 * d, 4)] if d > 4 else corners
+        if d > 4:  # its dual, which has fewer corners
+            return np.concatenate([np.eye(d), -np.eye(d)])
+        return np.array(list(itertools.product((-1.0, 1.0), repeat=d)))
     if name == "square":
         flat = np.zeros((4, d))
         flat[:, :2] = [[1, 1], [1, -1], [-1, -1], [-1, 1]]
@@ -464,12 +465,12 @@ def test_alignment_is_umeyamas(hold, name, mirrored):
     jvp, align = NUMPY.module.jvp, NUMPY.module.align_points
     for d in range(2, 9):
         rng = np.random.default_rng(d)
-        p = shape_of_points(name, d)
+        p = np.concatenate([shape_of_points(name, d), rng.standard_normal((1, d))])
         turn = haar(rng, (), d, d, False)
         turn[:, 0] *= np.linalg.det(turn) * (-1 if mirrored else 1)
         q = 1.7 * p @ turn.T + rng.standard_normal(d)
-        w = rng.uniform(0.5, 1.5, len(p))
-        w[-1] = 0.0
+        w = np.ones(len(p))
+        w[-1] = 0.0  # the set is as symmetric as without this point
         R, t, s, margin = align(p, q, w, scale=True)
         assert np.linalg.det(R) == pytest.approx(1.0)
         expected = umeyama(p, q, w, True)
