@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.drivers import FRAMEWORKS, driver
+from support.family import SIZES
 
 _WORST = "worst: "
 
@@ -31,7 +32,7 @@ def framework(request):
     return driver(request.param)
 
 
-MOST_MEMORY = 1.5e9  # bytes
+MOST_MEMORY = 1.9e9  # bytes
 
 
 def pytest_runtest_teardown(item, nextitem):
@@ -56,6 +57,17 @@ def pytest_addoption(parser):
     parser.addoption(
         "--whole-family", action="store_true", help="200 matrices a cell instead of 20"
     )
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--whole-family"):
+        items[:] = [item for item in items if item.get_closest_marker("whole_family") is None]
+
+
+@pytest.fixture
+def sizes(request):
+    """Sizes of matrices: the square ones of a batch stand for larger ones, but for the family."""
+    return SIZES if request.config.getoption("--whole-family") else SIZES[1:]
 
 
 @pytest.fixture

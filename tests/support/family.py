@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import pytest
 
 GAPS = (0.0, 1e-16, 1e-12, 1e-8, 1e-6, 1e-4, 1e-2)
 SPECTRA = (
@@ -23,6 +24,7 @@ SPECTRA = (
     "zero",
 )
 SIZES = ((8, 8), (12, 7), (7, 12), (3, 5, 4, 4))
+SOME_SIZES = (pytest.param(SIZES[0], marks=pytest.mark.whole_family), *SIZES[1:])
 SCALES = (1e-12, 1.0, 1e12)
 MARGIN = 2e-2  # distance of the threshold from every singular value, relative to the largest
 

@@ -101,19 +101,19 @@ def reloaded(run):
     return results
 
 
-def lowered(platform):
-    """The gradient lowered for a device that is not here; and its value on the one that is."""
+PLATFORMS = ("cuda", "rocm", "tpu")
 
-    def compiled(run):
-        def results(functions, xs, ds):
-            program = jax.jit(lambda *xs: tuple(map(run, functions, xs, ds)))
-            exported = export.export(program, platforms=[platform, "cpu"])(*shapes(xs))
-            assert platform in exported.platforms
-            return exported.call(*xs)
 
-        return results
+def lowered(run):
+    """The gradient lowered for devices that are not here; and its value on the one that is."""
 
-    return compiled
+    def results(functions, xs, ds):
+        program = jax.jit(lambda *xs: tuple(map(run, functions, xs, ds)))
+        exported = export.export(program, platforms=[*PLATFORMS, "cpu"])(*shapes(xs))
+        assert set(PLATFORMS) < set(exported.platforms)
+        return exported.call(*xs)
+
+    return results
 
 
 def gradient(loss, x, d):
@@ -131,7 +131,10 @@ ALL_TRANSFORMS = (
     Transform("jit(jvp)", "tangent", tangent_of, jitted),
     Transform("vmap", "value", lambda value, x, d: jax.vmap(value)(jnp.stack([x, x]))[1]),
     Transform(
-        "vmap(grad)", "gradient", lambda loss, x, d: jax.vmap(jax.grad(loss))(jnp.stack([x, x]))[1]
+        "vmap(grad)",
+        "gradient",
+        lambda loss, x, d: jax.vmap(jax.grad(loss))(jnp.stack([x, x]))[1],
+        jitted,
     ),
     Transform(
         "grad(vmap)",
@@ -164,11 +167,10 @@ ALL_TRANSFORMS = (
     Transform("debug_nans", "gradient", gradient, lambda run: without_nans(partial(map, run))),
     Transform("debug_nans, jit", "gradient", gradient, lambda run: without_nans(jitted(run))),
     Transform("export, serialize, grad", "gradient", lambda loss, x, d: loss(x), reloaded),
-    *(
-        Transform(f"export for {p}", "gradient", gradient, lowered(p))
-        for p in ("cuda", "rocm", "tpu")
+    Transform(f"export for {', '.join(PLATFORMS)}", "gradient", gradient, lowered),
+    Transform(
+        "jvp(grad)", "second", lambda loss, x, d: jax.jvp(jax.grad(loss), (x,), (d,))[1], jitted
     ),
-    Transform("jvp(grad)", "second", lambda loss, x, d: jax.jvp(jax.grad(loss), (x,), (d,))[1]),
     Transform(
         "grad(jvp)",
         "second",
