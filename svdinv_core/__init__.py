@@ -7,6 +7,7 @@ its licence is in it.
 """
 
 from .alignment import Moments, Overlap, Placement, alignment_margin
+from .clipping import SingularValueClip
 from .complex_step import complex_step_slope
 from .drivers import Driver, Gram, Native, Situation, by_name, compute_factors, select
 from .gauge import gauge_residual, rule_residual
@@ -19,7 +20,6 @@ from .hermitian import (
     RecomposeHermitian,
     eigenvalue_coefficients,
 )
-from .hermitian_functions import Exponential, InverseSquareRoot, Logarithm, Power, SquareRoot
 from .low_rank import LowRank
 from .midpoint import apply_at_midpoint, decompose_at_midpoint
 from .namespace import Namespace
@@ -27,6 +27,7 @@ from .norms import SchattenNorm, SpectralNorm
 from .nuclear_ball import NuclearBall
 from .operator import Decomposition, Operator
 from .pseudoinverse import Pseudoinverse, RangeProjector, kept_values
+from .roots import Exponential, InverseSquareRoot, Logarithm, Power, SquareRoot
 from .rules import (
     Clip,
     Fit,
@@ -42,7 +43,6 @@ from .rules import (
     rule_names,
 )
 from .scaled import ScaledFactors, ScaledOperator, ScaledSVD
-from .singular_value_clip import SingularValueClip
 from .soft_threshold import SoftThreshold
 from .spectral import (
     FactorsOperator,
@@ -59,7 +59,7 @@ from .spectral import (
 from .step import Product, SquaredResiduals, Step
 from .svd import SVD, SVDFactors
 from .tensor import AlongLastAxis, MoveAxis, cosine_transform, fourier_transform
-from .weighted_threshold import WeightedThreshold
+from .weighted import WeightedThreshold
 
 __version__ = "0.1.0.dev0"
 
