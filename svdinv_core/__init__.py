@@ -9,7 +9,17 @@ its licence is in it.
 from .alignment import Moments, Overlap, Placement, alignment_margin
 from .clipping import SingularValueClip
 from .complex_step import complex_step_slope
-from .drivers import Driver, Gram, Native, Situation, by_name, compute_factors, select
+from .drivers import (
+    BlockQR,
+    Driver,
+    Gram,
+    Jacobi,
+    Native,
+    Situation,
+    by_name,
+    compute_factors,
+    select,
+)
 from .gauge import gauge_residual, rule_residual
 from .hermitian import (
     EigenvalueMap,
@@ -66,6 +76,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "SVD",
     "AlongLastAxis",
+    "BlockQR",
     "Clip",
     "Decomposition",
     "Driver",
@@ -80,6 +91,7 @@ __all__ = [
     "HermitianFunction",
     "Inv",
     "InverseSquareRoot",
+    "Jacobi",
     "Logarithm",
     "Lorentzian",
     "LowRank",

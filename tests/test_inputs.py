@@ -87,8 +87,8 @@ BAD = {
     ),
     "unknown driver": (
         ValueError,
-        lambda f: f.module.svt(f.array(np.eye(2)), 1.0, driver="qr"),
-        r"^driver: expected 'auto', 'svd' or 'gram', got 'qr'$",
+        lambda f: f.module.svt(f.array(np.eye(2)), 1.0, driver="lapack"),
+        r"^driver: expected 'auto', 'svd', 'gram', 'qr' or 'jacobi', got 'lapack'$",
     ),
     "negative rank": (
         ValueError,

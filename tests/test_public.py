@@ -17,7 +17,9 @@ import pytest
 import svdinv
 import svdinv.numpy
 import torch
-from svdinv._api import Driver, Functions, Gauge
+from svdinv._api import Driver, EighDriver, Functions, Gauge
+
+from svdinv_core.drivers import BY_NAME, BY_NAME_HERMITIAN
 
 SCRIPT = Path(svdinv.__file__).parent.parent / "write_public.py"
 MODULES = ("svdinv", *(f"svdinv.{n}" for n in ("torch", "jax", "tensorflow", "autograd", "numpy")))
@@ -87,11 +89,23 @@ def test_torch_saves_a_module_that_holds_a_function(tmp_path):
 
 
 def test_choices_are_literal_types():
-    assert typing.get_args(Driver) == ("auto", "svd", "gram")
+    assert typing.get_args(Driver) == ("auto", *BY_NAME)
+    assert typing.get_args(EighDriver) == ("auto", *BY_NAME_HERMITIAN)
     assert typing.get_args(Gauge) == ("ignore", "warn", "raise")
-    for name in ("svt", "low_rank", "polar", "procrustes", "nuclear_norm", "singular_value_map"):
+    for name in (
+        "svt",
+        "low_rank",
+        "polar",
+        "procrustes",
+        "nuclear_norm",
+        "singular_value_map",
+        "svd",
+        "svdvals",
+    ):
         hints = typing.get_type_hints(getattr(svdinv.numpy, name))
         assert hints["driver"] == Driver
+    for name in ("eigh", "eigenvalue_map"):
+        assert typing.get_type_hints(getattr(svdinv.numpy, name))["driver"] == EighDriver
     assert typing.get_type_hints(svdinv.numpy.svd)["gauge"] == Gauge
 
 

@@ -35,6 +35,7 @@ from svdinv_core import (
     loewner_coefficients,
     rule_residual,
 )
+from svdinv_core.drivers import BY_NAME_HERMITIAN
 
 from ._align import Align, AlignmentResult
 from ._backend import Backend, Function
@@ -69,6 +70,7 @@ from ._tensor import Tensor
 __all__ = [
     "AlignmentResult",
     "Driver",
+    "EighDriver",
     "EighResult",
     "Functions",
     "Gauge",
@@ -81,6 +83,7 @@ __all__ = [
 
 ArrayT = TypeVar("ArrayT")
 PublicT = TypeVar("PublicT", bound=Callable[..., Any])
+EighDriver = Literal["auto", "eigh", "jacobi"]
 Gauge = Literal["ignore", "warn", "raise"]
 Side = Literal["auto", "right", "left"]
 
@@ -135,6 +138,7 @@ class Functions(
         full_matrices: bool = False,
         rule: str | Rule = "inv",
         gauge: Gauge = "ignore",
+        driver: Driver = "auto",
     ) -> SVDResult[ArrayT]:
         """Singular value decomposition whose derivative survives repeated values.
 
@@ -154,6 +158,9 @@ class Functions(
             vectors, and so has no gradient (see `gauge_residual`), and about one whose gradient
             is the rule's choice (see `rule_residual`). "warn" and "raise" look at values:
             eagerly only, and in JAX without forward mode.
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+            Where the factors come from, as for `svt`; docs/performance.md says what "auto" takes.
+            "gram" has no vectors of zero values, and is off by ``eps (S[..., 0]/S[..., -1])^2``.
 
         Returns
         -------
@@ -168,7 +175,7 @@ class Functions(
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions, for an unknown rule or `gauge`, or for
+            If `x` has fewer than two dimensions, for an unknown rule, `gauge` or `driver`, or for
             ``full_matrices=True``.
         svdinv.GaugeError
             In reverse mode, with ``gauge="raise"``.
@@ -205,8 +212,9 @@ class Functions(
         decomposition = SVD(get_rule(rule))
         check_thin(full_matrices)
         check_mode(gauge)
+        check_driver(driver)
         backend, array, dtype, _ = self._prepare(x)
-        raw = factors_for(backend, decomposition, array)
+        raw = factors_for(backend, decomposition, array, driver=driver)
         factors = backend.decompose(decomposition, array, raw)
         if gauge != "ignore":
             factors = backend.watch(SVDFactors(*factors), Watch(gauge, decomposition.rule))
@@ -350,13 +358,15 @@ class Functions(
         )
         return self._finish(backend, residual, dtype)
 
-    def svdvals(self, x: ArrayT, /) -> ArrayT:
+    def svdvals(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
         """Singular values, in descending order.
 
         Parameters
         ----------
         x : array (..., m, n)
             Real or complex floating point.
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+            As for `svd`. "gram" is off by ``eps S[..., 0]^2 / S[..., i]`` in the i-th value.
 
         Returns
         -------
@@ -368,7 +378,7 @@ class Functions(
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions.
+            If `x` has fewer than two dimensions, or for an unknown `driver`.
 
         Notes
         -----
@@ -382,8 +392,11 @@ class Functions(
         >>> svdinv.svdvals(np.array([[3.0, 0.0], [0.0, -4.0]]))
         array([4., 3.])
         """
+        check_driver(driver)
         backend, array, dtype, _ = self._prepare(x)
-        return self._finish(backend, operate(backend, SingularValues(), array), dtype)
+        return self._finish(
+            backend, operate(backend, SingularValues(), array, driver=driver), dtype
+        )
 
     def svt(
         self,
@@ -409,11 +422,13 @@ class Functions(
         relative : bool, default False
             The threshold is ``tau * S[..., 0]``, differentiated through as well; without
             `weights`.
-        driver : {"auto", "svd", "gram"}, default "auto"
-            "svd" decomposes `x`. "gram" takes the eigendecomposition of ``x^H x`` (wide:
-            ``x x^H``), several times faster, with an error of about
-            ``eps (S[..., 0]/tau)^2``. "auto" takes that where it is good enough (relative
-            error 1e-5 in single, 1e-12 in double precision), and "svd" where it is not;
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+            Where the factors come from. "svd" decomposes `x`. "gram" takes the eigendecomposition
+            of ``x^H x`` (wide: ``x x^H``), several times faster, with an error of about
+            ``eps (S[..., 0]/tau)^2``. "qr" decomposes the R of a tall or wide matrix. "jacobi"
+            rotates columns in array operations: for large batches of small matrices, and for
+            compilers without an SVD. "auto" takes the first of these that suits the shape and is
+            good enough (relative error 1e-5 in single, 1e-12 in double precision);
             docs/performance.md says how each framework decides.
 
         Returns
@@ -488,7 +503,7 @@ class Functions(
             value by value, in the framework's own operations. Arrays it closes over get their
             gradients. In NumPy and CuPy its derivative is taken by a complex step, so it has
             to accept complex arguments there (as ``np.tanh`` does, and ``np.abs`` does not).
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
             matrix without full rank is not for it; "auto" tries it only where one side is at
             least twice the other.
@@ -575,7 +590,7 @@ class Functions(
             Real or complex floating point.
         rank : int
             At least 0; from ``min(m, n)`` on the result is `x`.
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`. The error of "gram" is about
             ``eps S[..., 0]^2 / (S[..., rank-1]^2 - S[..., rank]^2)``.
 
@@ -616,7 +631,7 @@ class Functions(
         ----------
         x : array (..., m, n)
             Real or complex floating point.
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
             matrix without full rank is not for it; "auto" tries it only where one side is at
             least twice the other.
@@ -661,7 +676,7 @@ class Functions(
         side : {"auto", "right", "left"}, default "auto"
             The side of ``positive``: "right" is ``unitary @ positive``, "left" is
             ``positive @ unitary``; "auto" is "right", and "left" for a wide matrix.
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
             matrix without full rank is not for it; "auto" tries it only where one side is at
             least twice the other.
@@ -711,7 +726,7 @@ class Functions(
             Real or complex floating point; for ``special=True`` real and square.
         special : bool, default False
             Among matrices of determinant +1 (the Kabsch problem).
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
             matrix without full rank is not for it; "auto" tries it only where one side is at
             least twice the other.
@@ -754,7 +769,9 @@ class Functions(
         operator = Unitary(special=bool(special))
         return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
 
-    def eigh(self, x: ArrayT, /, *, rule: str | Rule = "inv") -> EighResult[ArrayT]:
+    def eigh(
+        self, x: ArrayT, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto"
+    ) -> EighResult[ArrayT]:
         """Eigendecomposition of a Hermitian matrix whose derivative survives repeated values.
 
         Parameters
@@ -764,6 +781,9 @@ class Functions(
         rule : str or rule object, default "inv"
             What the derivative does at (nearly) repeated eigenvalues, as for `svd`; on a tie
             "inv", "pinv" and "tf" are the same here, and "fit" is exact for one `eigenvalue_map`.
+        driver : {"auto", "eigh", "jacobi"}, default "auto"
+            "eigh" is the framework's own; "jacobi" rotates columns in array operations. "auto"
+            takes "jacobi" for large batches of small matrices.
 
         Returns
         -------
@@ -776,7 +796,8 @@ class Functions(
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions or is not square, or for an unknown rule.
+            If `x` has fewer than two dimensions or is not square, or for an unknown rule or
+            `driver`.
         NotImplementedError
             For forward mode or a second derivative of ``rule="fit"`` (JAX: TypeError for
             forward mode).
@@ -798,16 +819,19 @@ class Functions(
         array([1., 2.])
         """
         decomposition = Eigh(get_rule(rule))
+        check_driver(driver, BY_NAME_HERMITIAN)
         backend, array, dtype, shape = self._prepare(x)
         check_square(shape)
-        raw = factors_for(backend, decomposition, array)
+        raw = factors_for(backend, decomposition, array, driver=driver)
         values, vectors = (
             self._finish(backend, factor, dtype)
             for factor in backend.decompose(decomposition, array, raw)
         )
         return EighResult(values, vectors)
 
-    def eigenvalue_map(self, x: ArrayT, fn: Callable[[ArrayT], ArrayT]) -> ArrayT:
+    def eigenvalue_map(
+        self, x: ArrayT, fn: Callable[[ArrayT], ArrayT], *, driver: EighDriver = "auto"
+    ) -> ArrayT:
         """``Q diag(fn(w)) Q^H`` of a Hermitian matrix: matrix square roots, whitening, ...
 
         Parameters
@@ -817,6 +841,8 @@ class Functions(
         fn : callable
             Takes the eigenvalues ``(..., n)``, real and ascending; otherwise as for
             `singular_value_map`.
+        driver : {"auto", "eigh", "jacobi"}, default "auto"
+            As for `eigh`.
 
         Returns
         -------
@@ -847,14 +873,15 @@ class Functions(
         array([[0.5, 0. ],
                [0. , 0.5]])
         """
+        check_driver(driver, BY_NAME_HERMITIAN)
         backend, array, dtype, shape = self._prepare(x)
         check_square(shape)
         if not backend.differentiates:
             operator = EigenvalueMap(
                 lambda values: self._values(backend, fn, values), backend.slope(fn)
             )
-            return self._finish(backend, operate(backend, operator, array), dtype)
-        raw = factors_for(backend, RecomposeHermitian(), array)
+            return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+        raw = factors_for(backend, RecomposeHermitian(), array, driver=driver)
         w = backend.apply(Eigenvalues(), array, raw, ())
         f = self._values(backend, fn, w)
         held, held_f = map(backend.held_for_derivative, (w, f))

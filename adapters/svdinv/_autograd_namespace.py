@@ -20,6 +20,7 @@ __all__ = [
     "all",
     "astype",
     "complex128",
+    "concat",
     "conj",
     "cumulative_sum",
     "exp",
@@ -41,6 +42,7 @@ __all__ = [
     "ones_like",
     "permute_dims",
     "real",
+    "reshape",
     "sign",
     "sqrt",
     "sum",
@@ -68,6 +70,7 @@ maximum = anp.maximum
 ones_like = anp.ones_like
 permute_dims = anp.transpose
 real = anp.real
+reshape = anp.reshape
 sign = anp.sign
 sqrt = anp.sqrt
 sum = anp.sum
@@ -106,6 +109,10 @@ defjvp(
 )
 
 
+def concat(arrays: Any, /, *, axis: int) -> Any:
+    return anp.concatenate(arrays, axis)
+
+
 def cumulative_sum(x: Any, /, *, axis: int) -> Any:
     return anp.cumsum(x, axis)
 
@@ -121,7 +128,7 @@ def matrix_transpose(x: Any, /) -> Any:
 class linalg:
     """The functions below ``xp.linalg``."""
 
-    svd, eigh = anp.linalg.svd, anp.linalg.eigh
+    svd, eigh, qr = anp.linalg.svd, anp.linalg.eigh, np.linalg.qr
 
     @staticmethod
     def det(x: Any, /) -> Any:

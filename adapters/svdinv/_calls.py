@@ -21,7 +21,7 @@ from ._checks import (
 __all__ = ["Calls", "Driver", "as_array"]
 
 ArrayT = TypeVar("ArrayT")
-Driver = Literal["auto", "svd", "gram"]
+Driver = Literal["auto", "svd", "gram", "qr", "jacobi"]
 
 
 class Calls(Generic[ArrayT]):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numbers
 import operator
+from collections.abc import Iterable
 from math import isfinite
 from typing import Any
+
+from svdinv_core.drivers import BY_NAME
 
 __all__ = [
     "check_axis",
@@ -152,10 +155,12 @@ def check_thin(full_matrices: bool) -> None:
         )
 
 
-def check_driver(driver: str) -> None:
+def check_driver(driver: str, names: Iterable[str] = BY_NAME) -> None:
     """Refuse an unknown driver."""
-    if driver not in ("auto", "svd", "gram"):
-        raise ValueError(f"driver: expected 'auto', 'svd' or 'gram', got {driver!r}")
+    known = ["auto", *names]
+    if driver not in known:
+        shown = ", ".join(map(repr, known[:-1]))
+        raise ValueError(f"driver: expected {shown} or {known[-1]!r}, got {driver!r}")
 
 
 def check_square(shape: Shape) -> None:

@@ -27,6 +27,10 @@ def _eigh(x: Any) -> Any:
     return tuple(_numpy.linalg.eigh(x))
 
 
+def _qr(x: Any) -> Any:
+    return tuple(np.linalg.qr(x))
+
+
 def _blockwise(
     function: Any, signature: str, x: Any, *results: tuple[Any, int], **sizes: int
 ) -> Any:
@@ -52,6 +56,12 @@ class _Linalg:
     @staticmethod
     def eigh(x: Any, /) -> Any:
         return _blockwise(_eigh, "(n,n)->(n),(n,n)", x, (_real(x.dtype), 1), (x.dtype, 2))
+
+    @staticmethod
+    def qr(x: Any, /, *, mode: str) -> Any:
+        return _blockwise(
+            _qr, "(m,n)->(m,k),(k,n)", x, (x.dtype, 2), (x.dtype, 2), k=min(x.shape[-2:])
+        )
 
     @staticmethod
     def det(x: Any, /) -> Any:

@@ -44,7 +44,7 @@ class Invert(Calls[ArrayT]):
         rtol : float, optional
             Singular values of at most ``rtol * S[..., 0]`` count as zero. Default
             ``eps * max(m, n)``.
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
             matrix without full rank is not for it; "auto" tries it only where one side is at
             least twice the other.
@@ -167,7 +167,7 @@ class Invert(Calls[ArrayT]):
         rtol : float, optional
             Without `rank`: values of at most ``rtol * S[..., 0]`` count as zero. Default
             ``eps * max(m, n)``.
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `pinv`.
 
         Returns

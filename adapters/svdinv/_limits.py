@@ -161,15 +161,6 @@ LIMITS: tuple[Limit, ...] = (
         functions=("procrustes special",),
     ),
     Limit(
-        "tensorflow, complex SVD in XLA",
-        "tensorflow",
-        ("XLA",),
-        "x: TensorFlow's XLA has no singular value decomposition of complex matrices; leave out "
-        "jit_compile=True here, or use svdinv.jax, which has one",
-        functions=_OF_SVD,
-        field="complex",
-    ),
-    Limit(
         "autograd, forward mode of fit",
         "autograd",
         ("make_jvp", "make_jvp_reversemode"),

@@ -62,7 +62,7 @@ class Measure(Calls[ArrayT]):
         ----------
         x : array (..., m, n)
             Real or complex floating point.
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`.
 
         Returns
@@ -102,7 +102,7 @@ class Measure(Calls[ArrayT]):
         p : float
             Greater than 0; 1 is the nuclear norm, 2 the Frobenius norm, ``inf`` the spectral
             norm. For ``p < 1`` it is no norm, but promotes low rank the more.
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `nuclear_norm`.
 
         Returns

@@ -11,11 +11,21 @@ from array_api_compat.numpy import *  # noqa: F403
 from ._numpy_batches import LARGEST_EIGH, LARGEST_SVD, in_pieces
 
 
+def permute_dims(x: Any, axes: tuple[int, ...], /) -> Any:
+    return np.ascontiguousarray(np.transpose(x, axes))  # what follows runs along the new last axis
+
+
 class linalg:
     """The functions below ``xp.linalg``."""
 
     det = staticmethod(np.linalg.det)
     diagonal = staticmethod(partial(np.diagonal, axis1=-2, axis2=-1))
+
+    qr = staticmethod(np.linalg.qr)
+
+    @staticmethod
+    def qr_r(x: Any, /) -> Any:
+        return np.linalg.qr(x, mode="r")
 
     @staticmethod
     def svd(x: Any, /, *, full_matrices: bool = True) -> Any:

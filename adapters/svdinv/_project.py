@@ -28,7 +28,7 @@ class Project(Calls[ArrayT]):
         maximum : float or array broadcastable to ``x.shape[:-2]``
             At least 0, in the units of the singular values; differentiable. An array is not
             looked at.
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`, with `maximum` as the threshold.
 
         Returns
@@ -73,7 +73,7 @@ class Project(Calls[ArrayT]):
         radius : float or array broadcastable to ``x.shape[:-2]``
             At least 0, in the units of the singular values; differentiable. An array is not
             looked at.
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`, with the threshold that the projection amounts to; inside the ball
             that is 0.
 

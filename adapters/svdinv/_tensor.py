@@ -55,7 +55,7 @@ class Tensor(Calls[ArrayT]):
             The discrete Fourier transform; the orthonormal cosine transform; a unitary matrix
             (real for a real `x`); or a transform and its inverse, each from an array
             ``(..., m, n, l)`` to one, `axis` being last.
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`.
 
         Returns

@@ -19,6 +19,7 @@ __all__ = [
     "all",
     "astype",
     "complex128",
+    "concat",
     "conj",
     "cumulative_sum",
     "exp",
@@ -40,6 +41,8 @@ __all__ = [
     "ones_like",
     "permute_dims",
     "real",
+    "repeated",
+    "reshape",
     "sign",
     "sqrt",
     "sum",
@@ -65,6 +68,7 @@ sqrt = tf.math.sqrt
 ones_like = tf.ones_like
 permute_dims = tf.transpose
 real = tf.math.real
+reshape = tf.reshape
 sign = tf.math.sign
 zeros_like = tf.zeros_like
 
@@ -79,6 +83,25 @@ def astype(x: Any, dtype: Any, /) -> Any:
         x = tf.cast(x, dtype.real_dtype)
         return tf.complex(x, tf.zeros_like(x))
     return tf.cast(x, dtype)
+
+
+def concat(arrays: Any, /, *, axis: int) -> Any:
+    return tf.concat(arrays, axis)
+
+
+def repeated(count: int, body: Any, state: Any) -> Any:
+    """A loop of the program, where there is one."""
+    if tf.executing_eagerly():
+        for _ in range(count):
+            state = body(state)
+        return state
+    return tf.while_loop(
+        lambda *_: True,
+        lambda *state: body(state),
+        state,
+        parallel_iterations=1,
+        maximum_iterations=count,
+    )
 
 
 def compiled_by_xla() -> bool:
@@ -129,7 +152,10 @@ class linalg:
     @staticmethod
     def svd(x: Any, /, *, full_matrices: bool = True) -> tuple[Any, Any, Any]:
         if x.dtype.is_complex and compiled_by_xla():
-            raise limit("tensorflow, complex SVD in XLA")
+            raise NotImplementedError(
+                "driver: TensorFlow's XLA has no singular value decomposition of complex matrices; "
+                "use 'auto' or 'jacobi' with jit_compile=True"
+            )
         S, U, V = tf.linalg.svd(x, full_matrices=full_matrices)
         return U, tf.math.real(S), tf.linalg.adjoint(V)
 
@@ -137,6 +163,11 @@ class linalg:
     def eigh(x: Any, /) -> tuple[Any, Any]:
         w, Q = tf.linalg.eigh(x)
         return tf.math.real(w), Q
+
+    @staticmethod
+    def qr(x: Any, /, *, mode: str) -> tuple[Any, Any]:
+        Q, R = tf.linalg.qr(x)
+        return Q, R
 
     @staticmethod
     def det(x: Any, /) -> Any:

@@ -19,6 +19,7 @@ __all__ = [
     "all",
     "astype",
     "complex128",
+    "concat",
     "conj",
     "cumulative_sum",
     "exp",
@@ -40,6 +41,7 @@ __all__ = [
     "ones_like",
     "permute_dims",
     "real",
+    "reshape",
     "sign",
     "sqrt",
     "sum",
@@ -64,8 +66,8 @@ matmul = torch.matmul
 maximum = torch.maximum
 sqrt = torch.sqrt
 ones_like = torch.ones_like
-permute_dims = torch.permute
 real = torch.real
+reshape = torch.reshape
 sign = torch.sign
 where = torch.where
 zeros_like = torch.zeros_like
@@ -77,6 +79,10 @@ def all(x: torch.Tensor, /, *, axis: tuple[int, ...]) -> torch.Tensor:
 
 def astype(x: torch.Tensor, dtype: torch.dtype, /) -> torch.Tensor:
     return x.to(dtype)
+
+
+def concat(arrays: list[torch.Tensor], /, *, axis: int) -> torch.Tensor:
+    return torch.cat(arrays, dim=axis)
 
 
 def cumulative_sum(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
@@ -94,6 +100,10 @@ def isdtype(dtype: torch.dtype, kind: str) -> bool:
 
 def max(x: torch.Tensor, /, *, axis: tuple[int, ...], keepdims: bool = False) -> torch.Tensor:
     return torch.amax(x, dim=axis, keepdim=keepdims)
+
+
+def permute_dims(x: torch.Tensor, axes: tuple[int, ...], /) -> torch.Tensor:
+    return x.permute(axes).contiguous()  # what follows runs along the new last axis
 
 
 def matrix_transpose(x: torch.Tensor, /) -> torch.Tensor:
@@ -114,6 +124,14 @@ class linalg:
     @staticmethod
     def eigh(x: torch.Tensor, /) -> Any:
         return in_pieces(torch.linalg.eigh, x)
+
+    @staticmethod
+    def qr(x: torch.Tensor, /, *, mode: str) -> Any:
+        return in_pieces(partial(torch.linalg.qr, mode=mode), x)
+
+    @staticmethod
+    def qr_r(x: torch.Tensor, /) -> Any:
+        return in_pieces(partial(torch.linalg.qr, mode="r"), x)[1]
 
     @staticmethod
     def det(x: torch.Tensor, /) -> torch.Tensor:

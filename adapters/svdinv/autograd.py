@@ -41,6 +41,7 @@ from . import _numpy_namespace, rules
 from ._api import (
     AlignmentResult,
     Driver,
+    EighDriver,
     EighResult,
     Functions,
     Gauge,
@@ -308,13 +309,13 @@ def align_points(
 
 
 @documented_by(Functions)
-def eigenvalue_map(x: Any, fn: Callable[[Any], Any]) -> Any:
-    return _functions.eigenvalue_map(x, fn)
+def eigenvalue_map(x: Any, fn: Callable[[Any], Any], *, driver: EighDriver = "auto") -> Any:
+    return _functions.eigenvalue_map(x, fn, driver=driver)
 
 
 @documented_by(Functions)
-def eigh(x: Any, /, *, rule: str | Rule = "inv") -> EighResult[Any]:
-    return _functions.eigh(x, rule=rule)
+def eigh(x: Any, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto") -> EighResult[Any]:
+    return _functions.eigh(x, rule=rule, driver=driver)
 
 
 @documented_by(Functions)
@@ -423,14 +424,20 @@ def sqrtm(x: Any, /, *, rtol: float | None = None) -> Any:
 
 @documented_by(Functions)
 def svd(
-    x: Any, /, *, full_matrices: bool = False, rule: str | Rule = "inv", gauge: Gauge = "ignore"
+    x: Any,
+    /,
+    *,
+    full_matrices: bool = False,
+    rule: str | Rule = "inv",
+    gauge: Gauge = "ignore",
+    driver: Driver = "auto",
 ) -> SVDResult[Any]:
-    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge)
+    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge, driver=driver)
 
 
 @documented_by(Functions)
-def svdvals(x: Any, /) -> Any:
-    return _functions.svdvals(x)
+def svdvals(x: Any, /, *, driver: Driver = "auto") -> Any:
+    return _functions.svdvals(x, driver=driver)
 
 
 @documented_by(Functions)

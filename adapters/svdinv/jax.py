@@ -23,10 +23,11 @@ except ImportError as error:
 
 from svdinv_core import Decomposition, Operator, Rule, Situation, Step, SVDFactors
 
-from . import rules
+from . import _jax_namespace, rules
 from ._api import (
     AlignmentResult,
     Driver,
+    EighDriver,
     EighResult,
     Functions,
     Gauge,
@@ -155,6 +156,7 @@ def _for_a_batch(choice: Any) -> Any:
 class _JaxBackend(Backend):
     array_name = "jax.Array"
     xp = jnp
+    values_xp = _jax_namespace
 
     def asarray(self, x: Any) -> Any:
         if isinstance(x, np.ndarray):
@@ -169,6 +171,7 @@ class _JaxBackend(Backend):
             tuple(x.shape),
             single=x.dtype in (jnp.float32, jnp.complex64),
             looks="free" if _on_the_host(x) else "program",
+            largest_jacobi=8,
         )
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
@@ -265,13 +268,17 @@ def align_points(
 
 
 @documented_by(Functions)
-def eigenvalue_map(x: jax.Array, fn: Callable[[jax.Array], jax.Array]) -> jax.Array:
-    return _functions.eigenvalue_map(x, fn)
+def eigenvalue_map(
+    x: jax.Array, fn: Callable[[jax.Array], jax.Array], *, driver: EighDriver = "auto"
+) -> jax.Array:
+    return _functions.eigenvalue_map(x, fn, driver=driver)
 
 
 @documented_by(Functions)
-def eigh(x: jax.Array, /, *, rule: str | Rule = "inv") -> EighResult[jax.Array]:
-    return _functions.eigh(x, rule=rule)
+def eigh(
+    x: jax.Array, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto"
+) -> EighResult[jax.Array]:
+    return _functions.eigh(x, rule=rule, driver=driver)
 
 
 @documented_by(Functions)
@@ -396,13 +403,14 @@ def svd(
     full_matrices: bool = False,
     rule: str | Rule = "inv",
     gauge: Gauge = "ignore",
+    driver: Driver = "auto",
 ) -> SVDResult[jax.Array]:
-    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge)
+    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge, driver=driver)
 
 
 @documented_by(Functions)
-def svdvals(x: jax.Array, /) -> jax.Array:
-    return _functions.svdvals(x)
+def svdvals(x: jax.Array, /, *, driver: Driver = "auto") -> jax.Array:
+    return _functions.svdvals(x, driver=driver)
 
 
 @documented_by(Functions)

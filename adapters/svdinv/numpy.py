@@ -24,6 +24,7 @@ from . import rules
 from ._api import (
     AlignmentResult,
     Driver,
+    EighDriver,
     EighResult,
     Functions,
     Gauge,
@@ -103,13 +104,17 @@ def align_points(
 
 
 @documented_by(Functions)
-def eigenvalue_map(x: _Array, fn: Callable[[_Array], _Array]) -> _Array:
-    return _functions.eigenvalue_map(x, fn)
+def eigenvalue_map(
+    x: _Array, fn: Callable[[_Array], _Array], *, driver: EighDriver = "auto"
+) -> _Array:
+    return _functions.eigenvalue_map(x, fn, driver=driver)
 
 
 @documented_by(Functions)
-def eigh(x: _Array, /, *, rule: str | Rule = "inv") -> EighResult[_Array]:
-    return _functions.eigh(x, rule=rule)
+def eigh(
+    x: _Array, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto"
+) -> EighResult[_Array]:
+    return _functions.eigh(x, rule=rule, driver=driver)
 
 
 @documented_by(Functions)
@@ -220,14 +225,20 @@ def sqrtm(x: _Array, /, *, rtol: float | None = None) -> _Array:
 
 @documented_by(Functions)
 def svd(
-    x: _Array, /, *, full_matrices: bool = False, rule: str | Rule = "inv", gauge: Gauge = "ignore"
+    x: _Array,
+    /,
+    *,
+    full_matrices: bool = False,
+    rule: str | Rule = "inv",
+    gauge: Gauge = "ignore",
+    driver: Driver = "auto",
 ) -> SVDResult[_Array]:
-    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge)
+    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge, driver=driver)
 
 
 @documented_by(Functions)
-def svdvals(x: _Array, /) -> _Array:
-    return _functions.svdvals(x)
+def svdvals(x: _Array, /, *, driver: Driver = "auto") -> _Array:
+    return _functions.svdvals(x, driver=driver)
 
 
 @documented_by(Functions)

@@ -38,6 +38,7 @@ from . import rules
 from ._api import (
     AlignmentResult,
     Driver,
+    EighDriver,
     EighResult,
     Functions,
     Gauge,
@@ -151,13 +152,15 @@ class _TensorFlowBackend(Backend):
         as those of LAPACK, and double precision costs up to 1.7 times. Its eigenvectors are
         orthogonal to 6e-5 at 512x512.
         """
+        compiled = _xp.compiled_by_xla()
         return Situation(
             tuple(x.shape),
             single=x.dtype in (tf.float32, tf.complex64),
             looks="free" if tf.executing_eagerly() else "program",
             doubles="svd",
             polished=True,
-            has_svd=not (x.dtype.is_complex and _xp.compiled_by_xla()),
+            has_svd=not (x.dtype.is_complex and compiled),
+            largest_jacobi=4 if compiled else 0,  # else every operation is a call
         )
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
@@ -255,13 +258,13 @@ def align_points(
 
 
 @documented_by(Functions)
-def eigenvalue_map(x: Any, fn: Callable[[Any], Any]) -> Any:
-    return _functions.eigenvalue_map(x, fn)
+def eigenvalue_map(x: Any, fn: Callable[[Any], Any], *, driver: EighDriver = "auto") -> Any:
+    return _functions.eigenvalue_map(x, fn, driver=driver)
 
 
 @documented_by(Functions)
-def eigh(x: Any, /, *, rule: str | Rule = "inv") -> EighResult[Any]:
-    return _functions.eigh(x, rule=rule)
+def eigh(x: Any, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto") -> EighResult[Any]:
+    return _functions.eigh(x, rule=rule, driver=driver)
 
 
 @documented_by(Functions)
@@ -370,14 +373,20 @@ def sqrtm(x: Any, /, *, rtol: float | None = None) -> Any:
 
 @documented_by(Functions)
 def svd(
-    x: Any, /, *, full_matrices: bool = False, rule: str | Rule = "inv", gauge: Gauge = "ignore"
+    x: Any,
+    /,
+    *,
+    full_matrices: bool = False,
+    rule: str | Rule = "inv",
+    gauge: Gauge = "ignore",
+    driver: Driver = "auto",
 ) -> SVDResult[Any]:
-    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge)
+    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge, driver=driver)
 
 
 @documented_by(Functions)
-def svdvals(x: Any, /) -> Any:
-    return _functions.svdvals(x)
+def svdvals(x: Any, /, *, driver: Driver = "auto") -> Any:
+    return _functions.svdvals(x, driver=driver)
 
 
 @documented_by(Functions)

@@ -42,6 +42,7 @@ from . import rules
 from ._api import (
     AlignmentResult,
     Driver,
+    EighDriver,
     EighResult,
     Functions,
     Gauge,
@@ -263,13 +264,17 @@ def align_points(
 
 
 @documented_by(Functions)
-def eigenvalue_map(x: torch.Tensor, fn: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    return _functions.eigenvalue_map(x, fn)
+def eigenvalue_map(
+    x: torch.Tensor, fn: Callable[[torch.Tensor], torch.Tensor], *, driver: EighDriver = "auto"
+) -> torch.Tensor:
+    return _functions.eigenvalue_map(x, fn, driver=driver)
 
 
 @documented_by(Functions)
-def eigh(x: torch.Tensor, /, *, rule: str | Rule = "inv") -> EighResult[torch.Tensor]:
-    return _functions.eigh(x, rule=rule)
+def eigh(
+    x: torch.Tensor, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto"
+) -> EighResult[torch.Tensor]:
+    return _functions.eigh(x, rule=rule, driver=driver)
 
 
 @documented_by(Functions)
@@ -405,13 +410,14 @@ def svd(
     full_matrices: bool = False,
     rule: str | Rule = "inv",
     gauge: Gauge = "ignore",
+    driver: Driver = "auto",
 ) -> SVDResult[torch.Tensor]:
-    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge)
+    return _functions.svd(x, full_matrices=full_matrices, rule=rule, gauge=gauge, driver=driver)
 
 
 @documented_by(Functions)
-def svdvals(x: torch.Tensor, /) -> torch.Tensor:
-    return _functions.svdvals(x)
+def svdvals(x: torch.Tensor, /, *, driver: Driver = "auto") -> torch.Tensor:
+    return _functions.svdvals(x, driver=driver)
 
 
 @documented_by(Functions)

@@ -3,16 +3,30 @@
 A driver is one file. The derivatives do not depend on it: they take the factors as they come.
 """
 
-from .choice import BY_NAME, LADDER, Needs, Situation, by_name, compute_factors, select
+from .choice import (
+    BY_NAME,
+    BY_NAME_HERMITIAN,
+    LADDER,
+    Needs,
+    Situation,
+    by_name,
+    compute_factors,
+    select,
+)
 from .driver import Driver
 from .gram import Gram
+from .jacobi import Jacobi
 from .native import Native, native
+from .qr import BlockQR
 
 __all__ = [
     "BY_NAME",
+    "BY_NAME_HERMITIAN",
     "LADDER",
+    "BlockQR",
     "Driver",
     "Gram",
+    "Jacobi",
     "Native",
     "Needs",
     "Situation",

@@ -15,14 +15,17 @@ from typing import Any, Literal, NamedTuple
 from ..namespace import Array, Namespace
 from .driver import Driver, Extent
 from .gram import Gram
-from .native import Native
+from .jacobi import Jacobi
+from .native import Native, native
+from .qr import BlockQR
 
 __all__ = [
     "BY_NAME",
+    "BY_NAME_HERMITIAN",
     "LADDER",
     "Needs",
+    "Rung",
     "Situation",
-    "Step",
     "by_name",
     "compute_factors",
     "select",
@@ -36,6 +39,13 @@ Needs = Literal["large values", "all values", "factors", "eigenvectors"]
 - "factors": every value to rounding, and vectors of zero values too (`svd`, `svdvals`);
 - "eigenvectors": the decomposition of a Hermitian matrix.
 """
+
+
+TALL = 4
+"""Ratio of the sides from which `qr` is tried."""
+
+MANY = 1024
+"""Number of matrices from which `jacobi` is tried."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,9 @@ class Situation:
         Whether eigenvectors of the framework are orthogonal to fewer digits than there are.
     has_svd : bool
         Whether the framework has a singular value decomposition here.
+    largest_jacobi : int
+        Shorter side up to which a large batch is faster by Jacobi rotations than by the framework's
+        own decompositions.
     """
 
     shape: tuple[Any, ...]
@@ -69,6 +82,7 @@ class Situation:
     doubles: Literal["never", "operators", "svd"] = "never"
     polished: bool = False
     has_svd: bool = True
+    largest_jacobi: int = 4
 
     @property
     def m(self) -> int:
@@ -101,14 +115,24 @@ class Situation:
         """Whether a driver may be tried that is not good enough for every matrix."""
         return self.looks != "never" and self.work >= self.worth_a_choice and self.has_svd
 
+    @property
+    def is_tall(self) -> bool:
+        """Whether one side is so much longer that its R costs less than its SVD."""
+        return self.k > 0 and max(self.m, self.n) >= TALL * self.k
+
+    @property
+    def is_many(self) -> bool:
+        """Whether there are so many small matrices that array operations are worth their calls."""
+        return self.batch is not None and self.batch >= MANY and 0 < self.k <= self.largest_jacobi
+
     def native(self, needs: Needs, *, exact: bool) -> Native:
         """The framework's own decomposition, in double precision where that is called for."""
         as_svd = self.doubles == "svd" and needs != "eigenvectors"
         return Native(double=self.single and (as_svd or (exact and self.doubles == "operators")))
 
 
-class Step(NamedTuple):
-    """One step of the ladder: when it applies, in words and in code, and its driver."""
+class Rung(NamedTuple):
+    """One rung of the ladder: when it applies, in words and in code, and its driver."""
 
     driver: str
     when: str
@@ -124,41 +148,72 @@ def _suits_gram(s: Situation, needs: Needs) -> bool:
     return needs == "large values" or (needs == "all values" and max(s.m, s.n) >= 2 * s.k)
 
 
-LADDER: tuple[Step, ...] = (
-    Step(
+def _native(s: Situation, needs: Needs, exact: bool) -> Driver:
+    return s.native(needs, exact=exact)
+
+
+def _block_qr(s: Situation, needs: Needs, exact: bool) -> Driver:
+    inner = native() if s.has_svd else Jacobi()
+    return BlockQR(double=s.native(needs, exact=exact).double, inner=inner)
+
+
+LADDER: tuple[Rung, ...] = (
+    Rung(
+        "jacobi",
+        f"a batch of at least {MANY} matrices whose shorter side is small",
+        lambda s, needs: s.is_many,
+        lambda s, needs, exact: Jacobi(),
+    ),
+    Rung(
         "gram",
         "values can be looked at, and the function needs its large values only, or all of them "
         "and one side is at least twice the other",
         lambda s, needs: s.looks_pay and _suits_gram(s, needs),
         lambda s, needs, exact: Gram(polished=s.polished),
     ),
-    Step(
+    Rung(
         "gram, double precision",
-        "the same, in single precision, and the framework has double precision at hand",
+        "the same, in single precision, where double precision is at hand",
         lambda s, needs: (
             s.looks_pay and _suits_gram(s, needs) and s.single and s.doubles != "never"
         ),
         lambda s, needs, exact: Gram(double=True, polished=s.polished),
     ),
-    Step(
-        "svd",
-        "always",
-        lambda s, needs: True,
-        lambda s, needs, exact: s.native(needs, exact=exact),
+    Rung(
+        "qr",
+        f"one side is at least {TALL} times the other",
+        lambda s, needs: s.is_tall and needs != "eigenvectors",
+        _block_qr,
     ),
+    Rung(
+        "jacobi",
+        "the framework has no singular value decomposition here",
+        lambda s, needs: not s.has_svd and needs != "eigenvectors",
+        lambda s, needs, exact: Jacobi(),
+    ),
+    Rung("svd", "always (`eigh` for a Hermitian matrix)", lambda s, needs: True, _native),
 )
 """The steps of ``driver="auto"``, from the cheapest driver on."""
 
 BY_NAME: dict[str, Callable[[Situation, Needs, bool], Driver]] = {
-    "svd": lambda s, needs, exact: s.native(needs, exact=exact),
+    "svd": _native,
     "gram": lambda s, needs, exact: Gram(normalized=True, polished=s.polished),
+    "qr": _block_qr,
+    "jacobi": lambda s, needs, exact: Jacobi(),
 }
-"""What a name given by the caller stands for."""
+"""What a name given by the caller stands for, for functions of the singular values."""
+
+BY_NAME_HERMITIAN: dict[str, Callable[[Situation, Needs, bool], Driver]] = {
+    "eigh": _native,
+    "jacobi": lambda s, needs, exact: Jacobi(),
+}
+"""The same for functions of the eigenvalues."""
 
 
 def by_name(name: str, situation: Situation, needs: Needs, *, exact: bool) -> Driver:
     """The driver that a caller asked for."""
-    return BY_NAME[name](situation, needs, exact)
+    names = BY_NAME_HERMITIAN if needs == "eigenvectors" else BY_NAME
+    return names[name](situation, needs, exact)
 
 
 def select(situation: Situation, needs: Needs, *, exact: bool) -> tuple[Driver, ...]:
@@ -205,18 +260,30 @@ def compute_factors(
         return found
     bounds = extent(found.S)
 
-    def next_driver() -> Any:
-        return compute_factors(
-            xp, decomposition, tuple(others), A, extent, choose=choose, look=look
-        )
+    def next_driver(spoilt: Array) -> Any:
+        rest = others
+        # Values that are finite are good enough to tell that the next driver is not.
+        if (
+            look
+            and len(rest) > 1
+            and bool(xp.all(xp.isfinite(found.S), axis=_axes(found.S)))
+            and not bool(rest[0].resolves(xp, found.S, bounds, spoilt))
+        ):
+            rest = rest[1:]
+        return compute_factors(xp, decomposition, tuple(rest), A, extent, choose=choose, look=look)
 
     def unless_spoilt() -> Any:
         spoilt = ~xp.all(xp.isfinite(A), axis=(-2, -1))
-        return choose(driver.resolves(xp, found.S, bounds, spoilt), found, next_driver)
+        enough = driver.resolves(xp, found.S, bounds, spoilt)
+        return choose(enough, found, lambda: next_driver(spoilt))
 
     return choose(driver.resolves(xp, found.S, bounds), found, unless_spoilt)
 
 
+def _axes(x: Array) -> tuple[int, ...]:
+    return tuple(range(len(x.shape)))
+
+
 def _is_finite(xp: Namespace, A: Array) -> bool:
     """Whether all entries are finite; False also where their sum overflows."""
-    return cmath.isfinite(complex(xp.sum(A, axis=tuple(range(len(A.shape))))))
+    return cmath.isfinite(complex(xp.sum(A, axis=_axes(A))))

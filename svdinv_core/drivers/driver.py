@@ -12,7 +12,7 @@ from typing import ClassVar
 from ..arrays import adjoint, cast_like, finite_matrices, is_complex, real_like, scale_columns
 from ..namespace import Array, Namespace
 
-__all__ = ["Driver", "Extent", "in_double", "unit_columns"]
+__all__ = ["Driver", "Extent", "in_double", "safe_sizes", "unit_columns"]
 
 Extent = tuple[Array, Array]
 
@@ -92,6 +92,16 @@ class Driver:
 def unit_columns(xp: Namespace, W: Array, S: Array) -> Array:
     """W with each column over its norm; a column of zeros stays one."""
     return scale_columns(xp, W, 1.0 / xp.where(S != 0, S, 1.0))
+
+
+def safe_sizes(xp: Namespace, A: Array) -> Array:
+    """The largest entry of each matrix, ``(..., 1, 1)``, or a number that may be divided by."""
+    info = xp.finfo(A.dtype)
+    least, most = float(info.smallest_normal), float(info.max) / 8  # 1/most is normal too
+    sizes = xp.max(xp.abs(A), axis=(-2, -1), keepdims=True)
+    ones = xp.ones_like(sizes)
+    sizes = xp.where(sizes >= least, sizes, least * ones)  # of NaN too
+    return xp.where(sizes <= most, sizes, most * ones)
 
 
 def in_double(xp: Namespace, A: Array) -> Array:

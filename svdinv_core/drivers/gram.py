@@ -14,7 +14,7 @@ from typing import ClassVar
 from ..arrays import adjoint, diagonal_matrix, is_complex, real_diagonal, scale
 from ..namespace import Array, Namespace
 from ..rules import promised_rtol
-from .driver import Driver, Extent, unit_columns
+from .driver import Driver, Extent, safe_sizes, unit_columns
 
 __all__ = ["Gram"]
 
@@ -49,9 +49,7 @@ class Gram(Driver):
         sizes: Array = None
         X = A
         if self.normalized:
-            sizes = xp.max(xp.abs(A), axis=(-2, -1), keepdims=True)
-            usable = xp.isfinite(sizes) & (sizes > 0)
-            sizes = xp.where(usable, sizes, xp.ones_like(sizes))
+            sizes = safe_sizes(xp, A)
             X = scale(xp, 1.0 / sizes, A)
         H = -xp.matmul(adjoint(xp, X), X)
         # No entry is larger than the largest on the diagonal.

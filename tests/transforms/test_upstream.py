@@ -122,7 +122,7 @@ print(accumulator.jvp(y).numpy().item())
 """,
         "1.0",
     ),
-    "TensorFlow: no complex singular values in XLA (limit 'complex SVD in XLA')": (
+    "TensorFlow: no complex singular values in XLA (Situation.has_svd)": (
         """
 import tensorflow as tf
 svd = tf.function(tf.linalg.svd, jit_compile=True)

@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from ..arguments import check_output, names_from, positive, progress_bar, seed
+from ..frameworks import FRAMEWORKS
 from ..inputs import InputError
 from ..markdown import around_marks, write_between
 from ..suite.case import DTYPES
@@ -114,7 +116,10 @@ def add_parser(commands: Any) -> None:
         help="fraction of each matrix's largest singular value (0.12)",
     )  # fmt: skip
     what.add_argument(
-        "--driver", choices=("auto", "svd", "gram"), default="auto", help="of svt (auto)"
+        "--driver",
+        choices=("auto", "svd", "gram", "qr", "jacobi"),
+        default="auto",
+        help="of svt (auto)",
     )
     what.add_argument(
         "--implementation", action="append", default=[], metavar="NAME",
@@ -125,6 +130,10 @@ def add_parser(commands: Any) -> None:
     )
     what.add_argument("--repeat", type=positive, default=9, metavar="N", help="timed rounds (9)")
     what.add_argument("--seed", type=seed, default=0, metavar="N", help="of the matrices (0)")
+    what.add_argument(
+        "--explain", nargs=2, metavar=("SHAPE", "DTYPE"),
+        help="time nothing; say which drivers svt tries for a shape such as 4x2048x64, and why",
+    )  # fmt: skip
     out = sub.add_argument_group("where to write")
     out.add_argument("--json", metavar="FILE", help="all numbers, for a program")
     out.add_argument("--plot", metavar="FILE.png", help="cost against size and against batch")
@@ -135,8 +144,40 @@ def add_parser(commands: Any) -> None:
     )
 
 
+def _explain(options: argparse.Namespace, console: Console) -> int:
+    """Print what is tried for a shape in each framework, and return the exit status."""
+    from svdinv.drivers import explain
+
+    lengths, dtype = options.explain
+    try:
+        wanted = shape(f"{lengths}:{dtype}")
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"--explain: {error}") from None
+    x = np.zeros(wanted.lengths, wanted.dtype)
+    make = {"torch": "tensor", "jax": "device_put", "tensorflow": "constant"}
+    for name in options.framework:
+        host = FRAMEWORKS[name]()
+        try:
+            host.load()
+        except UnavailableError as reason:
+            console.print(f"{name}: {reason}", highlight=False)
+            continue
+        array = getattr(host.module, make.get(name, "asarray"))(x)
+        console.print(f"{name}, svt of {lengths} {dtype}:", highlight=False)
+        for number, step in enumerate(explain(array), 1):
+            mark = "tried" if step.tried else "-"
+            console.print(
+                f"  {number}  {mark:5}  {step.driver:22}  {step.when}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    return 0
+
+
 def execute(options: argparse.Namespace, console: Console) -> int:
     """Run what was asked for, print and write it, and return the exit status."""
+    if options.explain is not None:
+        return _explain(options, console)
     if options.plot is not None and Path(options.plot).suffix.lower() != ".png":
         raise InputError(f"{options.plot}: a picture's name ends in .png")
     for path in (options.json, options.plot):

@@ -1,0 +1,82 @@
+"""What ``driver="auto"`` tries for a matrix, and why: :func:`explain`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from svdinv_core.drivers import LADDER, Needs
+
+from ._dispatch import find_backend
+
+__all__ = ["NEEDS", "Rung", "explain"]
+
+NEEDS: dict[str, Needs] = {
+    "svt": "large values",
+    "low_rank": "large values",
+    "singular_value_clip": "large values",
+    "project_nuclear_ball": "large values",
+    "spectral_norm": "large values",
+    "tensor_svt": "large values",
+    "singular_value_map": "all values",
+    "nuclear_norm": "all values",
+    "schatten_norm": "all values",
+    "polar": "all values",
+    "procrustes": "all values",
+    "pinv": "all values",
+    "lstsq": "all values",
+    "range_projector": "all values",
+    "svd": "factors",
+    "svdvals": "factors",
+    "eigh": "eigenvectors",
+    "eigenvalue_map": "eigenvectors",
+}
+"""What each function needs of its factors."""
+
+
+class Rung(NamedTuple):
+    """One step of the choice: the driver, when it is tried, and whether it is tried here."""
+
+    driver: str
+    when: str
+    tried: bool
+
+
+def explain(x: Any, function: str = "svt") -> tuple[Rung, ...]:
+    """The steps of ``driver="auto"`` for an array, by what is known before its values are.
+
+    Parameters
+    ----------
+    x : array (..., m, n)
+        Real or complex floating point. Its values are not looked at.
+    function : str, default "svt"
+        Name of a function of svdinv.
+
+    Returns
+    -------
+    tuple of Rung
+        In the order they are tried. The last that is tried is good enough whatever the values; an
+        earlier one is taken where the values say that it is.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not an array of a known framework.
+    ValueError
+        For an unknown function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from svdinv.drivers import explain
+    >>> [step.driver for step in explain(np.ones((2000, 30))) if step.tried]
+    ['gram', 'qr']
+    """
+    if function not in NEEDS:
+        raise ValueError(f"function: expected one of {', '.join(NEEDS)}, got {function!r}")
+    situation, needs = find_backend(x).situation(x), NEEDS[function]
+    steps, done = [], False
+    for step in LADDER:
+        tried = not done and step.applies(situation, needs)
+        done = done or (tried and step.make(situation, needs, True).exact)
+        steps.append(Rung(step.driver, step.when, tried))
+    return tuple(steps)

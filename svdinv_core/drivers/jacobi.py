@@ -1,0 +1,250 @@
+r"""One-sided Jacobi rotations in array operations: for small matrices, and where there is no SVD.
+
+Pairs of columns of ``[A; I]`` are rotated until the upper parts are orthogonal. What is left is
+``[W; V]`` with ``W = A V``, and the norms of W's columns are the singular values. For columns p, q
+
+    a = |p|^2     b = |q|^2     g = p^H q            zeta = (b - a) / (2 |g|)
+    t = 1 / (zeta + sign(zeta) sqrt(1 + zeta^2))     c = 1/sqrt(1 + t^2)     s = c t g/|g|
+    p <- c p - conj(s) q                             q <- s p + c q
+
+makes the new p and q orthogonal by the smaller of the two angles (Hestenes 1958; Demmel & Veselic,
+SIAM J. Matrix Anal. Appl. 13, 1992, for the accuracy of small values). The number of sweeps is
+fixed, so that no value is looked at.
+
+The batch stands on the last axes, where one operation runs over all matrices at once. A round-robin
+tournament pairs all columns in ``n - 1`` rounds, and the same body serves every round: after it
+the columns move on by one place (Brent & Luk 1985). Up to `UNROLLED` columns the pairs are written
+out instead.
+
+A Hermitian matrix H is turned to ``r I - H`` with ``r >= |H|``, which is positive semidefinite and
+has the same eigenvectors: the rotations diagonalise its square, and so the matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, log2
+from typing import Any, ClassVar
+
+from ..arrays import (
+    cast_like,
+    counted,
+    diagonal_matrix,
+    is_complex,
+    order_sign,
+    real_like,
+    scale,
+    scale_columns,
+)
+from ..namespace import Array, Namespace
+from .driver import Driver, in_double, safe_sizes
+
+__all__ = ["Jacobi", "sweeps"]
+
+UNROLLED = 4
+"""Number of columns up to which the pairs are written out."""
+
+
+def sweeps(n: int, *, single: bool) -> int:
+    """How many sweeps leave nothing to rotate in any matrix of the hostile family."""
+    needed = {1: 0, 2: 1, 3: 4, 4: 5}.get(n, 4 + ceil(log2(max(n, 2))))
+    if n == 1 or single:
+        return needed
+    return needed + (1 if n <= UNROLLED else 2)
+
+
+@dataclass(frozen=True)
+class Jacobi(Driver):
+    """Rotations until all columns are orthogonal: good enough for every matrix."""
+
+    name: ClassVar[str] = "jacobi"
+
+    def of_tall(
+        self, xp: Namespace, A: Array, *, unit: bool, finite: bool
+    ) -> tuple[Array, Array, Array]:
+        """See `Driver.of_tall`."""
+        sizes = safe_sizes(xp, A)
+        W, S, V = _orthogonalized(xp, scale(xp, 1.0 / sizes, A))
+        left = _unit_columns(xp, W, S) if unit else scale(xp, sizes, W)
+        return left, S * sizes[..., 0], V
+
+    def eigh(self, xp: Namespace, H: Array, *, finite: bool = False) -> tuple[Array, Array]:
+        """See `Driver.eigh`."""
+        A = in_double(xp, H) if self.double else H
+        sizes = safe_sizes(xp, A)
+        A = scale(xp, 1.0 / sizes, A)
+        # No eigenvalue is larger than the largest sum of a row.
+        bound = xp.max(xp.sum(xp.abs(A), axis=-1, keepdims=True), axis=(-2, -1), keepdims=True)
+        identity = diagonal_matrix(xp, xp.ones_like(xp.abs(A)[..., 0]), A.dtype)
+        _, S, Q = _orthogonalized(xp, scale(xp, bound, identity) - A)
+        w = (bound[..., 0] - S) * sizes[..., 0]
+        return real_like(xp, w, H), cast_like(xp, Q, H)
+
+
+def _orthogonalized(xp: Namespace, A: Array) -> tuple[Array, Array, Array]:
+    """``(W, S, V)``, S descending, of matrices whose largest entry is about 1; NaN if it is."""
+    m, n = A.shape[-2:]
+    single = float(xp.finfo(A.dtype).eps) > 1e-10
+    batch = tuple(range(len(A.shape) - 2))
+    last = (len(batch) + 1, len(batch), *batch)  # so that the rows of X are the columns of A
+    identity = diagonal_matrix(xp, xp.ones_like(xp.abs(A)[..., 0, :]), A.dtype)
+    X = xp.concat([xp.permute_dims(A, last), xp.permute_dims(identity, last)], axis=1)
+    count = sweeps(n, single=single)
+    X = _written_out(xp, X, m, count) if n <= UNROLLED else _in_rounds(xp, X, m, count)
+    S = xp.sqrt(_squares(xp, X[:, :m], axis=1))
+    X = xp.permute_dims(X, (*range(2, len(batch) + 2), 1, 0))
+    S = xp.permute_dims(S, (*range(1, len(batch) + 1), 0))
+    if n > UNROLLED:
+        X, S = _sorted(xp, X, S)
+    nan = float("nan")  # no array of it: debuggers would take it for a result
+    usable = xp.isfinite(xp.sum(S, axis=-1, keepdims=True))
+    S = xp.where(usable, S, nan)
+    X = xp.where(xp.expand_dims(usable, axis=-1), X, nan)
+    return X[..., :m, :], S, X[..., m:, :]
+
+
+def _squares(xp: Namespace, X: Array, axis: int) -> Array:
+    """Sum of the squares of the absolute values."""
+    if not is_complex(xp, X):
+        return xp.sum(X * X, axis=axis)
+    re, im = xp.real(X), xp.imag(X)
+    return xp.sum(re * re + im * im, axis=axis)
+
+
+def _rotated(xp: Namespace, P: Array, Q: Array, m: int, axis: int) -> tuple[Array, Array]:
+    """Pairs of columns whose first m entries become orthogonal; entries along `axis`."""
+    p, q = (P[:m], Q[:m]) if axis == 0 else (P[:, :m], Q[:, :m])
+    difference = _squares(xp, q, axis) - _squares(xp, p, axis)
+    wide = is_complex(xp, P)
+    g = xp.sum((xp.conj(p) if wide else p) * q, axis=axis)
+    size = xp.abs(g)
+    some = size > float(xp.finfo(P.dtype).smallest_normal)
+    # A real g keeps its sign, and so do zeta, t and s.
+    size = xp.where(some, size if wide else g, 1.0)
+    zeta = difference / (2.0 * size)
+    root = xp.sqrt(1.0 + zeta * zeta)
+    t = xp.where(some, 1.0 / (zeta + xp.where(zeta < 0, -root, root)), 0.0)
+    c = 1.0 / xp.sqrt(1.0 + t * t)
+    s = xp.expand_dims(scale(xp, c * t / size, g) if wide else c * t, axis=axis)
+    c = xp.expand_dims(c, axis=axis)
+    return scale(xp, c, P) - (xp.conj(s) if wide else s) * Q, s * P + scale(xp, c, Q)
+
+
+def _written_out(xp: Namespace, X: Array, m: int, count: int) -> Array:
+    """All sweeps over few columns, and the columns in descending order of their norms."""
+    n = X.shape[0]
+    pairs = [(p, q) for p in range(n) for q in range(p + 1, n)]
+
+    def sweep(columns: tuple[Array, ...]) -> tuple[Array, ...]:
+        out = list(columns)
+        for p, q in pairs:
+            out[p], out[q] = _rotated(xp, out[p], out[q], m, axis=0)
+        return tuple(out)
+
+    columns = list(_repeated(xp, count, sweep, tuple(X[i] for i in range(n))))
+    squares = [_squares(xp, column[:m], axis=0) for column in columns]
+    for end in range(n - 1, 0, -1):
+        for p in range(end):
+            q = p + 1
+            swap = squares[p] < squares[q]
+            columns[p], columns[q] = _exchanged(xp, swap, columns[p], columns[q])
+            squares[p], squares[q] = _exchanged(xp, swap, squares[p], squares[q])
+    return xp.concat([xp.expand_dims(column, axis=0) for column in columns], axis=0)
+
+
+def _exchanged(xp: Namespace, swap: Array, p: Array, q: Array) -> tuple[Array, Array]:
+    return xp.where(swap, q, p), xp.where(swap, p, q)
+
+
+def _in_rounds(xp: Namespace, X: Array, m: int, count: int) -> Array:
+    """All sweeps over many columns, half of them against the other half in each round."""
+    n = X.shape[0]
+    if n % 2:
+        X = xp.concat([X, xp.zeros_like(X[:1])], axis=0)
+    half = X.shape[0] // 2
+
+    def one_round(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        P, Q = _rotated(xp, state[0], state[1], m, axis=1)
+        # The first column stays, the others move on in a circle.
+        return (
+            xp.concat([P[:1], Q[:1], P[1:-1]], axis=0),
+            xp.concat([Q[1:], P[-1:]], axis=0),
+        )
+
+    P, Q = _repeated(xp, count * (2 * half - 1), one_round, (X[:half], X[half:]))
+    return xp.concat([P, Q], axis=0)[:n]  # after a whole sweep all are where they were
+
+
+def _repeated(xp: Namespace, count: int, body: Callable[[Any], Any], state: Any) -> Any:
+    """`body` applied `count` times, by the namespace's own loop if it has one."""
+    loop = getattr(xp, "repeated", None)
+    if loop is not None:
+        return loop(count, body, state)
+    for _ in range(count):
+        state = body(state)
+    return state
+
+
+def _sorted(xp: Namespace, X: Array, S: Array) -> tuple[Array, Array]:
+    """Columns of X in descending order of S, by a matrix of ones and zeros."""
+    mine, other = xp.expand_dims(S, axis=-1), xp.expand_dims(S, axis=-2)
+    earlier = order_sign(xp, S) > 0
+    before = (other > mine) | ((other == mine) & earlier)
+    place = xp.sum(xp.astype(before, S.dtype), axis=-1, keepdims=True)
+    index = xp.expand_dims(counted(xp, S), axis=-2)
+    chosen = xp.astype(place + 1.0 == index, S.dtype)
+    moved = xp.matmul(xp.expand_dims(S, axis=-2), chosen)
+    return xp.matmul(X, cast_like(xp, chosen, X)), moved[..., 0, :]
+
+
+def _unit_columns(xp: Namespace, W: Array, S: Array) -> Array:
+    """Orthonormal columns: those of W over their norms, completed where values are zero.
+
+    By the Householder reflections that take them, from the largest on, to unit vectors: a column
+    that rounding has left less than orthogonal to larger ones becomes so.
+    """
+    n = W.shape[-1]
+    usable = ~(float(xp.finfo(S.dtype).smallest_normal) ** 0.5 >= S)
+    U = scale_columns(xp, W, xp.where(usable, 1.0 / xp.where(usable, S, 1.0), 0.0))
+    batch = tuple(range(len(W.shape) - 2))
+    last = (len(batch) + 1, len(batch), *batch)
+    X = xp.permute_dims(U, last)
+    identity = diagonal_matrix(xp, xp.ones_like(xp.abs(W)[..., :, 0]), W.dtype)[..., :n]
+    Q = xp.permute_dims(identity, last)
+    mirrors, phases = [], []
+    for j in range(n):
+        v, weight, phase = _mirror(xp, X[j, j:])
+        X = _reflected(xp, X, j, v, weight)
+        mirrors.append((v, weight))
+        phases.append(xp.expand_dims(phase, axis=0))
+    for j in reversed(range(n)):
+        Q = _reflected(xp, Q, j, *mirrors[j])
+    Q = Q * xp.expand_dims(xp.concat(phases, axis=0), axis=1)
+    return xp.permute_dims(Q, (*range(2, len(batch) + 2), 1, 0))
+
+
+def _mirror(xp: Namespace, x: Array) -> tuple[Array, Array, Array]:
+    """``v``, ``2/|v|^2`` and the phase p of the reflection that takes x to p |x| on its first axis.
+
+    For x = 0 the identity, and p = 1.
+    """
+    size = xp.sqrt(_squares(xp, x, axis=0))
+    head = xp.abs(x[0])
+    usable = head > 0
+    phase = scale(xp, xp.where(usable, 1.0 / xp.where(usable, head, 1.0), 0.0), x[0])
+    phase = xp.where(usable | (size == 0), phase, xp.ones_like(phase))
+    v = xp.concat([xp.expand_dims(x[0] + scale(xp, size, phase), axis=0), x[1:]], axis=0)
+    squares = _squares(xp, v, axis=0)
+    some = squares > 0
+    weight = xp.where(some, 2.0 / xp.where(some, squares, 1.0), 0.0)
+    return v, weight, xp.where(size == 0, xp.ones_like(phase), -phase)
+
+
+def _reflected(xp: Namespace, X: Array, j: int, v: Array, weight: Array) -> Array:
+    """Columns ``X (n, m, ...)`` after a reflection of their entries from the j-th on."""
+    part = X[:, j:]
+    conjugate = xp.conj(v) if is_complex(xp, v) else v
+    along = scale(xp, weight, xp.sum(conjugate * part, axis=1))
+    part = part - xp.expand_dims(along, axis=1) * v
+    return part if j == 0 else xp.concat([X[:, :j], part], axis=1)

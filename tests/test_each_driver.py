@@ -1,0 +1,223 @@
+"""Every driver over the hostile family, in every framework; and what `auto` takes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+import svdinv.numpy
+from rich.console import Console
+from support.drivers import FRAMEWORKS, driver
+from support.errors import relative_error
+from support.family import SPECTRA, Cell, draw, haar, normal
+from svdinv.drivers import NEEDS, explain
+from svdinv_conformance import __main__ as program
+
+import svdinv_core
+from svdinv_core import SVD, BlockQR, Gram, Jacobi, Native, ScaledSVD, Situation, select
+from svdinv_core.drivers import BY_NAME, LADDER
+from svdinv_core.drivers import qr as qr_module
+
+EXACT = {"svd": Native(), "qr": BlockQR(), "jacobi": Jacobi()}
+BOUND = {"float64": 1e-12, "float32": 1e-5}
+
+
+def adjoint(X):
+    return np.conj(np.swapaxes(X, -1, -2))
+
+
+def hostile(size, is_complex, precision, count=4):
+    """Matrices of every spectrum and of graded values, thresholds and cotangents, as one batch."""
+    drawn = [draw(Cell(size, spectrum, 1.0, is_complex), count) for spectrum in SPECTRA]
+    x, tau = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    rng, (m, n) = np.random.default_rng(0), size
+    k = min(m, n)
+    graded = haar(rng, (count,), m, k, is_complex) * np.geomspace(1.0, 1e-9, k)
+    x = np.concatenate([x, graded @ adjoint(haar(rng, (count,), n, k, is_complex))])
+    tau = np.concatenate([tau, np.full(count, 0.5)])
+    W = normal(rng, x.shape, is_complex)
+    dtype = np.result_type(precision, np.complex64) if is_complex else np.dtype(precision)
+    return x.astype(dtype), tau.astype(precision), W.astype(dtype)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("is_complex", [False, True])
+@pytest.mark.parametrize("size", [(3, 3), (4, 4), (5, 8), (8, 8), (17, 9), (200, 4)], ids=str)
+@pytest.mark.parametrize("which", EXACT)
+def test_factors_over_the_hostile_family(which, size, is_complex, precision, hold):
+    """Product, orthogonality and values, of matrices and of all scales that have a reciprocal."""
+    if min(size) == 3:
+        rng = np.random.default_rng(0)
+        A = np.stack([np.eye(3), np.diag([1.0, 1, 0]), np.ones((3, 3)), np.zeros((3, 3))])
+        A = np.concatenate([A, normal(rng, (40, 3, 3), False)]).astype(precision)
+    else:
+        A, _, _ = hostile(size, is_complex, precision)
+    bound = {"float64": 2e-14, "float32": 1e-5}[precision]
+    for scale in (1.0, 1e-36, 1e36):
+        x = (A * scale).astype(A.dtype)
+        wide = x.astype(np.complex128 if is_complex else np.float64)
+        size_of = np.maximum(np.abs(wide).max(axis=(-2, -1)), 1e-300)[:, None, None]
+        U, S, Vh = SVD(driver=EXACT[which]).compute(xp, x)
+        assert S.dtype == precision
+        assert U.dtype == x.dtype
+        assert (np.diff(S) <= 0).all()
+        exact = np.linalg.svd(wide, compute_uv=False)
+        found = (U * S.astype(float)[:, None, :]) @ Vh
+        hold(f"{which}: product", np.max(np.abs(found - wide) / size_of), bound)
+        hold(f"{which}: values", np.max(np.abs(S - exact) / size_of[..., 0]), bound)
+        identity = np.eye(S.shape[-1])
+        lost = max(
+            np.abs(adjoint(U) @ U - identity).max(), np.abs(Vh @ adjoint(Vh) - identity).max()
+        )
+        hold(f"{which}: orthogonality", lost, bound)
+        left, S, right = ScaledSVD(driver=EXACT[which]).compute(xp, x)
+        found = left.astype(wide.dtype) @ right
+        hold(f"{which}: scaled product", np.max(np.abs(found - wide) / size_of), bound)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("which", ["qr", "jacobi"])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_svt_over_the_hostile_family(framework, which, precision, hold):
+    """Complex in double precision, real in single: the promise of every exact operator."""
+    is_complex = precision == "float64"
+    x, tau, W = hostile((6, 5), is_complex, precision, count=3)
+    wide = [y.astype(complex if is_complex else float) for y in (x, W)]
+    (out,), exact = driver("numpy").vjp(
+        "svt", (wide[0], tau.astype(float)), (wide[1],), driver="svd"
+    )
+    (got,), grads = driver(framework).vjp("svt", (x, tau), (W,), driver=which)
+    assert got.dtype == x.dtype
+    bound = BOUND[precision]
+    hold(f"svt by {which}: value, {precision}", relative_error(got, out).max(), bound)
+    hold(f"svt by {which}: gradient, {precision}", relative_error(grads[0], exact[0]).max(), bound)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_eigh_by_jacobi(framework, hold):
+    """Values of both signs, tied by their sizes, and a matrix with a NaN among them."""
+    rng = np.random.default_rng(0)
+    Q = haar(rng, (4,), 5, 5, True)
+    w = np.array([[-1.0, -1, 0, 1, 1], [-2, -1, 1, 2, 2], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1 + 1e-9]])
+    A = (Q * w[:, None, :]) @ adjoint(Q)
+    spoilt = A.copy()
+    spoilt[2, 0, 0] = np.nan
+    f = driver(framework)
+    values, vectors = map(f.numpy, f.module.eigh(f.array(spoilt), driver="jacobi"))
+    assert np.isnan(values[2]).all()
+    assert np.isnan(vectors[2]).all()
+    kept = [0, 1, 3]
+    hold("eigh by jacobi: values", np.abs(values[kept] - w[kept]).max(), 1e-13)
+    found = (vectors * values[:, None, :]) @ adjoint(vectors)
+    hold("eigh by jacobi: product", np.abs(found - A)[kept].max(), 1e-13)
+    hold(
+        "eigh by jacobi: unitary", np.abs(adjoint(vectors) @ vectors - np.eye(5))[kept].max(), 1e-13
+    )
+
+
+@pytest.mark.parametrize("which", ["qr", "jacobi"])
+@pytest.mark.parametrize("shape", [(3, 300, 4), (3, 4, 300), (3, 3, 3)], ids=str)
+def test_a_spoilt_matrix_leaves_the_others_alone(which, shape):
+    A = np.random.default_rng(0).standard_normal(shape)
+    expected = SVD(driver=EXACT[which]).compute(xp, A)
+    for bad in (np.nan, np.inf, -np.inf):
+        x = A.copy()
+        x[1, -1, -1] = bad
+        with np.errstate(all="ignore"):
+            found = SVD(driver=EXACT[which]).compute(xp, x)
+        for y, z in zip(found, expected, strict=True):
+            assert np.isnan(y[1]).all()
+            np.testing.assert_array_equal(y[[0, 2]], z[[0, 2]])
+
+
+@pytest.mark.parametrize("rows", [4096, 4096 + 37])
+def test_blocks_of_rows_change_nothing(rows, monkeypatch):
+    """Also where rows are left over, which go to the second level as they are."""
+    A = np.random.default_rng(0).standard_normal((2, rows, 5))
+    assert qr_module.blocks(rows, 5) == 32
+    split = [SVD(driver=BlockQR()).compute(xp, A), ScaledSVD(driver=BlockQR()).compute(xp, A)]
+    monkeypatch.setattr(qr_module, "MOST_BLOCKS", 1)
+    whole = [SVD(driver=BlockQR()).compute(xp, A), ScaledSVD(driver=BlockQR()).compute(xp, A)]
+    for found, expected in zip(split, whole, strict=True):
+        np.testing.assert_allclose(found[1], expected[1], rtol=1e-13)
+    U, S, Vh = split[0]
+    np.testing.assert_allclose((U * S[:, None, :]) @ Vh, A, atol=1e-12)
+    np.testing.assert_allclose(split[1][0] @ split[1][2], A, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["svt", "low_rank", "polar", "svd", "svdvals"])
+def test_a_tall_matrix_never_meets_a_long_svd(name, monkeypatch):
+    """Its threshold is below what the Gram matrix resolves."""
+    seen = []
+    svd = np.linalg.svd
+    monkeypatch.setattr(
+        np.linalg, "svd", lambda x, **kwargs: seen.append(x.shape) or svd(x, **kwargs)
+    )
+    A = np.random.default_rng(0).standard_normal((2, 60, 5)) * np.geomspace(1, 1e-12, 5)
+    args = {"svt": (1e-9,), "low_rank": (4,)}.get(name, ())
+    for x in (A, np.swapaxes(A, -1, -2)):
+        getattr(svdinv.numpy, name)(x, *args)
+    assert seen == [(2, 5, 5)] * 2
+
+
+def test_what_is_selected():
+    def names(shape, needs="large values", **given):
+        situation = Situation(shape, single=given.pop("single", False), **given)
+        drivers = select(situation, needs, exact=True)
+        assert all(not d.exact for d in drivers[:-1])
+        assert drivers[-1].exact
+        return [d.name + ("2" if d.double else "") for d in drivers]
+
+    free = {"looks": "free"}
+    assert names((8, 8)) == ["svd"]
+    assert names((8, 8), **free) == ["gram", "svd"]
+    assert names((8, 8), single=True, doubles="operators", **free) == ["gram", "gram2", "svd2"]
+    assert names((8, 8), worth_a_choice=1e3, **free) == ["svd"]
+    assert names((80, 8), **free) == ["gram", "qr"]
+    assert names((8, 80)) == ["qr"]
+    assert names((8, 6), "all values", **free) == ["svd"]
+    assert names((12, 6), "all values", **free) == ["gram", "svd"]
+    assert names((80, 8), "factors", **free) == ["qr"]
+    assert names((8, 8), "eigenvectors", **free) == ["svd"]
+    assert names((4096, 3, 3)) == names((4096, 3, 3), "eigenvectors") == ["jacobi"]
+    assert names((None, 3, 3)) == names((4096, 5, 5)) == ["svd"]
+    assert names((4096, 5, 5), largest_jacobi=8) == ["jacobi"]
+    assert names((2, 9, 9), has_svd=False, looks="program") == ["jacobi"]
+    assert names((2, 9, 9), "eigenvectors", has_svd=False) == ["svd"]
+
+
+def test_the_documents_have_the_ladder_of_the_code():
+    text = (Path(svdinv_core.__file__).parents[1] / "docs" / "performance.md").read_text("utf-8")
+    rows = "\n".join(f"| {n} | `{s.driver}` | {s.when} |" for n, s in enumerate(LADDER, 1))
+    assert f"| step | driver | tried where |\n|---|---|---|\n{rows}\n\n<!-- ladder: end -->" in text
+    assert set(BY_NAME) <= {step.driver.partition(",")[0] for step in LADDER}
+
+
+def test_the_choice_explained(capsys, monkeypatch):
+    tried = [step.driver for step in explain(np.ones((4096, 3, 3))) if step.tried]
+    assert tried == ["jacobi"]
+    with pytest.raises(ValueError, match=r"^function: expected one of svt, .*, got 'qr'$"):
+        explain(np.eye(2), "qr")
+    assert set(NEEDS) == {n for n in svdinv.__all__ if "driver" in _keywords(n)}
+    monkeypatch.setattr(program, "Console", lambda *a, **k: Console(width=200))
+    command = ["bench", "--framework", "numpy", "--explain", "4x2048x64", "float32"]
+    assert program.main(command) == 0
+    out = capsys.readouterr().out
+    assert "numpy, svt of 4x2048x64 float32:" in out
+    assert [line.split()[2] for line in out.splitlines() if " tried " in line] == ["gram", "qr"]
+
+
+def _keywords(name):
+    import inspect
+
+    member = getattr(svdinv, name)
+    return inspect.signature(member).parameters if inspect.isfunction(member) else ()
+
+
+def test_gram_says_where_it_is_not_enough():
+    """What `qr` and `jacobi` never have to say."""
+    assert not Gram.exact
+    with pytest.raises(NotImplementedError):
+        Jacobi().resolves(xp, np.ones(2), (np.ones(1), np.ones(1)))
