@@ -14,7 +14,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Files are UTF-8 whatever the locale.
 export PYTHONUTF8 = 1
 
-.PHONY: demo test check fast family oldest oldest-torch docs format cases conformance-gpu \
+.PHONY: demo test check fast family oldest oldest-torch docs format hostile cases conformance-gpu \
   conformance-table processors performance clean
 
 demo: $(VENV)/ready
@@ -61,6 +61,10 @@ oldest-torch: $(OLDEST)-torch/ready
 	$(OLDEST)-torch/bin/python -m pytest -n 2 tests/transforms/test_torch.py \
 	  -k "(compile and (svt or svd)) or (compile and backward and eigh) or (export and svt)"
 	$(OLDEST)-torch/bin/python -m svdinv_conformance run svdinv.torch -k "soft or polar or gauge"
+
+# A hundred thousand hostile matrices through every function of PyTorch, JAX and NumPy: half an hour.
+hostile: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m support.hostile
 
 format: $(VENV)/ready
 	$(BIN)/python adapters/write_public.py

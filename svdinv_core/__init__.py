@@ -8,7 +8,7 @@ its licence is in it.
 
 from .alignment import Moments, Overlap, Placement, alignment_margin
 from .clipping import SingularValueClip
-from .complex_step import complex_step_slope
+from .complex_step import NOT_ANALYTIC, complex_step_jacobian, complex_step_slope
 from .drivers import (
     BlockQR,
     Driver,
@@ -53,6 +53,7 @@ from .rules import (
     rule_names,
 )
 from .scaled import ScaledFactors, ScaledOperator, ScaledSVD
+from .slopes import MIXES, Refuse, jacobian, slope_of_each
 from .soft_threshold import SoftThreshold
 from .spectral import (
     FactorsOperator,
@@ -74,6 +75,8 @@ from .weighted import WeightedThreshold
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "MIXES",
+    "NOT_ANALYTIC",
     "SVD",
     "AlongLastAxis",
     "BlockQR",
@@ -113,6 +116,7 @@ __all__ = [
     "RangeProjector",
     "Recompose",
     "RecomposeHermitian",
+    "Refuse",
     "Rule",
     "SVDFactors",
     "ScalarOperator",
@@ -137,6 +141,7 @@ __all__ = [
     "alignment_margin",
     "apply_at_midpoint",
     "by_name",
+    "complex_step_jacobian",
     "complex_step_slope",
     "compute_factors",
     "cosine_transform",
@@ -146,9 +151,11 @@ __all__ = [
     "fourier_transform",
     "gauge_residual",
     "get_rule",
+    "jacobian",
     "kept_values",
     "loewner_coefficients",
     "rule_names",
     "rule_residual",
     "select",
+    "slope_of_each",
 ]

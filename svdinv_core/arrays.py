@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import frexp
+
 from .namespace import Array, Namespace
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "scale_columns",
     "scale_rows",
     "sum_to_shape",
+    "unit",
 ]
 
 
@@ -117,6 +120,20 @@ def reciprocal(xp: Namespace, x: Array, valid: Array) -> Array:
     """
     quotient = 1.0 / xp.where(valid, x, xp.ones_like(x))
     return xp.where(valid, quotient, xp.zeros_like(quotient))
+
+
+def unit(xp: Namespace, largest: Array) -> Array:
+    """A power of two by which to multiply values of which `largest (..., 1)` is the largest.
+
+    It is 1 but for tiny and huge values. Times this, their reciprocals have a square that neither
+    overflows nor underflows, as their derivatives ask for. It has no derivative itself.
+    """
+    if largest.shape[-1] == 0:  # that of no values
+        largest = xp.sum(largest, axis=-1, keepdims=True)
+    bits = -frexp(float(xp.finfo(largest.dtype).smallest_normal))[1]  # 125, or 1021
+    edge, shift = 2.0 ** (3 * bits // 8), 2.0 ** (11 * bits // 16)
+    not_huge = xp.where(largest < edge, xp.ones_like(largest), 1.0 / shift)
+    return xp.where(largest >= 1.0 / edge, not_huge, shift)
 
 
 def sum_to_shape(xp: Namespace, x: Array, shape: tuple[int | None, ...]) -> Array:

@@ -28,12 +28,11 @@ class SingularValueClip(SoftThreshold):
 
     def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Thresholded:
         point = super().at(xp, S, params)
-        t = self._threshold(xp, S, params[0])
-        # Values up to t are kept as they are, also those of 0.
-        return point._replace(g=xp.where(point.f == 0, xp.ones_like(S), t * point.inverse))
+        # 1 for values up to t, also those of 0.
+        return point._replace(g=point.q)
 
     def divided(self, xp: Namespace, S: Array, point: Thresholded, r: int) -> Divided:
-        soft = super().divided(xp, S, point._replace(g=1.0 - point.g), r)
+        soft = super().divided(xp, S, point, r)
         return soft._replace(ratio=_negative(soft.ratio))
 
     def push(

@@ -6,17 +6,85 @@ from collections.abc import Callable
 
 from .arrays import is_complex
 from .namespace import Array, Namespace
+from .slopes import Refuse, jacobian, largest, slope_of_each
 
-__all__ = ["complex_step_slope"]
+__all__ = ["NOT_ANALYTIC", "complex_step_jacobian", "complex_step_slope"]
+
+NOT_ANALYTIC = "not analytic"
 
 _STEP = 1e-20  # relative, so small that its square is nothing; and nothing is subtracted
+_LARGEST_STEP = 2.0**-30  # relative; of tiny values, whose step would be subnormal
+_SMALLEST_STEP = 2.0**-960
+_SMALLEST = 2.0**-1022
+_SPACING = 2.0**-1070  # of subnormal numbers, and a little more
+_DIFFERENCE = 2.0**-26  # relative step of the differences that the complex one is held against
+_RTOL = 2.0**-23  # of these differences
 
 
-def complex_step_slope(xp: Namespace, fn: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """``Im f(s + ih)/h``, the derivative of an elementwise analytic function of a real array.
+class _ComplexStep:
+    """Directional derivatives ``Im f(s + ihv)/h`` of an analytic function of a real array.
 
-    There is no cancellation, so that it is as exact as f itself (Squire & Trapp, SIAM Review
-    40, 1998). It is computed in double precision.
+    There is no cancellation, so that they are as exact as f itself (Squire & Trapp, SIAM Review
+    40, 1998). They are computed in double precision.
+    """
+
+    def __init__(self, xp: Namespace, fn: Callable[[Array], Array], s: Array) -> None:
+        self.xp, self.fn = xp, fn
+        self.s = xp.astype(s, xp.float64)
+        # Beside each value, at any scale of the matrix; of a zero value, beside the largest; and
+        # where all are zero, so small that no power of it is anything.
+        size = xp.abs(self.s)
+        if s.shape[-1]:
+            size = xp.where(size > 0, size, xp.max(size, axis=(-1,), keepdims=True))
+        self.zero = size == 0
+        self.size = xp.where(self.zero, _SMALLEST / _STEP, size)
+        at_most = xp.where(self.zero, _SMALLEST, _LARGEST_STEP * self.size)
+        at_least = xp.where(at_most < _SMALLEST_STEP, at_most, _SMALLEST_STEP)
+        self.step = xp.maximum(_STEP * self.size, at_least)
+        self.rtol = _RTOL + _SPACING / self.step
+
+    def product(self, v: Array) -> Array:
+        """``J v``, but in units of `step`: row i divided and column j multiplied by its own."""
+        xp = self.xp
+        wide, step = (xp.astype(y, xp.complex128) for y in (self.s, self.step * v))
+        f = self.fn(wide + 1j * step)
+        if not hasattr(f, "dtype") or not is_complex(xp, f):
+            raise TypeError(
+                "fn: expected a function that takes and returns complex arrays here (its "
+                "derivative is taken by a complex step), got "
+                f"{getattr(f, 'dtype', type(f).__name__)}"
+            )
+        return xp.imag(f) / self.step
+
+    def checked(self, slope: Array, refuse: Refuse | None) -> Array:
+        """Slopes along a direction of ones, NaN where they are not those of f on real numbers.
+
+        A function such as ``s * abs(s)`` takes complex numbers and is not analytic. The slope has
+        to lie between the differences to the left and to the right: at a corner all between is
+        right.
+        """
+        xp = self.xp
+        h = _DIFFERENCE * self.size
+        if self.s.shape[-1] == 0:
+            return slope
+        left, middle, right = (self.fn(self.s + sign * h) for sign in (-1.0, 0.0, 1.0))
+        before, after = (middle - left) / h, (right - middle) / h
+        sizes = xp.maximum(xp.abs(left), xp.abs(right)) / self.size
+        error = self.rtol * largest(xp, sizes + xp.abs(before) + xp.abs(after))
+        low, high = -xp.maximum(-before, -after), xp.maximum(before, after)
+        # How small a number has to be beside nothing but zeros, nobody knows.
+        wrong = ~self.zero & ((slope < low - error) | (slope > high + error))
+        if refuse is not None:
+            refuse(NOT_ANALYTIC, wrong)
+        return xp.where(wrong, float("nan"), slope)
+
+
+def complex_step_slope(
+    xp: Namespace, fn: Callable[[Array], Array], refuse: Refuse | None = None
+) -> Callable[[Array], Array]:
+    """The derivative of an elementwise analytic function of a real array, ``(..., k)``.
+
+    NaN where fn is not analytic or mixes the values; `refuse` is told first.
 
     Raises
     ------
@@ -25,19 +93,28 @@ def complex_step_slope(xp: Namespace, fn: Callable[[Array], Array]) -> Callable[
     """
 
     def derivative(s: Array) -> Array:
-        # Beside each value, at any scale of the matrix; of a zero value, beside the largest.
-        wide = xp.astype(s, xp.complex128)
-        size = xp.abs(wide)
-        if s.shape[-1]:
-            size = xp.where(size > 0, size, xp.max(size, axis=(-1,), keepdims=True))
-        step = _STEP * xp.where(size > 0, size, xp.ones_like(size))
-        f = fn(wide + 1j * xp.astype(step, xp.complex128))
-        if not hasattr(f, "dtype") or not is_complex(xp, f):
-            raise TypeError(
-                "fn: expected a function that takes and returns complex arrays here (its "
-                "derivative is taken by a complex step), got "
-                f"{getattr(f, 'dtype', type(f).__name__)}"
-            )
-        return xp.astype(xp.imag(f) / step, s.dtype)
+        step = _ComplexStep(xp, fn, s)
+        slope = slope_of_each(xp, step.product, step.s, refuse, step.rtol)
+        return xp.astype(step.checked(slope, refuse), s.dtype)
+
+    return derivative
+
+
+def complex_step_jacobian(
+    xp: Namespace, fn: Callable[[Array], Array], refuse: Refuse | None = None
+) -> Callable[[Array], Array]:
+    """The Jacobian ``(..., k, k)`` of an analytic function that may mix the values.
+
+    Its rows are NaN where fn is not analytic; `refuse` is told first. Errors as for
+    :func:`complex_step_slope`.
+    """
+
+    def derivative(s: Array) -> Array:
+        step = _ComplexStep(xp, fn, s)
+        J = jacobian(xp, step.product, step.s)
+        right = step.checked(xp.sum(J, axis=-1), refuse)
+        J = xp.where(xp.expand_dims(xp.isfinite(right), axis=-1), J, float("nan"))
+        row, column = xp.expand_dims(step.step, axis=-1), xp.expand_dims(step.step, axis=-2)
+        return xp.astype(J * (row / column), s.dtype)
 
     return derivative

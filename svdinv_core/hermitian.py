@@ -96,7 +96,7 @@ class Eigh:
         if 0 in A.shape:
             zeros = xp.zeros_like(A)
             w = xp.sum(zeros, axis=-1)
-            return EighFactors(xp.real(w) if is_complex(xp, w) else w, zeros)
+            return EighFactors(xp.abs(w) if is_complex(xp, w) else w, zeros)
         return EighFactors(*self.driver.eigh(xp, hermitian_part(xp, A), finite=finite))
 
     def jvp(self, xp: Namespace, factors: EighFactors, dA: Array) -> EighFactors:
@@ -129,15 +129,20 @@ class Eigh:
         return xp.matmul(xp.matmul(Q, hermitian_part(xp, core)), Qh)
 
 
-def eigenvalue_coefficients(xp: Namespace, factors: EighFactors, f: Array, slope: Array) -> Array:
-    """``Gamma`` for the values ``f(w)`` and slopes ``f'(w)`` of any function."""
-    return _coefficients(xp, factors.eigenvalues, f, slope)
+def eigenvalue_coefficients(
+    xp: Namespace, factors: EighFactors, f: Array, derivative: Array
+) -> Array:
+    """``Gamma`` for the values ``f(w)`` of any function, and its slopes ``f'(w)`` or its Jacobian.
 
-
-def _coefficients(xp: Namespace, w: Array, f: Array, slope: Array) -> Array:
-    sizes = xp.abs(w)
+    With a Jacobian, Gamma is without its diagonal.
+    """
+    sizes = xp.abs(factors.eigenvalues)
     largest = xp.maximum(first(sizes), last(sizes))
-    return divided_differences(xp, w, f, slope, xp.expand_dims(largest, axis=-1))
+    return divided_differences(xp, factors.eigenvalues, f, derivative, largest)
+
+
+def _off_diagonal(xp: Namespace, gamma: Array, f: Array) -> Array:
+    return xp.where(order_sign(xp, f) == 0, xp.zeros_like(gamma), gamma)
 
 
 class _HermitianOperator(Operator):
@@ -200,7 +205,7 @@ class HermitianFunction(_HermitianOperator):
         """Gamma as factors that are applied one after another; their product may overflow."""
         raise NotImplementedError
 
-    def _map(self, xp: Namespace, factors: EighFactors, G: Array) -> Array:
+    def _map(self, xp: Namespace, factors: EighFactors, G: Array, *, reverse: bool) -> Array:
         core = self.core(xp, factors, G)
         for weights in self.differences(xp, factors.eigenvalues):
             core = scale(xp, weights, core)
@@ -220,29 +225,39 @@ class HermitianFunction(_HermitianOperator):
         dA: Array | None,
         dparams: tuple[Array | None, ...],
     ) -> Array:
-        return self._map(xp, factors, dA)
+        return self._map(xp, factors, dA, reverse=False)
 
     def vjp(
         self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...], ct: Array
     ) -> tuple[Array, tuple[Array | None, ...]]:
-        return self._map(xp, factors, ct), ()
+        return self._map(xp, factors, ct, reverse=True), ()
 
 
 @dataclass(frozen=True)
 class EigenvalueMap(HermitianFunction):
-    """``Q diag(f(w)) Q^H`` for a function f and its derivative, both ``(..., n) -> (..., n)``.
+    """``Q diag(f(w)) Q^H`` for a function f ``(..., n) -> (..., n)`` and its derivative.
 
-    For a framework that cannot differentiate f by itself.
+    As :class:`.spectral.SingularValueMap`, for a framework that cannot differentiate f by itself.
     """
 
     fn: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
+    derivative: Callable[[Array], Array]
+    mixes: bool = False
 
     def values(self, xp: Namespace, w: Array) -> Array:
         return self.fn(w)
 
-    def differences(self, xp: Namespace, w: Array) -> tuple[Array, ...]:
-        return (_coefficients(xp, w, self.fn(w), self.slope(w)),)
+    def _map(self, xp: Namespace, factors: EighFactors, G: Array, *, reverse: bool) -> Array:
+        w = factors.eigenvalues
+        derivative = self.derivative(w)
+        gamma = eigenvalue_coefficients(xp, factors, self.fn(w), derivative)
+        G_core = self.core(xp, factors, G)
+        if not self.mixes:
+            return self.conjugate(xp, factors, scale(xp, gamma, G_core))
+        core = scale(xp, _off_diagonal(xp, gamma, w), G_core)
+        J = xp.matrix_transpose(derivative) if reverse else derivative
+        df = xp.sum(J * xp.expand_dims(real_diagonal(xp, G_core), axis=-2), axis=-1)
+        return self.conjugate(xp, factors, core + diagonal_matrix(xp, df, core.dtype))
 
 
 @dataclass(frozen=True)
@@ -251,10 +266,6 @@ class RecomposeHermitian(_HermitianOperator):
 
     As :class:`.spectral.Recompose`, for a framework that differentiates ``f(w)`` by itself.
     """
-
-    @staticmethod
-    def _off_diagonal(xp: Namespace, gamma: Array, f: Array) -> Array:
-        return xp.where(order_sign(xp, f) == 0, xp.zeros_like(gamma), gamma)
 
     def apply(
         self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...]
@@ -273,7 +284,7 @@ class RecomposeHermitian(_HermitianOperator):
         (f, gamma), df = params, dparams[0]
         if dA is None:
             return self.recompose(xp, factors, df)
-        core = scale(xp, self._off_diagonal(xp, gamma, f), self.core(xp, factors, dA))
+        core = scale(xp, _off_diagonal(xp, gamma, f), self.core(xp, factors, dA))
         if df is not None:
             core = core + diagonal_matrix(xp, df, core.dtype)
         return self.conjugate(xp, factors, core)
@@ -283,5 +294,5 @@ class RecomposeHermitian(_HermitianOperator):
     ) -> tuple[Array, tuple[Array | None, ...]]:
         f, gamma = params
         core = self.core(xp, factors, ct)
-        inside = scale(xp, self._off_diagonal(xp, gamma, f), core)
+        inside = scale(xp, _off_diagonal(xp, gamma, f), core)
         return self.conjugate(xp, factors, inside), (real_diagonal(xp, core), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .arrays import counted, first, reciprocal
+from .arrays import counted, first, reciprocal, unit
 from .namespace import Array, Namespace
 from .rules import Pairs, Pinv
 from .scaled import Divided, ScaledOperator
@@ -18,9 +18,10 @@ __all__ = ["LowRank"]
 
 
 class _Kept(NamedTuple):
-    """g: 1 on kept values, 0 on the others."""
+    """g: 1 on kept values, 0 on the others; and a power of two for the values."""
 
     g: Array
+    unit: Array
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ class LowRank(ScaledOperator):
 
     def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> _Kept:
         g = xp.where(counted(xp, S) <= self.rank, xp.ones_like(S), 0.0)
-        return _Kept(xp.where(S >= 0, g, S))  # a NaN stays one
+        return _Kept(xp.where(S >= 0, g, S), unit(xp, first(S)))  # a NaN stays one
 
     def divided(self, xp: Namespace, S: Array, point: _Kept, r: int) -> Divided:
         k = S.shape[-1]
-        pairs = Pairs.of(xp, S, k, k, Pinv())
+        pairs = Pairs.of(xp, S * point.unit, k, k, Pinv())
         g = point.g
         across = xp.expand_dims(g, axis=-1) - xp.expand_dims(g, axis=-2)
         apart = (across != 0) & ~pairs.tied

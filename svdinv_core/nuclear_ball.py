@@ -26,7 +26,7 @@ class NuclearBall(SoftThreshold):
 
     def _kept(self, xp: Namespace, S: Array, radius: Array) -> tuple[Array, Array, Array]:
         """Which values are above the threshold, their number, and the sum of all minus r."""
-        excess = xp.cumulative_sum(S, axis=-1) - self._column(xp, radius)
+        excess = xp.cumulative_sum(S, axis=-1) - self._column(xp, radius, S)
         count = counted(xp, S)
         # The first one is, whatever rounding says; none is inside the ball.
         above = ((count * S > excess) | (count == 1)) & ~(excess[..., -1:] <= 0)
@@ -36,7 +36,7 @@ class NuclearBall(SoftThreshold):
 
     def _threshold(self, xp: Namespace, S: Array, tau: Array) -> Array:
         kept, number, excess = self._kept(xp, S, tau)
-        t = (xp.sum(kept * S, axis=-1, keepdims=True) - self._column(xp, tau)) / number
+        t = (xp.sum(kept * S, axis=-1, keepdims=True) - self._column(xp, tau, S)) / number
         return xp.where(excess <= 0, xp.zeros_like(t), t)
 
     def _slopes(self, xp: Namespace, S: Array, tau: Array) -> tuple[Array | None, Array | None]:

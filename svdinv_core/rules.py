@@ -24,7 +24,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb
-from typing import ClassVar, NamedTuple
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple
 
 from .arrays import first, last, order_sign, real_diagonal, reciprocal, scale
 from .namespace import Array, Namespace
@@ -59,7 +60,7 @@ def default_degeneracy_rtol(eps: float) -> float:
 
 def default_rank_rtol(eps: float, size: int) -> float:
     """A value is zero when it is at most this times the largest one; `size` is max(m, n)."""
-    return float(eps * size)
+    return eps * size
 
 
 def difference_rtol(eps: float) -> float:
@@ -125,7 +126,7 @@ class Pairs:
     @classmethod
     def of(cls, xp: Namespace, S: Array, m: int, n: int, rule: Rule) -> Pairs:
         """Pairs of the singular values `S` of an m-by-n matrix, by `rule`'s tolerances."""
-        return cls._of(xp, S, first(S), max(m, n), rule, order_sign(xp, S))
+        return cls._of(xp, S, first(S), n if m < n else m, rule, order_sign(xp, S))
 
     @classmethod
     def of_eigenvalues(cls, xp: Namespace, eigenvalues: Array, rule: Rule) -> Pairs:
@@ -168,6 +169,17 @@ class Pairs:
         )
 
 
+def _check_number(name: str, value: Any, *, zero: bool, optional: bool = True) -> None:
+    """Refuse what is not a number of at least 0; or, without `zero`, not one above 0."""
+    if value is None and optional:
+        return
+    if not isinstance(value, Real):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    if not (float(value) >= 0 if zero else float(value) > 0):
+        least = "of at least 0" if zero else "above 0"
+        raise ValueError(f"{name}: expected a number {least}, got {value}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """Base of all rules: the two tolerances, and what a rule may change.
@@ -182,6 +194,11 @@ class Rule:
     rank_rtol : float, optional
         A value is zero when it is at most ``rank_rtol * S[0]``; its reciprocal is then
         replaced by 0. Default ``eps * max(m, n)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not a number, or not one that is possible, as for every rule.
     """
 
     name: ClassVar[str]
@@ -189,6 +206,10 @@ class Rule:
 
     degeneracy_rtol: float | None = None
     rank_rtol: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_number("degeneracy_rtol", self.degeneracy_rtol, zero=True)
+        _check_number("rank_rtol", self.rank_rtol, zero=True)
 
     def tie_rtol(self, eps: float) -> float:
         """The degeneracy tolerance for a computing dtype."""
@@ -262,6 +283,10 @@ class Inv(Rule):
 
     limit: float | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_number("limit", self.limit, zero=False)
+
     def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
         tied, off_diagonal = pairs.tied, pairs.order != 0
         if self.limit is not None:
@@ -304,6 +329,10 @@ class Clip(Rule):
 
     limit: float = 1e16
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_number("limit", self.limit, zero=False, optional=False)
+
     def _limited(self, xp: Namespace, pairs: Pairs, limit: Array) -> tuple[Array, Array]:
         """``1/gap`` with its size limited, and where it is within the limit."""
         size = xp.abs(pairs.gap)
@@ -342,6 +371,12 @@ class Taylor(Rule):
     name: ClassVar[str] = "taylor"
 
     terms: int = 9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.terms, Integral):
+            raise TypeError(f"terms: expected an integer, got {type(self.terms).__name__}")
+        _check_number("terms", self.terms, zero=True)
 
     def _series(self, xp: Namespace, q: Array) -> Array:
         series = xp.ones_like(q)
@@ -387,6 +422,10 @@ class Lorentzian(Rule):
     name: ClassVar[str] = "lorentzian"
 
     broadening: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_number("broadening", self.broadening, zero=False)
 
     def inverse_gap(self, xp: Namespace, pairs: Pairs) -> Array:
         width = self.broadening

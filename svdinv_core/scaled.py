@@ -29,11 +29,13 @@ from typing import Any, ClassVar, NamedTuple
 from .arrays import (
     adjoint,
     diagonal_matrix,
+    first,
     real_diagonal,
     reciprocal,
     scale,
     scale_columns,
     scale_rows,
+    unit,
 )
 from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
@@ -100,7 +102,10 @@ class ScaledSVD:
         return ScaledFactors(*self.driver.compute(xp, A, unit=False, finite=finite))
 
     def _reciprocals(self, xp: Namespace, S: Array) -> tuple[Array, Array, Array]:
-        """``1/(S_j - S_i)``, 0 on a tie; ``1/(S_j + S_i)``; and ``1/S``, 0 for a zero value."""
+        """``1/(S_j - S_i)``, 0 on a tie; ``1/(S_j + S_i)``; and ``1/S``, 0 for a zero value.
+
+        S is times a unit, and so is W wherever it meets these.
+        """
         k = S.shape[-1]
         pairs = Pairs.of(xp, S, k, k, Pinv())
         apart = (pairs.order != 0) & ~pairs.tied
@@ -110,12 +115,16 @@ class ScaledSVD:
         """Forward mode: with ``dV = V Omega``, ``Omega = (D + D^H)/(S_j^2 - S_i^2)``."""
         wide = _is_wide(factors)
         W, V, Vh = _tall(xp, factors)
-        inverse_gap, inverse_total, inverse_S = self._reciprocals(xp, factors.S)
+        one = unit(xp, first(factors.S))
+        by_pair = xp.expand_dims(one, axis=-1)
+        inverse_gap, inverse_total, inverse_S = self._reciprocals(xp, factors.S * one)
+        W = scale(xp, by_pair, W)
         dA_V = xp.matmul(adjoint(xp, dA) if wide else dA, V)
         D = xp.matmul(adjoint(xp, W), dA_V)
         omega = scale(xp, inverse_total, scale(xp, inverse_gap, D + adjoint(xp, D)))
         dS = inverse_S * real_diagonal(xp, D)
         dW = dA_V + xp.matmul(W, omega)
+        omega = scale(xp, by_pair, omega)
         if wide:
             return ScaledFactors(xp.matmul(V, omega), dS, adjoint(xp, dW))
         return ScaledFactors(dW, dS, -xp.matmul(omega, Vh))
@@ -133,13 +142,16 @@ class ScaledSVD:
         if wide:
             ct_W = None if ct_right is None else adjoint(xp, ct_right)
             ct_Vh = None if ct_left is None else adjoint(xp, ct_left)
-        inverse_gap, inverse_total, inverse_S = self._reciprocals(xp, factors.S)
+        one = unit(xp, first(factors.S))
+        by_pair = xp.expand_dims(one, axis=-1)
+        inverse_gap, inverse_total, inverse_S = self._reciprocals(xp, factors.S * one)
+        W = scale(xp, by_pair, W)
         core: Array = None
         X: Array = None
         if ct_W is not None:
             X = xp.matmul(adjoint(xp, W), ct_W)
         if ct_Vh is not None:
-            Y = adjoint(xp, xp.matmul(ct_Vh, V))
+            Y = scale(xp, by_pair, adjoint(xp, xp.matmul(ct_Vh, V)))
             X = Y if X is None else X + Y
         if X is not None:
             X = scale(xp, inverse_total, scale(xp, inverse_gap, X))
@@ -182,14 +194,20 @@ class ScaledOperator(Operator):
         """
         return k
 
-    def _columns(self, factors: ScaledFactors) -> int:
+    def _columns(self, factors: ScaledFactors) -> Any:
         """How many columns to take: all of them where leaving some out costs more than it saves."""
         k = factors.S.shape[-1]
+        if not isinstance(k, int):  # a symbol
+            return k
         r = max(self.leading(k), 1)
         return r if k >= SMALLEST_SPLIT and 2 * r <= k else k
 
     def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Any:
-        """What depends on the values and the parameters alone, with g as its field ``g``."""
+        """What depends on the values and the parameters alone.
+
+        Its field ``g`` is g. Its field ``unit (..., 1)`` is the :func:`.arrays.unit` of S, by which
+        S is multiplied in `divided`, and W where it meets that.
+        """
         raise NotImplementedError
 
     def divided(self, xp: Namespace, S: Array, point: Any, r: int) -> Divided:
@@ -208,14 +226,18 @@ class ScaledOperator(Operator):
         """Variation of g that is not in Gamma, or None.
 
         Through parameters, and from ``diagonal = S * dS``; None stands for no variation. The
-        diagonal has the first r values only, and so has what it contributes to.
+        diagonal has the first r values only, and so has what it contributes to. The diagonal is
+        times the unit, and what is returned divided by it.
         """
         return None
 
     def pull(
         self, xp: Namespace, S: Array, point: Any, params: tuple[Array, ...], diagonal: Array
     ) -> tuple[tuple[Array | None, ...], Array | None]:
-        """Adjoint of `push`, from the cotangents of g: for the parameters, and for ``S * S/2``."""
+        """Adjoint of `push`, from the cotangents of g: for the parameters, and for ``S * S/2``.
+
+        With the unit where `push` has it.
+        """
         return (), None
 
     def apply(
@@ -238,8 +260,8 @@ class ScaledOperator(Operator):
         point = self.at(xp, S, params)
         if dA is None:
             dg = self.push(xp, S, point, params, dparams, None)
-            return None if dg is None else _weigh(xp, factors, dg)
-        direction = _Direction(xp, factors, dA, r)
+            return None if dg is None else _weigh(xp, factors, dg, point.unit)
+        direction = _Direction(xp, factors, dA, r, point.unit)
         dg = self.push(xp, S, point, params, dparams, direction.diagonal)
         return direction.map(point.g, self.divided(xp, S, point, r), dg)
 
@@ -249,16 +271,22 @@ class ScaledOperator(Operator):
         r = self._columns(factors)
         S = factors.S
         point = self.at(xp, S, params)
-        direction = _Direction(xp, factors, ct, r)
+        direction = _Direction(xp, factors, ct, r, point.unit)
         ct_params, more = self.pull(xp, S, point, params, direction.diagonal)
         return direction.map(point.g, self.divided(xp, S, point, r), more), ct_params
 
 
-def _weigh(xp: Namespace, factors: ScaledFactors, g: Array) -> Array:
-    """``W diag(g) V^H``, from the columns that g has a value for."""
+def _weigh(xp: Namespace, factors: ScaledFactors, g: Array, one: Array | None = None) -> Array:
+    """``W diag(g) V^H``, from the columns that g has a value for; W times the unit, if given."""
     left, _, right = factors
     r = g.shape[-1]
     left, right = left[..., :r], right[..., :r, :]
+    if one is not None:
+        left, right = (
+            (left, scale_rows(xp, one, right))
+            if _is_wide(factors)
+            else (scale_rows(xp, one, left), right)
+        )
     if _is_wide(factors):
         return xp.matmul(scale_columns(xp, left, g), right)
     return xp.matmul(left, scale_rows(xp, g, right))
@@ -267,17 +295,19 @@ def _weigh(xp: Namespace, factors: ScaledFactors, g: Array) -> Array:
 class _Direction:
     """``C = W^H G V`` of a direction or a cotangent G, and the map of the derivative.
 
+    W is times the unit ``(..., 1)`` of the values.
     A long matrix meets W and G in three products, all others being k by k; one that is nearly
     square in four, without those. With ``r < k`` columns that count, the block of C of two others
     is not formed, and every product has a side of r.
     """
 
-    def __init__(self, xp: Namespace, factors: ScaledFactors, G: Array, r: int) -> None:
+    def __init__(self, xp: Namespace, factors: ScaledFactors, G: Array, r: int, one: Array) -> None:
         self.xp, self.r = xp, r
         self.wide = _is_wide(factors)
-        self.W, self.V, self.Vh = _tall(xp, factors)
+        W, self.V, self.Vh = _tall(xp, factors)
+        self.W = scale(xp, xp.expand_dims(one, axis=-1), W)
         self.G = adjoint(xp, G) if self.wide else G
-        k = self.V.shape[-1]
+        m, k = self.W.shape[-2], self.V.shape[-1]
         Wh = adjoint(xp, self.W)
         self.GV: Array = None
         self.across: Array = None  # C + C^H of the others (rows) by those that count
@@ -287,7 +317,7 @@ class _Direction:
             right = xp.matmul(xp.matmul(Wh[..., :r, :], self.G), self.V[..., r:])
             C = left[..., :r, :]
             self.across = left[..., r:, :] + adjoint(xp, right)
-        elif self.W.shape[-2] > 3 * k:
+        elif isinstance(m, int) and m > 3 * k:
             C = xp.matmul(xp.matmul(Wh, self.G), self.V)
         else:
             self.GV = xp.matmul(self.G, self.V)

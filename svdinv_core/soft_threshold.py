@@ -12,6 +12,7 @@ the threshold: it says so in all three cases, and adds where a difference quotie
     Gamma_ij = (g_i - g_j)/(S_i^2 - S_j^2) = t/(p_i p_j) (f_i + f_j)/((e_i + e_j)(S_i + S_j))
 
 has no difference but those of single values with the threshold, and the derivative cannot grow.
+All of it is of S and t times a :func:`.arrays.unit`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .arrays import first, sum_to_shape
+from .arrays import first, order_sign, sum_to_shape, unit
 from .namespace import Array, Namespace
 from .norms import largest_weights
 from .scaled import Divided, ScaledOperator
@@ -28,12 +29,18 @@ __all__ = ["SoftThreshold", "Thresholded"]
 
 
 class Thresholded(NamedTuple):
-    """``d = S - t``, ``f = max(d, 0)``, ``1/max(S, t)`` (1 where that is 0), ``g``."""
+    """``S``, ``d = S - t``, ``f = max(d, 0)``, ``1/max(S, t)`` (1 where that is 0), ``q = 1 - g``.
 
+    All of S and t times the unit.
+    """
+
+    S: Array
     d: Array
     f: Array
     inverse: Array
+    q: Array
     g: Array
+    unit: Array
 
 
 def _sums(xp: Namespace, v: Array, r: int) -> Array:
@@ -67,12 +74,16 @@ class SoftThreshold(ScaledOperator):
         return xp.sum(xp.astype(kept, S.dtype), axis=-1)
 
     @staticmethod
-    def _column(xp: Namespace, t: Array) -> Array:
-        """A per-matrix parameter against ``(..., k)``; a Python number stays one."""
-        return t if isinstance(t, (int, float)) else xp.expand_dims(t, axis=-1)
+    def _column(xp: Namespace, t: Array, S: Array) -> Array:
+        """A per-matrix parameter against S ``(..., k)``; a Python number stays one."""
+        if isinstance(t, (int, float)):
+            return t
+        for _ in range(len(S.shape) - 1 - len(t.shape)):
+            t = xp.expand_dims(t, axis=0)
+        return xp.expand_dims(t, axis=-1)
 
     def _threshold(self, xp: Namespace, S: Array, tau: Array) -> Array:
-        t = self._column(xp, tau)
+        t = self._column(xp, self._finite(xp, tau, S), S)
         return t * first(S) if self.relative else t
 
     def _slopes(self, xp: Namespace, S: Array, tau: Array) -> tuple[Array | None, Array | None]:
@@ -82,31 +93,61 @@ class SoftThreshold(ScaledOperator):
         """
         if not self.relative:
             return None, None
-        return self._column(xp, tau) * largest_weights(xp, S), first(S)
+        t = self._column(xp, self._finite(xp, tau, S), S)
+        return t * largest_weights(xp, S), first(S)
 
     def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
         return first(S), self._threshold(xp, S, params[0])
 
     def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Thresholded:
-        t = self._threshold(xp, S, params[0])
+        one = unit(xp, first(S))
+        smallest = float(xp.finfo(S.dtype).smallest_normal)
+        t = self._threshold(xp, S, params[0]) * one
+        S = S * one
+        # Above every S, and not infinite: derivatives of what is left out would be NaN.
+        t = xp.where(t > smallest**-0.5, smallest**-0.5, t)
         d = S - t
         f = xp.maximum(d, xp.zeros_like(d))
         p = f + t
-        inverse = 1.0 / xp.where(p != 0, p, 1.0)
-        return Thresholded(d=d, f=f, inverse=inverse, g=f * inverse)
+        zero = xp.abs(p) < smallest
+        inverse = 1.0 / xp.where(zero, 1.0, p)
+        return Thresholded(
+            S=S,
+            d=d,
+            f=f,
+            inverse=inverse,
+            q=xp.where(f != 0, t * inverse, 1.0),
+            g=xp.where(zero, xp.sign(f), f * inverse),
+            unit=one,
+        )
 
     def divided(self, xp: Namespace, S: Array, point: Thresholded, r: int) -> Divided:
         f = _sums(xp, point.f, r)
         # Where neither value is kept the numerator is 0, and the denominators may be.
         some = f != 0
         e = xp.where(some, _sums(xp, xp.abs(point.d), r), 1.0)
-        total = xp.where(some, _sums(xp, S, r), 1.0)
-        q = xp.expand_dims(1.0 - point.g, axis=-1)  # t/p
-        return Divided(
-            ratio=q * (f / e),
-            first=1.0 / total,
-            second=xp.expand_dims(point.inverse[..., :r], axis=-2),
+        total = _sums(xp, point.S, r)
+        some = total >= float(xp.finfo(S.dtype).smallest_normal)
+        total = xp.where(some, total, 1.0)
+        # q = t/p of the smaller value, and 1/p of the larger one: neither is out of range.
+        below = order_sign(xp, S)[..., :r] >= 0
+        q, inverse = (
+            (xp.expand_dims(v, axis=-1), xp.expand_dims(v[..., :r], axis=-2))
+            for v in (point.q, point.inverse)
         )
+        return Divided(
+            ratio=xp.where(below, *q) * (f / e),
+            first=1.0 / total,
+            second=xp.where(below, inverse[1], inverse[0]),
+        )
+
+    @staticmethod
+    def _finite(xp: Namespace, tau: Array, S: Array) -> Array:
+        """tau, and the largest number in the place of infinity, where no value is kept."""
+        largest = float(xp.finfo(S.dtype).max)
+        if isinstance(tau, (int, float)):
+            return largest if tau > largest else tau
+        return xp.where(tau > largest, largest, tau)
 
     @staticmethod
     def _kept_inverse(xp: Namespace, point: Thresholded, r: int) -> Array:
@@ -127,7 +168,7 @@ class SoftThreshold(ScaledOperator):
         in_values, in_tau = self._slopes(xp, S, tau)
         dt: Array = None
         if dtau is not None:
-            dt = xp.expand_dims(dtau, axis=-1)
+            dt = self._column(xp, dtau, S)
             dt = dt if in_tau is None else dt * in_tau
         r = S.shape[-1] if diagonal is None else diagonal.shape[-1]
         inverse = self._kept_inverse(xp, point, r)

@@ -34,6 +34,7 @@ from .arrays import (
     scale,
     scale_columns,
     scale_rows,
+    unit,
 )
 from .drivers import Needs
 from .namespace import Array, Namespace
@@ -76,6 +77,13 @@ def pairs_of(xp: Namespace, factors: SVDFactors) -> Pairs:
     """Gaps, sums and guarded reciprocals by the default tolerances."""
     U, S, Vh = factors
     return Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], Pinv())
+
+
+def unit_pairs(xp: Namespace, factors: SVDFactors) -> tuple[Pairs, Array]:
+    """Gaps, sums and guarded reciprocals of the values times a `unit`; and that, ``(..., 1)``."""
+    U, S, Vh = factors
+    one = unit(xp, first(S))
+    return Pairs.of(xp, S * one, U.shape[-2], Vh.shape[-1], Pinv()), one
 
 
 class FactorsOperator(Operator):
@@ -204,15 +212,16 @@ class Unitary(SpectralOperator):
         return xp.where(counted(xp, S) == S.shape[-1], sign, ones)
 
     def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
-        pairs = pairs_of(xp, factors)
+        pairs, one = unit_pairs(xp, factors)
         f = self.values(xp, factors, params)
         f_i, f_j = _columns(xp, f)
         apart = (pairs.order != 0) & ~pairs.tied
+        by_pair = xp.expand_dims(one, axis=-1)
         return Loewner(
             values=f,
-            plus=(f_j - f_i) * reciprocal(xp, pairs.gap, apart),
-            minus=(f_i + f_j) * pairs.inverse_total,
-            ratio=f * pairs.inverse_values,
+            plus=(f_j - f_i) * reciprocal(xp, pairs.gap, apart) * by_pair,
+            minus=(f_i + f_j) * pairs.inverse_total * by_pair,
+            ratio=f * pairs.inverse_values * one,
         )
 
 
@@ -247,7 +256,8 @@ class Polar(FactorsOperator):
 
     @staticmethod
     def _weights(xp: Namespace, factors: SVDFactors) -> Array:
-        return xp.expand_dims(factors.S, axis=-1) * pairs_of(xp, factors).inverse_total
+        pairs, _ = unit_pairs(xp, factors)
+        return xp.expand_dims(pairs.values, axis=-1) * pairs.inverse_total
 
     def apply(
         self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
@@ -376,7 +386,8 @@ class ScalarOperator(_ValuesOperator):
 
 def not_zero(xp: Namespace, factors: SVDFactors) -> Array:
     """1 for a value that is not zero by the rank tolerance, else 0."""
-    return factors.S * pairs_of(xp, factors).inverse_values
+    zero = unit_pairs(xp, factors)[0].inverse_values == 0
+    return xp.where(zero, 0.0, xp.ones_like(factors.S))
 
 
 @dataclass(frozen=True)
@@ -390,47 +401,118 @@ class NuclearNorm(ScalarOperator):
         return not_zero(xp, factors)
 
 
-def divided_differences(xp: Namespace, v: Array, f: Array, slope: Array, largest: Array) -> Array:
-    """``(f_i - f_j)/(v_i - v_j)``, and the mean of the two slopes where ``v_i`` is near ``v_j``.
+def divided_differences(
+    xp: Namespace, v: Array, f: Array, derivative: Array, largest: Array
+) -> Array:
+    """``(f_i - f_j)/(v_i - v_j)``, and its limit where ``v_i`` is near ``v_j``.
 
-    `largest` is ``(..., 1, 1)``.
+    That is the mean of the two slopes; with the Jacobian J of a function that mixes the values,
+    the mean of ``J_ii - J_ij`` and ``J_jj - J_ji``: both values move at once, against each other.
+
+    Parameters
+    ----------
+    v, f : array (..., k)
+        Values, and the function's.
+    derivative : array (..., k) or (..., k, k)
+        Slopes, or the Jacobian.
+    largest : array (..., 1)
+        The largest size of the values.
     """
     near = difference_rtol(float(xp.finfo(v.dtype).eps))
-    (v_i, v_j), (f_i, f_j), (s_i, s_j) = (_columns(xp, y) for y in (v, f, slope))
+    one = unit(xp, largest)
+    (v_i, v_j), (f_i, f_j) = (_columns(xp, y) for y in (v * one, f * one))
+    s_i, s_j = _columns(xp, _slopes(xp, v, derivative))
+    limit = s_i + s_j
+    if _is_jacobian(v, derivative):
+        limit = limit - derivative - xp.matrix_transpose(derivative)
     gap = v_i - v_j
-    apart = xp.abs(gap) > near * largest
-    return xp.where(apart, (f_i - f_j) * reciprocal(xp, gap, apart), 0.5 * (s_i + s_j))
+    apart = xp.abs(gap) > near * xp.expand_dims(largest * one, axis=-1)
+    return xp.where(apart, (f_i - f_j) * reciprocal(xp, gap, apart), 0.5 * limit)
 
 
-def loewner_coefficients(xp: Namespace, factors: SVDFactors, f: Array, slope: Array) -> Loewner:
-    """Coefficients of D for the values ``f(S)`` and slopes ``f'(S)`` of any function."""
+def _is_jacobian(v: Array, derivative: Array) -> bool:
+    return len(derivative.shape) > len(v.shape)
+
+
+def _slopes(xp: Namespace, v: Array, derivative: Array) -> Array:
+    """The slopes themselves, or the diagonal of the Jacobian."""
+    return xp.linalg.diagonal(derivative) if _is_jacobian(v, derivative) else derivative
+
+
+def loewner_coefficients(
+    xp: Namespace, factors: SVDFactors, f: Array, derivative: Array
+) -> Loewner:
+    """Coefficients of D for the values ``f(S)`` of any function.
+
+    `derivative` has its slopes ``f'(S)``; or its Jacobian ``(..., k, k)``, if it mixes the values.
+    Then D is without the diagonal of ``plus``, through which the Jacobian acts.
+    """
     _U, S, _Vh = factors
-    pairs = pairs_of(xp, factors)
-    (f_i, f_j), (s_i, s_j) = _columns(xp, f), _columns(xp, slope)
+    pairs, one = unit_pairs(xp, factors)
+    slope = _slopes(xp, S, derivative)
+    (f_i, f_j), (s_i, s_j) = _columns(xp, f * one), _columns(xp, slope)
     minus = xp.where(pairs.both_zero, 0.5 * (s_i + s_j), (f_i + f_j) * pairs.inverse_total)
     return Loewner(
         values=f,
-        plus=divided_differences(xp, S, f, slope, xp.expand_dims(first(S), axis=-1)),
+        plus=divided_differences(xp, S, f, derivative, first(S)),
         minus=minus,
-        ratio=xp.where(pairs.inverse_values == 0, slope, f * pairs.inverse_values),
+        ratio=xp.where(pairs.inverse_values == 0, slope, f * one * pairs.inverse_values),
     )
+
+
+def _off_diagonal(xp: Namespace, loewner: Loewner) -> Loewner:
+    """The same without the diagonal of ``plus``."""
+    plus = loewner.plus
+    diagonal = order_sign(xp, loewner.values) == 0
+    return loewner._replace(plus=xp.where(diagonal, xp.zeros_like(plus), plus))
 
 
 @dataclass(frozen=True)
 class SingularValueMap(SpectralOperator):
-    """``U diag(f(S)) Vh`` for a function f and its derivative, both ``(..., k) -> (..., k)``.
+    """``U diag(f(S)) Vh`` for a function f ``(..., k) -> (..., k)`` and its derivative.
 
     For a framework that cannot differentiate f by itself.
+
+    Parameters
+    ----------
+    fn : callable
+    derivative : callable
+        Of S, the slopes ``(..., k)`` of a function that acts value by value, or the Jacobian
+        ``(..., k, k)`` of one that mixes them.
+    mixes : bool, default False
+        Which of the two `derivative` gives.
     """
 
     fn: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
+    derivative: Callable[[Array], Array]
+    mixes: bool = False
 
     def values(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
         return self.fn(factors.S)
 
     def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
-        return loewner_coefficients(xp, factors, self.fn(factors.S), self.slope(factors.S))
+        S = factors.S
+        loewner = loewner_coefficients(xp, factors, self.fn(S), self.derivative(S))
+        return _off_diagonal(xp, loewner) if self.mixes else loewner
+
+    def push(
+        self,
+        xp: Namespace,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        dparams: tuple[Array | None, ...],
+        dS: Array | None,
+    ) -> Array | None:
+        if not self.mixes or dS is None:
+            return None
+        return xp.sum(self.derivative(factors.S) * xp.expand_dims(dS, axis=-2), axis=-1)
+
+    def pull(
+        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], ct_f: Array
+    ) -> tuple[tuple[Array | None, ...], Array | None]:
+        if not self.mixes:
+            return (), None
+        return (), xp.sum(self.derivative(factors.S) * xp.expand_dims(ct_f, axis=-1), axis=-2)
 
 
 @dataclass(frozen=True)
@@ -444,9 +526,7 @@ class Recompose(SpectralOperator):
     """
 
     def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
-        f, plus, minus, ratio = params
-        diagonal = order_sign(xp, f) == 0
-        return Loewner(f, xp.where(diagonal, xp.zeros_like(plus), plus), minus, ratio)
+        return _off_diagonal(xp, Loewner(*params))
 
     def values(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
         return params[0]

@@ -68,9 +68,9 @@ def directional_core(
     U, _, Vh = factors
     m, n, k = U.shape[-2], Vh.shape[-1], U.shape[-1]
     Uh = adjoint(xp, U)
-    if m >= n:
+    if not m < n:
         dA_V = xp.matmul(dA, adjoint(xp, Vh))
-        return xp.matmul(Uh, dA_V), (dA_V if m > k else None), None
+        return xp.matmul(Uh, dA_V), (dA_V if m != k else None), None
     Uh_dA = xp.matmul(Uh, dA)
     return xp.matmul(Uh_dA, adjoint(xp, Vh)), None, Uh_dA
 
@@ -109,7 +109,7 @@ class SVD:
         batch alone. `finite` says that there is no such matrix, and saves the look.
         """
         *batch, m, n = A.shape
-        k = min(m, n)
+        k = m if m < n else n
         if 0 in (*batch, k):
             return _empty_factors(xp, A, k)
         return SVDFactors(*self.driver.compute(xp, A, unit=True, finite=finite))
@@ -188,13 +188,13 @@ class SVD:
             core = 0.5 * scale(xp, inverse_gap + inverse_total, X - adjoint(xp, X))
             if tie is not None:
                 core = core + scale(xp, tie, X)
-            if m > k:
+            if m != k:
                 core = core - scale_columns(xp, X, weights)
                 left = scale_columns(xp, ct_U, weights)
         if ct_Vh is not None:
             Yh = xp.matmul(ct_Vh, adjoint(xp, Vh))
             part = 0.5 * scale(xp, inverse_gap - inverse_total, adjoint(xp, Yh) - Yh)
-            if n > k:
+            if n != k:
                 part = part - scale_rows(xp, weights, Yh)
                 right = scale_rows(xp, weights, ct_Vh)
             core = part if core is None else core + part
@@ -216,4 +216,5 @@ def _empty_factors(xp: Namespace, A: Array, k: int) -> SVDFactors:
     U, Vh = zeros[..., :, :k], zeros[..., :k, :]
     # Summing the empty or zero axis away leaves k zeros, whichever of m and n is smaller.
     S = xp.sum(U, axis=-2) if A.shape[-1] == k else xp.sum(Vh, axis=-1)
-    return SVDFactors(U, xp.real(S) if is_complex(xp, S) else S, Vh)
+    # Not its real part: PyTorch's forward mode does not take a view of a complex array.
+    return SVDFactors(U, xp.abs(S) if is_complex(xp, S) else S, Vh)

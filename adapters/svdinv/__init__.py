@@ -92,8 +92,10 @@ def align_points(
 
 
 @documented_by(Functions)
-def eigenvalue_map(x: Any, fn: Callable[[Any], Any], *, driver: EighDriver = "auto") -> Any:
-    return _functions.eigenvalue_map(x, fn, driver=driver)
+def eigenvalue_map(
+    x: Any, fn: Callable[[Any], Any], *, elementwise: bool = True, driver: EighDriver = "auto"
+) -> Any:
+    return _functions.eigenvalue_map(x, fn, elementwise=elementwise, driver=driver)
 
 
 @documented_by(Functions)
@@ -191,8 +193,10 @@ def singular_value_clip(x: Any, maximum: Any, /, *, driver: Driver = "auto") -> 
 
 
 @documented_by(Functions)
-def singular_value_map(x: Any, fn: Callable[[Any], Any], *, driver: Driver = "auto") -> Any:
-    return _functions.singular_value_map(x, fn, driver=driver)
+def singular_value_map(
+    x: Any, fn: Callable[[Any], Any], *, elementwise: bool = True, driver: Driver = "auto"
+) -> Any:
+    return _functions.singular_value_map(x, fn, elementwise=elementwise, driver=driver)
 
 
 @documented_by(Functions)

@@ -58,6 +58,7 @@ from ._checks import (
     compute_dtype,
     dtype_name,
     real_dtype,
+    unsuitable_function,
 )
 from ._driver import factors_for, operate
 from ._gauge import Watch, check_mode
@@ -415,7 +416,9 @@ class Functions(
             Real or complex floating point.
         tau : float or array broadcastable to ``x.shape[:-2]``
             Threshold, at least 0, in the units of the singular values; differentiable. An array
-            is not looked at: a negative value in it makes the values grow.
+            is not looked at: a negative value in it makes the values grow. It may have two more
+            axes of length 1 where `x` has those of its matrices. An array of another framework is
+            refused, since it would get no gradient; one of NumPy is taken.
         weights : array broadcastable to (..., k), optional
             The threshold of value i is ``tau * weights[..., i]``: the weighted nuclear norm, for
             weights in ascending order. Differentiable, and not looked at.
@@ -490,9 +493,14 @@ class Functions(
         return self._finish(backend, out, dtype)
 
     def singular_value_map(
-        self, x: ArrayT, fn: Callable[[ArrayT], ArrayT], *, driver: Driver = "auto"
+        self,
+        x: ArrayT,
+        fn: Callable[[ArrayT], ArrayT],
+        *,
+        elementwise: bool = True,
+        driver: Driver = "auto",
     ) -> ArrayT:
-        """``U diag(fn(S)) Vh`` for any smooth elementwise function.
+        """``U diag(fn(S)) Vh`` for any smooth function.
 
         Parameters
         ----------
@@ -500,9 +508,13 @@ class Functions(
             Real or complex floating point.
         fn : callable
             Takes the singular values ``(..., k)``, real, and returns an array of that shape,
-            value by value, in the framework's own operations. Arrays it closes over get their
-            gradients. In NumPy and CuPy its derivative is taken by a complex step, so it has
-            to accept complex arguments there (as ``np.tanh`` does, and ``np.abs`` does not).
+            in the framework's own operations. Arrays it closes over get their gradients. In NumPy
+            and CuPy its derivative is taken by a complex step, so it has to be analytic there:
+            ``np.tanh`` is, and ``np.abs`` and ``s.real`` are not.
+        elementwise : bool, default True
+            Whether fn acts on each value alone. With False a result may depend on all values
+            of its matrix, as that of ``s / s.sum()`` does: the Jacobian of fn takes the place of
+            its slope. fn has to treat the values alike: exchanged values have exchanged results.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
             matrix without full rank is not for it; "auto" tries it only where one side is at
@@ -518,7 +530,9 @@ class Functions(
             If `x` is not a floating-point array.
         ValueError
             If `x` has fewer than two dimensions, `fn` does not keep the shape, or for an unknown
-            `driver`.
+            `driver`; and where `fn` mixes the values with ``elementwise=True``, or is not analytic
+            for NumPy: when the derivative is asked for there, at once elsewhere. Under a compiler,
+            and where values are on a GPU, the gradient is NaN instead.
 
         Notes
         -----
@@ -559,27 +573,40 @@ class Functions(
         """
         check_driver(driver)
         backend, array, dtype, _ = self._prepare(x)
+        values, derivative = self._values(backend, fn), self._derivative(backend, fn, elementwise)
         if not backend.differentiates:
-            operator = SingularValueMap(
-                lambda values: self._values(backend, fn, values), backend.slope(fn)
-            )
+            operator = SingularValueMap(values, derivative, mixes=not elementwise)
             return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
         raw = factors_for(backend, Recompose(), array, (), driver)
         S = backend.apply(SingularValues(), array, raw, ())
-        f = self._values(backend, fn, S)
+        f = values(S)
         held, held_f = map(backend.held_for_derivative, (S, f))
         coefficients = loewner_coefficients(
-            backend.xp, raw._replace(S=held), held_f, backend.slope(fn)(held)
+            backend.xp, raw._replace(S=held), held_f, derivative(held)
         )._replace(values=f)
         return self._finish(backend, backend.apply(Recompose(), array, raw, coefficients), dtype)
 
     @staticmethod
-    def _values(backend: Backend, fn: Function, values: Any) -> Any:
-        """``fn(values)``, checked."""
-        f = fn(values)
-        shape = backend.shape(f) if hasattr(f, "shape") else None
-        check_function_values(shape, backend.shape(values) or ())
-        return f
+    def _derivative(backend: Backend, fn: Function, elementwise: bool) -> Function:
+        """Slopes or Jacobian of a function of the values; an error where they are not to be had."""
+
+        def refuse(reason: str, flags: Any) -> None:
+            if backend.any(flags):
+                raise unsuitable_function(reason)
+
+        return backend.derivative(fn, elementwise, refuse)
+
+    @staticmethod
+    def _values(backend: Backend, fn: Function) -> Function:
+        """fn, whose result is checked."""
+
+        def values(s: Any) -> Any:
+            f = fn(s)
+            shape = backend.shape(f) if hasattr(f, "shape") else None
+            check_function_values(shape, backend.shape(s) or ())
+            return f
+
+        return values
 
     def low_rank(self, x: ArrayT, rank: int, *, driver: Driver = "auto") -> ArrayT:
         """Best approximation of a given rank: the largest `rank` singular values kept.
@@ -621,8 +648,12 @@ class Functions(
         """
         check_driver(driver)
         kept = check_rank(rank)
-        backend, array, dtype, _ = self._prepare(x)
-        return self._finish(backend, operate(backend, LowRank(kept), array, driver=driver), dtype)
+        backend, array, dtype, (*_, m, n) = self._prepare(x)
+        assert m is not None
+        assert n is not None
+        k = m if m < n else n
+        operator = LowRank(min(kept, k) if isinstance(k, int) else kept)
+        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
 
     def nuclear_norm(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
         """Sum of the singular values.
@@ -830,7 +861,12 @@ class Functions(
         return EighResult(values, vectors)
 
     def eigenvalue_map(
-        self, x: ArrayT, fn: Callable[[ArrayT], ArrayT], *, driver: EighDriver = "auto"
+        self,
+        x: ArrayT,
+        fn: Callable[[ArrayT], ArrayT],
+        *,
+        elementwise: bool = True,
+        driver: EighDriver = "auto",
     ) -> ArrayT:
         """``Q diag(fn(w)) Q^H`` of a Hermitian matrix: matrix square roots, whitening, ...
 
@@ -841,6 +877,8 @@ class Functions(
         fn : callable
             Takes the eigenvalues ``(..., n)``, real and ascending; otherwise as for
             `singular_value_map`.
+        elementwise : bool, default True
+            Whether fn acts on each value alone; as for `singular_value_map`.
         driver : {"auto", "eigh", "jacobi"}, default "auto"
             As for `eigh`.
 
@@ -855,7 +893,7 @@ class Functions(
             If `x` is not a floating-point array.
         ValueError
             If `x` has fewer than two dimensions or is not square, or `fn` does not keep the
-            shape.
+            shape or is not what `elementwise` says (as for `singular_value_map`).
 
         Notes
         -----
@@ -876,17 +914,16 @@ class Functions(
         check_driver(driver, BY_NAME_HERMITIAN)
         backend, array, dtype, shape = self._prepare(x)
         check_square(shape)
+        values, derivative = self._values(backend, fn), self._derivative(backend, fn, elementwise)
         if not backend.differentiates:
-            operator = EigenvalueMap(
-                lambda values: self._values(backend, fn, values), backend.slope(fn)
-            )
+            operator = EigenvalueMap(values, derivative, mixes=not elementwise)
             return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
         raw = factors_for(backend, RecomposeHermitian(), array, driver=driver)
         w = backend.apply(Eigenvalues(), array, raw, ())
-        f = self._values(backend, fn, w)
+        f = values(w)
         held, held_f = map(backend.held_for_derivative, (w, f))
         gamma = eigenvalue_coefficients(
-            backend.xp, raw._replace(eigenvalues=held), held_f, backend.slope(fn)(held)
+            backend.xp, raw._replace(eigenvalues=held), held_f, derivative(held)
         )
         out = backend.apply(RecomposeHermitian(), array, raw, (f, gamma))
         return self._finish(backend, out, dtype)

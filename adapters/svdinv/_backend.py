@@ -10,7 +10,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from svdinv_core import Decomposition, Operator, Situation, Step, SVDFactors
+from svdinv_core import (
+    Decomposition,
+    Operator,
+    Refuse,
+    Situation,
+    Step,
+    SVDFactors,
+    jacobian,
+    slope_of_each,
+)
 
 from ._checks import Shape
 from ._gauge import Watch
@@ -40,7 +49,7 @@ class Backend(ABC):
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         """A real parameter as an array of that dtype, or as the Python float it is.
 
-        None if the framework does not take it.
+        None if the framework does not take it, or it is an array of another (`is_foreign`).
         """
 
     @abstractmethod
@@ -59,9 +68,28 @@ class Backend(ABC):
     def watch(self, factors: SVDFactors, watch: Watch) -> Any:
         """The same factors; when their cotangents arrive, `watch.look` sees them."""
 
-    @abstractmethod
-    def slope(self, fn: Function) -> Function:
-        """Derivative of an elementwise function, by the framework's own differentiation."""
+    def product(self, fn: Function, s: Any) -> Function:
+        """Products ``v -> J^T v`` with the Jacobian of fn at s, by the framework's derivatives."""
+        raise NotImplementedError
+
+    def derivative(self, fn: Function, elementwise: bool, refuse: Refuse) -> Function:
+        """Slopes of an elementwise function of real arrays ``(..., k)``, or a Jacobian."""
+
+        def derivative(s: Any) -> Any:
+            product = self.product(fn, s)
+            if elementwise:
+                return slope_of_each(self.xp, product, s, refuse)
+            return jacobian(self.xp, product, s)
+
+        return derivative
+
+    def without_matrix_axes(self, parameter: Any) -> Any:
+        """A parameter ``(..., 1, 1)`` without its last two axes."""
+        return parameter[..., 0, 0]
+
+    def any(self, flags: Any) -> bool:
+        """Whether one is true, where a look at values costs nothing; False where it does."""
+        return False
 
     @abstractmethod
     def constant(self, rows: Any, like: Any, is_complex: bool) -> Any:

@@ -43,9 +43,10 @@ class Calls(Generic[ArrayT]):
     def _parameter(self, name: str, value: Any, backend: Backend, x: Any, shape: Shape) -> Any:
         """A checked real parameter, one for each matrix of x."""
         parameter = self._real(name, value, backend, x)
-        if not isinstance(parameter, float):
-            check_parameter(name, backend.shape(parameter) or (), shape)
-        return parameter
+        if isinstance(parameter, float):
+            return parameter
+        given = check_parameter(name, backend.shape(parameter), shape)
+        return backend.without_matrix_axes(parameter) if given == "image" else parameter
 
     @staticmethod
     def _real(name: str, value: Any, backend: Backend, x: Any) -> Any:

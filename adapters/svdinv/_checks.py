@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
+from svdinv_core import MIXES
 from svdinv_core.drivers import BY_NAME
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "compute_dtype",
     "dtype_name",
     "real_dtype",
+    "unsuitable_function",
 ]
 
 Shape = tuple[int | None, ...]  # None: a length that a traced function does not know yet
@@ -191,16 +193,31 @@ def check_special(name: str, shape: Shape) -> None:
 
 
 def check_function_values(shape: Shape | None, expected: Shape) -> None:
-    """Refuse a function of the values that does not act elementwise."""
+    """Refuse a function of the values that does not keep their shape."""
     if shape != expected:
         raise ValueError(
             f"fn: expected an array of the shape of its argument {show(expected)}, got "
-            f"{'no array' if shape is None else f'shape {show(shape)}'}; fn acts on each value"
+            f"{'no array' if shape is None else f'shape {show(shape)}'}; fn maps each value"
         )
+
+
+def unsuitable_function(reason: str) -> ValueError:
+    """The error for a function of the values whose derivative is not what it was taken for."""
+    if reason == MIXES:
+        return ValueError(
+            "fn: a result depends on other values of the matrix, not only on its own; use "
+            "elementwise=False"
+        )
+    return ValueError(
+        "fn: its derivative by a complex step is not that of its values, so fn is not analytic; "
+        "write it without abs, real, conj and sign"
+    )
 
 
 def check_real(name: str, value: Any) -> None:
     """Refuse a parameter that is not a real number or an array of them."""
+    if isinstance(value, (int, float)):  # a compiler's number has no attributes
+        return
     dtype = dtype_name(getattr(value, "dtype", ""))
     if isinstance(value, complex) or "complex" in dtype:
         raise TypeError(f"{name}: expected a real number or array, got a complex one")
@@ -214,22 +231,37 @@ def check_real(name: str, value: Any) -> None:
 
 def check_not_negative(name: str, value: Any) -> None:
     """Refuse a number that is negative or NaN; arrays are not looked at."""
-    if isinstance(value, numbers.Real) and not float(value) >= 0:
+    if isinstance(value, (int, float, numbers.Real)) and not float(value) >= 0:
         raise ValueError(f"{name}: expected a number of at least 0, got {float(value):g}")
 
 
-def check_parameter(name: str, shape: Shape, x_shape: Shape) -> None:
-    """Refuse a per-matrix parameter that does not broadcast to the batch shape of x."""
+def check_parameter(name: str, shape: Shape | None, x_shape: Shape) -> str:
+    """Refuse a per-matrix parameter that does not broadcast to the batch shape of x.
+
+    Returns "image" for one that does when the axes of the matrices, of length 1 in it, are left
+    out; else "batch".
+    """
     batch = x_shape[:-2]
-    fits = len(shape) <= len(batch) and all(
+    if shape is None:
+        raise ValueError(
+            f"{name}: the number of dimensions is not known here; give the traced function a "
+            "static rank, for example with an input signature of shape (None,)"
+        )
+    if _broadcasts(shape, batch):
+        return "batch"
+    if shape[-2:] == (1, 1) and _broadcasts(shape[:-2], batch):
+        return "image"
+    raise ValueError(
+        f"{name}: shape {show(shape)} does not broadcast to the batch shape {show(batch)} of "
+        f"x with shape {show(x_shape)}; give a number, or one value for each matrix"
+    )
+
+
+def _broadcasts(shape: Shape, batch: Shape) -> bool:
+    return len(shape) <= len(batch) and all(
         n == 1 or b is None or n is None or n == b
         for n, b in zip(reversed(shape), reversed(batch), strict=False)
     )
-    if not fits:
-        raise ValueError(
-            f"{name}: shape {show(shape)} does not broadcast to the batch shape {show(batch)} of "
-            f"x with shape {show(x_shape)}; give a number, or one value for each matrix"
-        )
 
 
 def check_broadcast(name: str, shape: Shape | None, expected: Shape) -> None:

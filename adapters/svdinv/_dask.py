@@ -6,6 +6,7 @@ NumPy. The two axes of a matrix have to lie in one chunk.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -80,4 +81,11 @@ class _Namespace:
         return getattr(_dask, name)
 
 
-_backend = ExplicitBackend(_Namespace(), "dask.array.Array", da.asarray)
+def _asarray(x: Any) -> Any:
+    array = da.asarray(x)
+    if any(math.isnan(n) for n in array.shape):
+        raise ValueError("x: has chunks of unknown sizes; call its compute_chunk_sizes() first")
+    return array
+
+
+_backend = ExplicitBackend(_Namespace(), "dask.array.Array", _asarray)

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from functools import cache
 from typing import Any
 
 from array_api_compat import array_namespace
 
 from ._backend import Backend
 from ._explicit import ExplicitBackend
+from ._frameworks import BY_PACKAGE, framework_of
 
 __all__ = ["ADAPTERS", "find_backend", "find_explicit"]
 
-# Module of svdinv by the top-level package that defines an array type.
-_BY_PACKAGE = {
-    "numpy": "numpy",
-    "torch": "torch",
-    "jax": "jax",
-    "jaxlib": "jax",
-    "tensorflow": "tensorflow",
-    "cupy": "cupy",
-    "autograd": "autograd",
-    "dask": "_dask",
-}
-ADAPTERS = tuple(dict.fromkeys(name for name in _BY_PACKAGE.values() if name != "_dask"))
-
-
-@cache
-def _adapter(cls: Any) -> str | None:
-    for base in cls.__mro__:
-        name = _BY_PACKAGE.get(base.__module__.partition(".")[0])
-        if name is not None:
-            return name
-    return None
+ADAPTERS = tuple(dict.fromkeys(name for name in BY_PACKAGE.values() if name != "_dask"))
 
 
 def find_backend(x: Any) -> Backend:
@@ -44,7 +24,7 @@ def find_backend(x: Any) -> Backend:
     TypeError
         If `x` is not an array of any known framework.
     """
-    adapter = _adapter(x.__class__)
+    adapter = framework_of(x.__class__)
     if adapter is not None:
         backend: Backend = importlib.import_module(f"svdinv.{adapter}")._backend
         return backend

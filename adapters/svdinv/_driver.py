@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from svdinv_core import Decomposition, Operator, by_name, compute_factors, select
@@ -26,12 +27,23 @@ def factors_for(
     driver: str = "auto",
 ) -> Any:
     """Factors of x with its gradient stopped, for an operator or for a decomposition itself."""
-    operator = operation if isinstance(operation, Operator) else None
-    decomposition: Any = operation if operator is None else operator.decomposition
-    exact = operator is not None
-    xp, needs = backend.values_xp, operation.needs
+    return backend.of_values(_Factors(backend, operation, driver), x, params)
 
-    def compute(x: Any, *params: Any) -> Any:
+
+@dataclass(frozen=True)
+class _Factors:
+    """The function ``(x, *params) -> factors``; equal to one that does the same."""
+
+    backend: Backend
+    operation: Operator | Decomposition
+    driver: str
+
+    def __call__(self, x: Any, *params: Any) -> Any:
+        backend, operation, driver = self.backend, self.operation, self.driver
+        operator = operation if isinstance(operation, Operator) else None
+        decomposition: Any = operation if operator is None else operator.decomposition
+        exact = operator is not None
+        xp, needs = backend.values_xp, operation.needs
         situation = backend.situation(x)
         if driver == "auto":
             drivers = select(situation, needs, exact=exact)
@@ -46,5 +58,3 @@ def factors_for(
             choose=backend.choose,
             look=situation.looks == "free",
         )
-
-    return backend.of_values(compute, x, params)

@@ -9,7 +9,7 @@ one after another.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,15 +17,18 @@ from typing import Any, Literal
 from svdinv_core import (
     Decomposition,
     Operator,
+    Refuse,
     Situation,
     Step,
     SVDFactors,
+    complex_step_jacobian,
     complex_step_slope,
 )
 
 from ._api import Functions
 from ._backend import Backend, Function
-from ._checks import dtype_name
+from ._checks import check_field, check_same_shape, dtype_name
+from ._frameworks import is_foreign
 from ._gauge import Watch
 
 __all__ = ["Explicit", "ExplicitBackend"]
@@ -66,6 +69,9 @@ class ExplicitBackend(Backend):
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         if isinstance(value, numbers.Real):  # scalars of NumPy among them
             return float(value)
+        package = self.array_name.partition(".")[0]
+        if is_foreign(value, package, f"_{package}"):
+            return None
         array = self.asarray(value)
         return None if array is None else self.cast(array, dtype)
 
@@ -84,7 +90,8 @@ class ExplicitBackend(Backend):
         """Where values may be looked at."""
         if self._looks == "never" or 0 in x.shape:
             return None
-        return int(self.xp.max(counts()))
+        with self.quiet():
+            return int(self.xp.max(counts()))
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
         return raw
@@ -102,8 +109,12 @@ class ExplicitBackend(Backend):
     def watch(self, factors: SVDFactors, watch: Watch) -> Any:
         return factors
 
-    def slope(self, fn: Function) -> Function:
-        return complex_step_slope(self.xp, fn)
+    def derivative(self, fn: Function, elementwise: bool, refuse: Refuse) -> Function:
+        by_complex_step = complex_step_slope if elementwise else complex_step_jacobian
+        return by_complex_step(self.xp, fn, refuse)
+
+    def any(self, flags: Any) -> bool:
+        return self._looks == "free" and bool(self.xp.any(flags))
 
 
 class _Recorder(ExplicitBackend):
@@ -158,6 +169,18 @@ class _Recorder(ExplicitBackend):
 
         self.calls.append(_Call(arrays, outputs, forward, reverse))
         return outputs
+
+    def without_matrix_axes(self, parameter: Any) -> Any:
+        out = super().without_matrix_axes(parameter)
+
+        def forward(tangents: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (tangents[0][..., 0, 0],)
+
+        def reverse(cts: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (self.xp.reshape(cts[0], parameter.shape),)
+
+        self.calls.append(_Call((parameter,), (out,), forward, reverse))
+        return out
 
     def caller_function(self, name: str, fn: Function) -> Function:
         raise TypeError(f"{name}: a pair of functions has no derivative here; give a matrix")
@@ -235,11 +258,16 @@ def _cast(xp: Any, x: Any, like: Any) -> Any:
     return x if x is None or x.dtype == like.dtype else xp.astype(x, like.dtype)
 
 
-def _as_tangent(xp: Any, d: Any, param: Any) -> Any:
-    """A parameter's tangent as an array of its dtype."""
-    if d is None or hasattr(d, "shape"):
-        return _cast(xp, d, param)
-    return xp.zeros_like(param) + float(d)
+def _checked(backend: ExplicitBackend, name: str, value: Any, like: Any) -> Any:
+    """A cotangent or tangent of an array, in its dtype."""
+    array = backend.asarray(value)
+    if array is None and isinstance(value, numbers.Number):
+        array = backend.xp.asarray(value, device=getattr(like, "device", None))
+    if array is None:
+        raise TypeError(f"{name}: expected a {backend.array_name}, got {type(value).__name__}")
+    check_field(name, array.dtype, "complex" in dtype_name(like.dtype))
+    check_same_shape(name, tuple(array.shape), tuple(like.shape))
+    return _cast(backend.xp, array, like)
 
 
 def _look(xp: Any, watch: Watch, factors: Any, cts: tuple[Any, ...]) -> None:
@@ -258,6 +286,20 @@ def _public_name(fn: Any) -> str | None:
     name = getattr(fn, "__name__", "_")
     ours = str(getattr(fn, "__module__", "")).partition(".")[0] == __package__
     return name if ours and not name.startswith("_") and hasattr(Functions, name) else None
+
+
+def _checked_cotangents(backend: ExplicitBackend, cts: Any, out: Any) -> Iterator[tuple[int, Any]]:
+    """Cotangents of a result, of one array or of several, by the identity of its arrays."""
+    if not isinstance(out, tuple):
+        out, cts, names = (out,), (cts,), ["ct_out"]
+    else:
+        names = [f"ct_{field}" for field in out._fields]  # type: ignore[attr-defined]
+        if not isinstance(cts, (tuple, list)) or len(cts) != len(names):
+            count = f"{len(cts)}" if isinstance(cts, (tuple, list)) else type(cts).__name__
+            raise TypeError(f"ct_out: expected a tuple ({', '.join(names)}), got {count}")
+    for name, ct, array in zip(names, cts, out, strict=True):
+        if ct is not None:
+            yield id(array), _checked(backend, name, ct, array)
 
 
 class Explicit:
@@ -310,7 +352,10 @@ class Explicit:
         ------
         TypeError
             If `fn` is not a function of svdinv with a derivative, or `x` is an array of a
-            framework that differentiates by itself.
+            framework that differentiates by itself; from the pullback, if a cotangent is not an
+            array, or complex for a real result.
+        ValueError
+            From the pullback, if a cotangent has another shape than its result.
         svdinv.GaugeError
             From the pullback of ``svd(gauge="raise")``.
 
@@ -328,15 +373,9 @@ class Explicit:
         """
         backend = self._find_backend(x)
         recorder, out, arrays = self._record(backend, fn, (x, *args), kwargs)
-        outputs = tuple(out) if isinstance(out, tuple) else (out,)
 
         def pullback(ct_out: Any) -> tuple[Any, ...]:
-            given = tuple(ct_out) if isinstance(out, tuple) else (ct_out,)
-            cts = {
-                id(array): _cast(backend.xp, ct, array)
-                for array, ct in zip(outputs, given, strict=True)
-                if ct is not None
-            }
+            cts = dict(_checked_cotangents(backend, ct_out, out))
             with backend.quiet():
                 recorder.pull(cts)
             ct_x, *ct_args = (None if array is None else cts.get(id(array)) for array in arrays)
@@ -371,8 +410,8 @@ class Explicit:
 
         Raises
         ------
-        TypeError
-            As for `vjp`.
+        TypeError, ValueError
+            As for `vjp`, of tangents; and if there are more of these than primals.
         NotImplementedError
             For ``rule="fit"``, which has no forward mode.
 
@@ -384,13 +423,19 @@ class Explicit:
         >>> dS
         array([1., 1.])
         """
+        if not primals or not 0 < len(tangents) <= len(primals):
+            raise TypeError(
+                f"tangents: expected one for each of {len(primals)} primals, got {len(tangents)}"
+            )
         backend = self._find_backend(primals[0])
         recorder, out, arrays = self._record(backend, fn, tuple(primals), kwargs)
-        given = {
-            id(array): _as_tangent(backend.xp, d, array)
-            for array, d in zip(arrays, tangents, strict=False)
-            if array is not None and d is not None
-        }
+        given: dict[int, Any] = {}
+        for i, (array, d) in enumerate(zip(arrays, tangents, strict=False)):
+            if d is None:
+                continue
+            if array is None:
+                raise TypeError(f"tangents[{i}]: expected None, for an argument without one")
+            given[id(array)] = _checked(backend, f"tangents[{i}]", d, array)
         with backend.quiet():
             recorder.push(given)
 

@@ -54,6 +54,9 @@ class Workers:
         With `here` the caller's thread runs the first task itself.
         """
         pool = self._threads(size)
-        given = [pool.submit(task) for task in (tasks[1:] if here else tasks)]
+        try:
+            given = [pool.submit(task) for task in (tasks[1:] if here else tasks)]
+        except RuntimeError:  # the interpreter ends, and starts no threads any more
+            return [task() for task in tasks]
         own = [tasks[0]()] if here else []
         return own + [future.result() for future in given]

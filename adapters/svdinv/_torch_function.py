@@ -19,7 +19,7 @@ from svdinv_core import Decomposition, Operator, SVDFactors
 from . import _torch_namespace as _xp
 from ._gauge import Watch
 
-__all__ = ["apply", "decompose", "full_precision", "watch"]
+__all__ = ["apply", "decompose", "full_precision", "resolved", "watch"]
 
 
 def full_precision(x: torch.Tensor) -> AbstractContextManager[Any]:
@@ -30,6 +30,16 @@ def full_precision(x: torch.Tensor) -> AbstractContextManager[Any]:
     if known and device != "meta" and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
+
+
+def resolved(value: Any) -> Any:
+    """A tensor or None, or some, without the bit that says it is still to be conjugated.
+
+    NumPy does not take a tensor with that bit, and `torch.linalg` returns none.
+    """
+    if isinstance(value, tuple):
+        return tuple(map(resolved, value))
+    return value if value is None else value.resolve_conj()
 
 
 def _differentiated_again(x: torch.Tensor) -> bool:
@@ -44,7 +54,7 @@ class _Decompose(torch.autograd.Function):
 
     @staticmethod
     def forward(decomposition: Decomposition, x: torch.Tensor, *raw: torch.Tensor) -> Any:
-        return tuple(factor.clone() for factor in raw)
+        return tuple(factor.resolve_conj().clone() for factor in raw)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -59,7 +69,7 @@ class _Decompose(torch.autograd.Function):
         factors = decomposition.Factors(*ctx.saved_tensors)
         with full_precision(factors[0]):
             if decomposition.linear:
-                ct_x = decomposition.vjp(_xp, factors, cts)
+                ct_x = resolved(decomposition.vjp(_xp, factors, cts))
             else:
                 ct_x = _pull_back(decomposition, *factors, *cts)
         return (None, ct_x, *(None for _ in factors))
@@ -70,7 +80,7 @@ class _Decompose(torch.autograd.Function):
         if dx is None:
             return tuple(None for _ in factors)
         with full_precision(dx):
-            return tuple(ctx.decomposition.jvp(_xp, factors, dx))
+            return resolved(tuple(ctx.decomposition.jvp(_xp, factors, dx)))
 
 
 class _PullBack(torch.autograd.Function):
@@ -82,7 +92,7 @@ class _PullBack(torch.autograd.Function):
     def forward(decomposition: Decomposition, *tensors: Any) -> Any:
         count = len(decomposition.Factors._fields)
         factors = decomposition.Factors(*tensors[:count])
-        return decomposition.vjp(_xp, factors, tensors[count:])
+        return resolved(decomposition.vjp(_xp, factors, tensors[count:]))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -106,7 +116,7 @@ class _Apply(torch.autograd.Function):
     def forward(operator: Operator, x: torch.Tensor, *rest: Any) -> Any:
         count = len(operator.decomposition.Factors._fields)
         factors = operator.decomposition.Factors(*rest[:count])
-        out = operator.apply(_xp, x, factors, rest[count:])
+        out = resolved(operator.apply(_xp, x, factors, rest[count:]))
         # An input may not be returned as it is.
         return out.view_as(out) if any(out is factor for factor in factors) else out
 
@@ -141,13 +151,13 @@ class _Apply(torch.autograd.Function):
         ct = cts if ctx.operator.outputs > 1 else cts[0]
         with full_precision(x):
             ct_x, ct_params = ctx.operator.vjp(_xp, x, factors, params, ct)
-        return (None, ct_x, *absent, *ct_params)
+        return (None, resolved(ct_x), *absent, *ct_params)
 
     @staticmethod
     def jvp(ctx: Any, _operator: Any, dx: Any, *rest: Any) -> Any:
         x, factors, params = _Apply._restore(ctx)
         with full_precision(x):
-            return ctx.operator.jvp(_xp, x, factors, params, dx, rest[ctx.count :])
+            return resolved(ctx.operator.jvp(_xp, x, factors, params, dx, rest[ctx.count :]))
 
 
 class _Watch(torch.autograd.Function):

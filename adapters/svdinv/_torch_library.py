@@ -21,7 +21,7 @@ from svdinv_core import Decomposition, Operator
 
 from . import __version__
 from . import _torch_namespace as _xp
-from ._torch_function import full_precision
+from ._torch_function import full_precision, resolved
 
 __all__ = ["apply", "decompose", "describe", "restore"]
 
@@ -73,7 +73,9 @@ def restore(spec: str) -> Any:
 
 def _own(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Copies: a result may not be an argument, and its strides have to be known beforehand."""
-    return [tensor.clone(memory_format=torch.contiguous_format) for tensor in tensors]
+    return [
+        tensor.resolve_conj().clone(memory_format=torch.contiguous_format) for tensor in tensors
+    ]
 
 
 def _decompose(spec: str, x: torch.Tensor, raw: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -90,7 +92,8 @@ def _decompose_backward(ctx: Any, cts: Any) -> Any:
     decomposition = restore(ctx.spec)
     factors = decomposition.Factors(*ctx.saved_tensors)
     with full_precision(factors[0]):
-        return None, decomposition.vjp(_xp, factors, tuple(cts)), [None] * len(cts)
+        ct_x = resolved(decomposition.vjp(_xp, factors, tuple(cts)))
+        return None, ct_x, [None] * len(cts)
 
 
 def _apply(
@@ -121,7 +124,7 @@ def _apply_backward(ctx: Any, cts: Any) -> Any:
     ct = tuple(cts) if operator.outputs > 1 else cts[0]
     with full_precision(x):
         ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
-    return None, ct_x, [None] * ctx.count, list(ct_params)
+    return None, resolved(ct_x), [None] * ctx.count, list(ct_params)
 
 
 def _register(name: str, signature: str, forward: Any, context: Any, backward: Any) -> Any:

@@ -114,16 +114,44 @@ def sum(x: torch.Tensor, /, *, axis: int | tuple[int, ...], keepdims: bool = Fal
     return torch.sum(x, dim=axis, keepdim=keepdims)
 
 
+def _without_small_entries(x: torch.Tensor, *, subnormal_only: bool) -> torch.Tensor:
+    """Entries far below the rounding of the largest as 0: all of them, or the nearly subnormal."""
+    size = x.abs()
+    if size.numel() == 0:
+        return x
+    info = torch.finfo(x.dtype)
+    small = size < 0.01 * info.eps * size.amax(dim=(-2, -1), keepdim=True)
+    if subnormal_only:
+        small = small & (size < 128 * info.smallest_normal)
+    return torch.where(small, torch.zeros_like(x), x)
+
+
+def _converging(fn: Any, x: torch.Tensor) -> Any:
+    """``fn(x)``, without the smallest entries where LAPACK does not converge because of them.
+
+    One such matrix makes `torch.linalg` raise for its whole batch. In complex64 it may give NaN
+    without a word, if a column has nothing but subnormal entries.
+    """
+    if x.dtype == torch.complex64:
+        x = _without_small_entries(x, subnormal_only=True)
+    if torch.compiler.is_compiling():
+        return in_pieces(fn, x)
+    try:
+        return in_pieces(fn, x)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined,unused-ignore]
+        return in_pieces(fn, _without_small_entries(x, subnormal_only=False))
+
+
 class linalg:
     """The functions below ``xp.linalg``."""
 
     @staticmethod
     def svd(x: torch.Tensor, /, *, full_matrices: bool = True) -> Any:
-        return in_pieces(partial(torch.linalg.svd, full_matrices=full_matrices), x)
+        return _converging(partial(torch.linalg.svd, full_matrices=full_matrices), x)
 
     @staticmethod
     def eigh(x: torch.Tensor, /) -> Any:
-        return in_pieces(torch.linalg.eigh, x)
+        return _converging(torch.linalg.eigh, x)
 
     @staticmethod
     def qr(x: torch.Tensor, /, *, mode: str) -> Any:

@@ -192,7 +192,8 @@ def _watch_vjp(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
     def pullback(g: Any) -> Any:
         values = SVDFactors(*map(getval, factors))
         cts = tuple(_to_core(getval(ct), y) for ct, y in zip(_items(g), values, strict=True))
-        watch.look(_xp, values, cts, lambda r: np.ravel(r).tolist())
+        with _quiet():
+            watch.look(_xp, values, cts, lambda r: np.ravel(r).tolist())
         return tuple(g[i - 1] for i in argnums)
 
     return pullback
@@ -228,7 +229,8 @@ class _AutogradBackend(Backend):
             return function(*map(getval, (x, *params)))
 
     def largest_count(self, x: Any, counts: Any) -> int | None:
-        return None if 0 in x.shape else int(_xp.max(getval(counts())))
+        with _quiet():
+            return None if 0 in x.shape else int(_xp.max(getval(counts())))
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
         return _decompose(decomposition, x, raw)
@@ -246,10 +248,12 @@ class _AutogradBackend(Backend):
     def cotangent(self, ct: Any) -> Any:
         return _xp.conj(ct)
 
-    def slope(self, fn: Function) -> Function:
+    def product(self, fn: Function, s: Any) -> Function:
         # Of a constant autograd would warn: this one depends on s, and its value does not.
-        derivative: Function = autograd.elementwise_grad(lambda s: _xp.where(True, fn(s), s))
-        return derivative
+        return lambda v: autograd.elementwise_grad(lambda s: v * _xp.where(True, fn(s), s))(s)
+
+    def any(self, flags: Any) -> bool:
+        return bool(np.any(getval(flags)))
 
     def held_for_derivative(self, value: Any) -> Any:
         """As the next outer trace has it, where they are differentiated again.
@@ -309,8 +313,10 @@ def align_points(
 
 
 @documented_by(Functions)
-def eigenvalue_map(x: Any, fn: Callable[[Any], Any], *, driver: EighDriver = "auto") -> Any:
-    return _functions.eigenvalue_map(x, fn, driver=driver)
+def eigenvalue_map(
+    x: Any, fn: Callable[[Any], Any], *, elementwise: bool = True, driver: EighDriver = "auto"
+) -> Any:
+    return _functions.eigenvalue_map(x, fn, elementwise=elementwise, driver=driver)
 
 
 @documented_by(Functions)
@@ -408,8 +414,10 @@ def singular_value_clip(x: Any, maximum: Any, /, *, driver: Driver = "auto") -> 
 
 
 @documented_by(Functions)
-def singular_value_map(x: Any, fn: Callable[[Any], Any], *, driver: Driver = "auto") -> Any:
-    return _functions.singular_value_map(x, fn, driver=driver)
+def singular_value_map(
+    x: Any, fn: Callable[[Any], Any], *, elementwise: bool = True, driver: Driver = "auto"
+) -> Any:
+    return _functions.singular_value_map(x, fn, elementwise=elementwise, driver=driver)
 
 
 @documented_by(Functions)

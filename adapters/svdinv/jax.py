@@ -39,7 +39,21 @@ from ._api import (
 )
 from ._backend import Backend, Function
 from ._checks import check_dtype
+from ._frameworks import is_foreign
 from ._gauge import Watch
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _run(operation: Decomposition | Operator, method: str, *args: Any) -> Any:
+    """A method of the core, compiled: eager JAX would run it operation by operation."""
+    with jax.default_matmul_precision("float32"):
+        return getattr(operation, method)(jnp, *args)
+
+
+@partial(jax.jit, static_argnums=0)
+def _values(function: Any, *args: Any) -> Any:
+    """A function that is equal to one like it, compiled."""
+    return function(*args)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -51,8 +65,7 @@ def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
 @_decompose.defjvp
 def _decompose_jvp(decomposition: Decomposition, primals: Any, tangents: Any) -> Any:
     factors = _decompose(decomposition, *primals)
-    with jax.default_matmul_precision("float32"):
-        return factors, decomposition.jvp(jnp, factors, tangents[0])
+    return factors, _run(decomposition, "jvp", factors, tangents[0])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -64,9 +77,7 @@ def _reverse_only(decomposition: Decomposition, x: Any, raw: Any) -> Any:
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _pull_back(decomposition: Decomposition, raw: Any, cts: Any) -> Any:
     """The reverse rule, which may not be differentiated."""
-    with jax.default_matmul_precision("float32"):
-        ct_x: Any = decomposition.vjp(jnp, raw, tuple(map(jnp.conj, cts)))
-        return jnp.conj(ct_x)
+    return jnp.conj(_run(decomposition, "vjp", raw, tuple(map(jnp.conj, cts))))
 
 
 @_pull_back.defjvp
@@ -90,7 +101,7 @@ _reverse_only.defvjp(_reverse_only_forward, _reverse_only_reverse)
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _apply(operator: Operator, x: Any, raw: Any, params: Any) -> Any:
     """An operator on the factors of x, with the operator's own derivative in x."""
-    return operator.apply(jnp, x, raw, params)
+    return _run(operator, "apply", x, raw, params)
 
 
 @_apply.defjvp
@@ -98,9 +109,8 @@ def _apply_jvp(operator: Operator, primals: Any, tangents: Any) -> Any:
     x, raw, params = primals
     dx, _, dparams = tangents
     factors = _decompose(operator.decomposition, x, raw)
-    with jax.default_matmul_precision("float32"):
-        out = _apply(operator, x, raw, params)
-        return out, operator.jvp(jnp, x, factors, params, dx, dparams)
+    out = _apply(operator, x, raw, params)
+    return out, _run(operator, "jvp", x, factors, params, dx, dparams)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -121,6 +131,26 @@ def _watch_reverse(watch: Watch, factors: SVDFactors, cts: SVDFactors) -> Any:
 
 
 _watch.defvjp(_watch_forward, _watch_reverse)
+
+
+# Older versions have it in jax.core.
+_INCONCLUSIVE: Any = getattr(jax.errors, "InconclusiveDimensionOperation", None) or vars(
+    jax.core
+).get("InconclusiveDimensionOperation")
+
+
+@jax.jit
+def _without_small_entries(x: Any) -> Any:
+    """x without what is, off the diagonal, far below the rounding of the largest entry.
+
+    LAPACK does not converge for some matrices that differ in nothing else, and a program cannot try
+    again.
+    """
+    size = jnp.abs(x)
+    largest = jnp.max(size, axis=(-2, -1), keepdims=True, initial=0.0)
+    small = size < 0.01 * float(np.finfo(x.dtype).eps) * largest
+    diagonal = jnp.broadcast_to(jnp.eye(x.shape[-1], dtype=bool), x.shape)
+    return jnp.where(small & ~diagonal, 0.0, x)
 
 
 def _on_the_host(x: Any) -> bool:
@@ -161,10 +191,19 @@ class _JaxBackend(Backend):
     def asarray(self, x: Any) -> Any:
         if isinstance(x, np.ndarray):
             check_dtype(x.dtype)  # JAX knows fewer
-        return jnp.asarray(x) if isinstance(x, (jax.Array, np.ndarray)) else None
+        if not isinstance(x, (jax.Array, np.ndarray)):
+            return None
+        try:
+            _ = x.ndim < 2 or x.shape[-2] < x.shape[-1]
+        except _INCONCLUSIVE:
+            raise ValueError(
+                f"x: which of m and n is larger is not known here, got shape {x.shape}; "
+                "give symbolic lengths a constraint such as 'm >= n'"
+            ) from None
+        return jnp.asarray(x)
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
-        return jnp.asarray(value, dtype=dtype)
+        return None if is_foreign(value, "jax") else jnp.asarray(value, dtype=dtype)
 
     def situation(self, x: Any) -> Situation:
         return Situation(
@@ -176,9 +215,11 @@ class _JaxBackend(Backend):
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
         x, *fixed = (jax.lax.stop_gradient(a) for a in (x, *params))
+        if function.operation.needs == "eigenvectors":
+            x = _without_small_entries(x)
         with jax.default_matmul_precision("float32"):
             if not any(isinstance(a, jax.core.Tracer) for a in (x, *fixed)):
-                return function(x, *fixed)
+                return _values(function, x, *fixed)
             return _for_a_batch(function)(x, *fixed)
 
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
@@ -208,9 +249,12 @@ class _JaxBackend(Backend):
     def cotangent(self, ct: Any) -> Any:
         return jnp.conj(ct)
 
-    def slope(self, fn: Function) -> Function:
-        derivative: Function = jax.grad(lambda s: jnp.sum(fn(s)))
-        return derivative
+    def product(self, fn: Function, s: Any) -> Function:
+        f, pullback = jax.vjp(fn, s)
+        return lambda v: pullback(jnp.astype(v, f.dtype))[0]
+
+    def any(self, flags: Any) -> bool:
+        return _on_the_host(flags) and bool(flags.any())
 
 
 _backend = _JaxBackend()
@@ -269,9 +313,13 @@ def align_points(
 
 @documented_by(Functions)
 def eigenvalue_map(
-    x: jax.Array, fn: Callable[[jax.Array], jax.Array], *, driver: EighDriver = "auto"
+    x: jax.Array,
+    fn: Callable[[jax.Array], jax.Array],
+    *,
+    elementwise: bool = True,
+    driver: EighDriver = "auto",
 ) -> jax.Array:
-    return _functions.eigenvalue_map(x, fn, driver=driver)
+    return _functions.eigenvalue_map(x, fn, elementwise=elementwise, driver=driver)
 
 
 @documented_by(Functions)
@@ -380,9 +428,13 @@ def singular_value_clip(x: jax.Array, maximum: Any, /, *, driver: Driver = "auto
 
 @documented_by(Functions)
 def singular_value_map(
-    x: jax.Array, fn: Callable[[jax.Array], jax.Array], *, driver: Driver = "auto"
+    x: jax.Array,
+    fn: Callable[[jax.Array], jax.Array],
+    *,
+    elementwise: bool = True,
+    driver: Driver = "auto",
 ) -> jax.Array:
-    return _functions.singular_value_map(x, fn, driver=driver)
+    return _functions.singular_value_map(x, fn, elementwise=elementwise, driver=driver)
 
 
 @documented_by(Functions)

@@ -105,9 +105,13 @@ def align_points(
 
 @documented_by(Functions)
 def eigenvalue_map(
-    x: _Array, fn: Callable[[_Array], _Array], *, driver: EighDriver = "auto"
+    x: _Array,
+    fn: Callable[[_Array], _Array],
+    *,
+    elementwise: bool = True,
+    driver: EighDriver = "auto",
 ) -> _Array:
-    return _functions.eigenvalue_map(x, fn, driver=driver)
+    return _functions.eigenvalue_map(x, fn, elementwise=elementwise, driver=driver)
 
 
 @documented_by(Functions)
@@ -208,9 +212,9 @@ def singular_value_clip(x: _Array, maximum: Any, /, *, driver: Driver = "auto") 
 
 @documented_by(Functions)
 def singular_value_map(
-    x: _Array, fn: Callable[[_Array], _Array], *, driver: Driver = "auto"
+    x: _Array, fn: Callable[[_Array], _Array], *, elementwise: bool = True, driver: Driver = "auto"
 ) -> _Array:
-    return _functions.singular_value_map(x, fn, driver=driver)
+    return _functions.singular_value_map(x, fn, elementwise=elementwise, driver=driver)
 
 
 @documented_by(Functions)

@@ -50,6 +50,7 @@ from ._api import (
 )
 from ._backend import Backend, Function
 from ._checks import Shape, check_dtype
+from ._frameworks import is_foreign
 from ._gauge import Watch
 
 
@@ -133,6 +134,10 @@ class _TensorFlowBackend(Backend):
     def asarray(self, x: Any) -> Any:
         if isinstance(x, np.ndarray):
             check_dtype(x.dtype)  # TensorFlow knows fewer
+        if isinstance(x, tf.RaggedTensor | tf.SparseTensor | tf.IndexedSlices):
+            raise TypeError(
+                f"x: expected a dense tf.Tensor, got {type(x).__name__}; convert it first"
+            )
         if isinstance(x, np.ndarray) or tf.is_tensor(x) or isinstance(x, tf.Variable):
             return tf.convert_to_tensor(x)
         return None
@@ -141,6 +146,8 @@ class _TensorFlowBackend(Backend):
         return None if x.shape.rank is None else tuple(x.shape)
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
+        if is_foreign(value, "tensorflow"):
+            return None
         return (
             tf.cast(value, dtype) if hasattr(value, "shape") else tf.constant(float(value), dtype)
         )
@@ -199,14 +206,15 @@ class _TensorFlowBackend(Backend):
     def watch(self, factors: SVDFactors, watch: Watch) -> Any:
         return _watch(factors, watch)
 
-    def slope(self, fn: Function) -> Function:
-        def derivative(s: Any) -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch(s)
-                f = fn(s)
-            return tape.gradient(f, s, unconnected_gradients="zero")
+    def product(self, fn: Function, s: Any) -> Function:
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(s)
+            f = fn(s)
+        return lambda v: tape.gradient(f, s, tf.cast(v, f.dtype), unconnected_gradients="zero")
 
-        return derivative
+    def any(self, flags: Any) -> bool:
+        here = tf.executing_eagerly() and "GPU" not in flags.device
+        return here and bool(flags.numpy().any())
 
 
 _backend = _TensorFlowBackend()
@@ -258,8 +266,10 @@ def align_points(
 
 
 @documented_by(Functions)
-def eigenvalue_map(x: Any, fn: Callable[[Any], Any], *, driver: EighDriver = "auto") -> Any:
-    return _functions.eigenvalue_map(x, fn, driver=driver)
+def eigenvalue_map(
+    x: Any, fn: Callable[[Any], Any], *, elementwise: bool = True, driver: EighDriver = "auto"
+) -> Any:
+    return _functions.eigenvalue_map(x, fn, elementwise=elementwise, driver=driver)
 
 
 @documented_by(Functions)
@@ -357,8 +367,10 @@ def singular_value_clip(x: Any, maximum: Any, /, *, driver: Driver = "auto") -> 
 
 
 @documented_by(Functions)
-def singular_value_map(x: Any, fn: Callable[[Any], Any], *, driver: Driver = "auto") -> Any:
-    return _functions.singular_value_map(x, fn, driver=driver)
+def singular_value_map(
+    x: Any, fn: Callable[[Any], Any], *, elementwise: bool = True, driver: Driver = "auto"
+) -> Any:
+    return _functions.singular_value_map(x, fn, elementwise=elementwise, driver=driver)
 
 
 @documented_by(Functions)

@@ -12,6 +12,7 @@ results differentiable depends on who is looking:
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -26,11 +27,13 @@ except ImportError as error:
 from svdinv_core import (
     Decomposition,
     Operator,
+    Refuse,
     Rule,
     Situation,
     Step,
     SVDFactors,
     apply_at_midpoint,
+    complex_step_jacobian,
     complex_step_slope,
     decompose_at_midpoint,
 )
@@ -53,6 +56,7 @@ from ._api import (
     documented_by,
 )
 from ._backend import Backend, Function
+from ._frameworks import is_foreign
 from ._gauge import Watch
 from ._limits import limit
 from ._torch_batches import is_plain, work
@@ -66,6 +70,13 @@ WORTH_LEAVING_OUT = 1e6
 
 _SINGLE = (torch.float32, torch.complex64)
 _COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+
+
+def _check_dense(name: str, x: torch.Tensor) -> None:
+    """Refuse a nested or sparse tensor."""
+    if x.is_nested or x.layout != torch.strided:
+        kind = "a nested tensor" if x.is_nested else f"one of layout {x.layout}"
+        raise TypeError(f"{name}: expected a dense torch.Tensor, got {kind}; convert it first")
 
 
 def _transformed() -> bool:
@@ -86,26 +97,35 @@ def _dropped() -> bool:
     return torch.compiler.is_compiling() or _forward_of_forward()
 
 
-def _eager_slope(fn: Function) -> Function:
+def _eager_product(fn: Function, s: Any) -> Function:
     """By autograd: `torch.func.grad` refuses the hooks of checkpoints and of offloading."""
+    with torch.enable_grad():
+        again = s.requires_grad
+        if not again:
+            again = fn(s).requires_grad  # by what it closes over
+            # What inference mode made cannot have a gradient outside of it, and its copy can.
+            s = (s.clone() if s.is_inference() else s.detach()).requires_grad_()
+        f = fn(s)
 
-    def derivative(s: Any) -> Any:
+    def product(v: Any) -> Any:
+        if not f.requires_grad:  # a constant
+            return torch.zeros_like(s)
         with torch.enable_grad():
-            s = s if s.requires_grad else s.detach().requires_grad_()
-            f = fn(s).sum()
-            if not f.requires_grad:  # a constant
-                return torch.zeros_like(s)
-            return torch.autograd.grad(f, s, create_graph=True, materialize_grads=True)[0]
+            (ct,) = torch.autograd.grad(
+                f, s, v.to(f.dtype), retain_graph=True, create_graph=again, materialize_grads=True
+            )
+            return ct
 
-    return derivative
+    return product
 
 
-def _exported_slope(fn: Function) -> Function:
+def _exported_derivative(fn: Function, elementwise: bool) -> Function:
     """By a complex step: an exported `torch.func.grad` holds tensors without values."""
+    by_complex_step = complex_step_slope if elementwise else complex_step_jacobian
 
     def derivative(s: Any) -> Any:
         try:
-            return complex_step_slope(_xp, fn)(s)
+            return by_complex_step(_xp, fn)(s)
         except (RuntimeError, TypeError) as error:
             raise limit("torch.export of fn") from error
 
@@ -117,12 +137,20 @@ class _TorchBackend(Backend):
     xp = _xp
 
     def asarray(self, x: Any) -> Any:
-        return x if isinstance(x, torch.Tensor) else None
+        if not isinstance(x, torch.Tensor):
+            return None
+        _check_dense("x", x)
+        return x
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         if isinstance(value, torch.Tensor):
+            _check_dense("tau", value)
             return value.to(dtype)
-        return None if hasattr(value, "__array__") and value.shape else float(value)
+        if isinstance(value, (int, float, numbers.Real)):
+            return float(value)
+        if hasattr(value, "__array__") and not is_foreign(value):
+            return torch.as_tensor(value, dtype=dtype, device=like.device)
+        return None
 
     def situation(self, x: Any) -> Situation:
         """Values are looked at where that costs nothing.
@@ -147,7 +175,7 @@ class _TorchBackend(Backend):
             )
 
     def largest_count(self, x: Any, counts: Any) -> int | None:
-        if work(x) < WORTH_LEAVING_OUT or not is_plain(x):
+        if not is_plain(x) or work(x) < WORTH_LEAVING_OUT:
             return None
         return int(counts().amax())
 
@@ -200,13 +228,18 @@ class _TorchBackend(Backend):
             raise watch.not_eager()
         return _function.watch(watch, *factors)
 
-    def slope(self, fn: Function) -> Function:
-        if torch.compiler.is_exporting():
-            return _exported_slope(fn)
+    def product(self, fn: Function, s: Any) -> Function:
         if torch.compiler.is_compiling() or _transformed():
-            derivative: Function = torch.func.grad(lambda s: fn(s).sum())
-            return derivative
-        return _eager_slope(fn)
+            return lambda v: torch.func.grad(lambda s: (fn(s) * v).sum())(s)
+        return _eager_product(fn, s)
+
+    def derivative(self, fn: Function, elementwise: bool, refuse: Refuse) -> Function:
+        if torch.compiler.is_exporting():
+            return _exported_derivative(fn, elementwise)
+        return super().derivative(fn, elementwise, refuse)
+
+    def any(self, flags: Any) -> bool:
+        return is_plain(flags) and bool(flags.any())
 
 
 _backend = _TorchBackend()
@@ -265,9 +298,13 @@ def align_points(
 
 @documented_by(Functions)
 def eigenvalue_map(
-    x: torch.Tensor, fn: Callable[[torch.Tensor], torch.Tensor], *, driver: EighDriver = "auto"
+    x: torch.Tensor,
+    fn: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    elementwise: bool = True,
+    driver: EighDriver = "auto",
 ) -> torch.Tensor:
-    return _functions.eigenvalue_map(x, fn, driver=driver)
+    return _functions.eigenvalue_map(x, fn, elementwise=elementwise, driver=driver)
 
 
 @documented_by(Functions)
@@ -387,9 +424,13 @@ def singular_value_clip(
 
 @documented_by(Functions)
 def singular_value_map(
-    x: torch.Tensor, fn: Callable[[torch.Tensor], torch.Tensor], *, driver: Driver = "auto"
+    x: torch.Tensor,
+    fn: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    elementwise: bool = True,
+    driver: Driver = "auto",
 ) -> torch.Tensor:
-    return _functions.singular_value_map(x, fn, driver=driver)
+    return _functions.singular_value_map(x, fn, elementwise=elementwise, driver=driver)
 
 
 @documented_by(Functions)

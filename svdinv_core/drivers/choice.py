@@ -55,7 +55,8 @@ class Situation:
     Parameters
     ----------
     shape : tuple
-        ``(..., m, n)``. A length of the batch that is not known, or not yet, is None.
+        ``(..., m, n)``. A length of the batch that is not known, or not yet, is None. m and n may
+        be symbols of which it is known which is larger.
     single : bool
         Single precision.
     looks : {"free", "program", "never"}
@@ -85,19 +86,19 @@ class Situation:
     largest_jacobi: int = 4
 
     @property
-    def m(self) -> int:
+    def m(self) -> Any:
         """Number of rows."""
-        return int(self.shape[-2])
+        return self.shape[-2]
 
     @property
-    def n(self) -> int:
+    def n(self) -> Any:
         """Number of columns."""
-        return int(self.shape[-1])
+        return self.shape[-1]
 
     @property
-    def k(self) -> int:
+    def k(self) -> Any:
         """The shorter side."""
-        return min(self.m, self.n)
+        return self.m if self.m < self.n else self.n
 
     @property
     def batch(self) -> int | None:
@@ -108,7 +109,8 @@ class Situation:
     @property
     def work(self) -> float:
         """Entries of the batch times the shorter side, which decompositions go by."""
-        return math.inf if self.batch is None else self.batch * self.m * self.n * self.k
+        known = self.batch is not None and isinstance(self.m, int) and isinstance(self.n, int)
+        return self.batch * self.m * self.n * self.k if known else math.inf
 
     @property
     def looks_pay(self) -> bool:
@@ -145,7 +147,9 @@ def _suits_gram(s: Situation, needs: Needs) -> bool:
 
     That of a random matrix of twice as many rows as columns is at most about 6.
     """
-    return needs == "large values" or (needs == "all values" and max(s.m, s.n) >= 2 * s.k)
+    known = isinstance(s.m, int) and isinstance(s.n, int)
+    far_from_square = known and max(s.m, s.n) >= 2 * s.k
+    return needs == "large values" or (needs == "all values" and far_from_square)
 
 
 def _native(s: Situation, needs: Needs, exact: bool) -> Driver:

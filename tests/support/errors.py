@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import pytest
 
 
 def norm(x: np.ndarray) -> np.ndarray:
@@ -18,3 +22,10 @@ def relative_error(got: np.ndarray, exact: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.where(difference == 0, 0, difference / size)
     return np.where(np.isfinite(error), error, np.inf)
+
+
+def rejected(error: type[Exception], argument: str, call: Callable[[], Any]) -> None:
+    """An input is refused, in a sentence of ours that begins with the argument's name."""
+    with pytest.raises(error, match=f"^{argument}: ") as raised:
+        call()
+    assert type(raised.value) is error
