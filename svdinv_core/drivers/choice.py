@@ -107,10 +107,16 @@ class Situation:
         return math.prod(lengths) if all(isinstance(n, int) for n in lengths) else None
 
     @property
+    def has_known_sides(self) -> bool:
+        """Whether m and n are numbers, not symbols."""
+        return isinstance(self.m, int) and isinstance(self.n, int)
+
+    @property
     def work(self) -> float:
         """Entries of the batch times the shorter side, which decompositions go by."""
-        known = self.batch is not None and isinstance(self.m, int) and isinstance(self.n, int)
-        return self.batch * self.m * self.n * self.k if known else math.inf
+        if self.batch is None or not self.has_known_sides:
+            return math.inf
+        return float(self.batch * self.m * self.n * self.k)
 
     @property
     def looks_pay(self) -> bool:
@@ -120,12 +126,13 @@ class Situation:
     @property
     def is_tall(self) -> bool:
         """Whether one side is so much longer that its R costs less than its SVD."""
-        return self.k > 0 and max(self.m, self.n) >= TALL * self.k
+        return self.has_known_sides and 0 < TALL * self.k <= max(self.m, self.n)
 
     @property
     def is_many(self) -> bool:
         """Whether there are so many small matrices that array operations are worth their calls."""
-        return self.batch is not None and self.batch >= MANY and 0 < self.k <= self.largest_jacobi
+        many = self.batch is not None and self.batch >= MANY and self.has_known_sides
+        return many and 0 < int(self.k) <= self.largest_jacobi
 
     def native(self, needs: Needs, *, exact: bool) -> Native:
         """The framework's own decomposition, in double precision where that is called for."""
@@ -147,8 +154,7 @@ def _suits_gram(s: Situation, needs: Needs) -> bool:
 
     That of a random matrix of twice as many rows as columns is at most about 6.
     """
-    known = isinstance(s.m, int) and isinstance(s.n, int)
-    far_from_square = known and max(s.m, s.n) >= 2 * s.k
+    far_from_square = s.has_known_sides and max(s.m, s.n) >= 2 * s.k
     return needs == "large values" or (needs == "all values" and far_from_square)
 
 
