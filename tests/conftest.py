@@ -14,8 +14,12 @@ from support.family import SIZES
 
 _WORST = "worst: "
 
-# JAX compiles most of the time: without optimization, and each program once for all workers.
+# JAX and XLA compile most of the time: without optimization, and each program of JAX once for all
+# workers.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 _cache = Path(__file__).parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

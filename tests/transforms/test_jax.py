@@ -220,7 +220,7 @@ def test_with_all_optimizations():
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *files],
         cwd=root,
-        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
+        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0", "XLA_FLAGS": ""},
         capture_output=True,
         text=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -143,7 +144,8 @@ TRANSFORMS = (
     Transform("function(ForwardAccumulator)", "tangent", tangent, in_function),
     Transform("ForwardAccumulator of a function", "tangent", value_of, tangents_of_a_function),
     Transform("gradient of a function", "gradient", value_of, gradients_of_a_function),
-    Transform("XLA", "gradient", of_loss, in_xla),
+    # The decomposition is a large program of its own for each shape.
+    Transform("XLA", "gradient", of_loss, in_xla, matrices=("identity", "twice a unitary")),
     Transform("vectorized_map", "gradient", mapped),
     Transform("SavedModel of the gradient", "gradient", of_loss, saved_gradient),
     Transform("SavedModel, then gradient", "gradient", value_of, saved_forward),
@@ -156,6 +158,12 @@ TRANSFORMS = (
 @pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS))
 def test_cell(transform, observable):
     check(tensorflow_operations, transform, observable)
+
+
+@pytest.mark.parametrize("observable", ["svt", "svd"])
+def test_a_batch_of_tall_matrices_in_xla(observable):
+    (transform,) = (t for t in TRANSFORMS if t.name == "XLA")
+    check(tensorflow_operations, replace(transform, matrices=("tall batch",)), observable)
 
 
 class Thresholded(tf.keras.layers.Layer):
