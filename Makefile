@@ -41,8 +41,8 @@ fast: $(VENV)/ready
 
 # What `make test` runs on 20 matrices of each kind, on 200 and at every scale and gap.
 family: $(VENV)/ready
-	$(PYTEST) --whole-family tests/test_svt_accuracy.py tests/test_svd_rules.py tests/test_fit.py \
-	  tests/test_operators.py
+	$(PYTEST) --whole-family tests/adapters/test_svt_accuracy.py tests/core/test_svd_rules.py tests/adapters/test_fit.py \
+	  tests/adapters/test_operators.py
 
 # The site, in build/docs/index.html; guides are executed.
 docs: $(VENV)/ready
@@ -51,13 +51,13 @@ docs: $(VENV)/ready
 # The oldest versions of everything, but for CuPy; PyTorch in an environment of its own.
 oldest: $(OLDEST)/ready
 	$(OLDEST)/bin/python -m pytest -n 2 -m "not slow" -k "numpy or jax or tensorflow or autograd" \
-	  tests/test_svt_accuracy.py tests/test_inputs.py tests/test_gauge.py tests/test_fit.py
+	  tests/adapters/test_svt_accuracy.py tests/adapters/test_inputs.py tests/adapters/test_gauge.py tests/adapters/test_fit.py
 	$(OLDEST)/bin/python -m svdinv_conformance run svdinv.numpy svdinv.jax svdinv.tensorflow svdinv.autograd \
 	  -k "soft or polar or gauge"
 
 oldest-torch: $(OLDEST)-torch/ready
-	$(OLDEST)-torch/bin/python -m pytest -n 2 -m "not slow" -k torch tests/test_svt_accuracy.py \
-	  tests/test_inputs.py tests/test_gauge.py tests/test_fit.py tests/test_operators.py
+	$(OLDEST)-torch/bin/python -m pytest -n 2 -m "not slow" -k torch tests/adapters/test_svt_accuracy.py \
+	  tests/adapters/test_inputs.py tests/adapters/test_gauge.py tests/adapters/test_fit.py tests/adapters/test_operators.py
 	$(OLDEST)-torch/bin/python -m pytest -n 2 tests/transforms/test_torch.py \
 	  -k "(compile and (svt or svd)) or (compile and backward and eigh) or (export and svt)"
 	$(OLDEST)-torch/bin/python -m svdinv_conformance run svdinv.torch -k "soft or polar or gauge"

@@ -46,7 +46,7 @@ NATIVE_TESTS = (
     "conformance/test_run_command.py::test_files",
 )
 SCALAR_TEST = (
-    "test_operators.py::test_derivatives_are_the_50_digit_ones[(3, 5, 4, 4)-False-float32]"
+    "adapters/test_operators.py::test_derivatives_are_the_50_digit_ones[(3, 5, 4, 4)-False-float32]"
 )
 
 

@@ -324,7 +324,7 @@ def test_imports_go_upwards_in_the_list_of_contributing():
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_every_framework_is_named_where_its_users_look(name):
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     module, read = f"svdinv.{name}", lambda path: (root / path).read_text()
     assert name in (*FRAMEWORKS, "cupy")  # nothing runs on CuPy without a GPU
     assert name in conformance.FRAMEWORKS

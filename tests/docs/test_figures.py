@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support import transform_tables
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def rows(page, block):

@@ -15,7 +15,7 @@ from support.family import normal
 
 import svdinv_core
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CORE = Path(svdinv_core.__file__).parent
 ADAPTERS = Path(svdinv.__file__).parent
 SHIM = ("_tensorflow_namespace.py", "_limits.py")  # what TensorFlow needs besides
