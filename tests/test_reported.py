@@ -119,6 +119,30 @@ def test_f3_under_a_compiler_the_gradient_is_nan():
     np.testing.assert_allclose(right[0, 1], 0.2, rtol=1e-6)
 
 
+def test_f3_in_a_tensorflow_function_the_gradient_is_nan():
+    import svdinv.tensorflow as stf
+    import tensorflow as tf
+
+    @tf.function
+    def both(x):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            mixed, right = (
+                tf.reduce_sum(
+                    OFF_DIAGONAL
+                    * stf.singular_value_map(
+                        x, lambda s: s / tf.reduce_sum(s), elementwise=elementwise
+                    )
+                )
+                for elementwise in (True, False)
+            )
+        return tape.gradient(mixed, x), tape.gradient(right, x)
+
+    mixed, right = both(tf.constant(TIED))
+    assert np.isnan(mixed.numpy()).all()
+    np.testing.assert_allclose(right.numpy()[0, 1], 0.2, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["singular_value_map", "eigenvalue_map"])
 @pytest.mark.parametrize(
     "fn", [lambda s: s * abs(s), lambda s: s * np.conj(s), lambda s: s / (s.real + 1)]

@@ -143,6 +143,8 @@ def sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def where(condition: Any, x1: Any, x2: Any, /) -> Any:
+    if not tf.is_tensor(x1):
+        x1 = tf.constant(x1, x2.dtype)
     return tf.where(condition, x1, x2 if tf.is_tensor(x2) else tf.constant(x2, x1.dtype))
 
 
