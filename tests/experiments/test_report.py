@@ -17,11 +17,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_page_is_that_of_the_result_files():
-    assert (DOCS / "experiments.md").read_text() == report.page(results.FOLDER)
+    assert (DOCS / "experiments.md").read_text("utf-8") == report.page(results.FOLDER)
 
 
 def test_pictures_of_the_page_are_there_and_small():
-    pictures = re.findall(r"\]\((images/\w+\.png)\)", (DOCS / "experiments.md").read_text())
+    pictures = re.findall(r"\]\((images/\w+\.png)\)", (DOCS / "experiments.md").read_text("utf-8"))
     assert pictures
     for picture in pictures:
         assert (DOCS / picture).stat().st_size < 300_000, picture
@@ -67,7 +67,7 @@ def test_report_from_small_results(tmp_path, capsys, pictures):
     assert cli.main(options) == 0
     for picture in ("gap", "rules", "ratios", "methods", "masks", "speed", "ports"):
         assert (tmp_path / f"experiments_{picture}.png").read_bytes().startswith(b"\x89PNG")
-    text = page.read_text()
+    text = page.read_text("utf-8")
     assert text.count("not run") > 5  # the other ratios
     assert not re.search(r"\{\w*\}", text)
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
