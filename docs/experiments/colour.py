@@ -21,7 +21,7 @@ from .arguments import add_common, add_images, add_picture, add_training
 from .data import SIDE, Images, photograph_crops
 from .networks import ColourNetwork
 from .results import Found, Result
-from .tables import NOT_RUN, by_method, db, mean, over, recipe, short, total_steps
+from .tables import NOT_RUN, by_method, db, mean, over, recipe, short
 
 NAME = "colour"
 HELP = "train the colour network, and test it"
@@ -187,14 +187,8 @@ UNGUARDED = ("native", "plain")
 
 
 def best(found: Mapping[str, Result], ratio: float) -> Result | None:
-    """The longest tested run with `svt`, with those before it; of two as long, the better."""
-    tested = [
-        r
-        for name, r in found.items()
-        if short(r) == "svt" and r["ratio"] == ratio and not name.startswith(COMPARED)
-    ]
-    tested = [r for r in tested if r.get("mean")]
-    return max(tested, key=lambda r: (total_steps(r, found), mean(r, "psnr")), default=None)
+    """The run with `svt` that the page is about: that of the shortest name."""
+    return found.get(f"colour-{percent(ratio)}-svt")
 
 
 def _recipe(result: Result, found: Mapping[str, Result]) -> str:
@@ -206,6 +200,7 @@ def table(found: Found) -> dict[str, str]:
     fields = {
         "colour_ratios": _by_ratio(runs, solvers),
         "colour_methods": tables.side_by_side(_compared(runs), PAPER_METHODS),
+        "colour_starts": _starts(runs),
         "colour_images": _by_image(runs),
         "colour_gradients": _gradients(runs),
         "colour_summary": _summary(runs),
@@ -259,6 +254,16 @@ def _by_ratio(runs: Mapping[str, Result], solvers: Mapping[str, Result]) -> str:
         )
     head = ["known", "sampled", "ADMM", "`svt` network", "the paper's SVD-inv", "against the paper"]
     return tables.table([*head, "SSIM", "MSE, 1e-3", "steps"], rows)
+
+
+def _starts(runs: Mapping[str, Result]) -> str:
+    """Every run with `svt` at 40 %: what its start and its steps were worth."""
+    chosen = [r for n, r in runs.items() if n.startswith("colour-40-svt") and r.get("mean")]
+    rows = [
+        [_recipe(r, runs), db(psnr := mean(r, "psnr")), over(psnr, PAPER[r["ratio"]])]
+        for r in sorted(chosen, key=lambda r: mean(r, "psnr"))
+    ]
+    return tables.table(["steps", "PSNR", "against the paper"], rows)
 
 
 def _by_image(runs: Mapping[str, Result]) -> str:

@@ -21,7 +21,7 @@ from .data import DataError, Series
 from .networks import DynamicNetwork
 from .operators import FourierSampling
 from .results import Found, Result
-from .tables import db, mean, over, recipe, short, total_steps
+from .tables import db, mean, over, recipe
 
 NAME = "dynamic"
 HELP = "train the network for MRI, and test it"
@@ -288,9 +288,8 @@ def _compared(runs: Mapping[str, Result]) -> tables.Compared:
 
 
 def best(runs: Mapping[str, Result], mask: str) -> Result | None:
-    """Of the tested runs with `svt`, the one of the most steps."""
-    tested = [r for r in runs.values() if r.get("mean") and r["mask"] == mask and short(r) == "svt"]
-    return max(tested, key=lambda r: total_steps(r, runs), default=None)
+    """The run with `svt` that the page is about: that of the shortest name."""
+    return runs.get(f"dynamic-{mask}-svt")
 
 
 BASELINES = {

@@ -23,7 +23,6 @@ __all__ = [
     "short",
     "side_by_side",
     "table",
-    "total_steps",
 ]
 
 NOT_RUN = "not run"
@@ -78,11 +77,6 @@ def lineage(
         runs.append((kind(current), steps))
         current = found.get(current["settings"].get("started_from") or "")
     return runs
-
-
-def total_steps(result: Result, found: Mapping[str, Result]) -> int:
-    """Of a run and of those whose weights it began with."""
-    return sum(steps for _, steps in lineage(result, found, lambda r: ""))
 
 
 def recipe(result: Result, found: Mapping[str, Result], kind: Callable[[Result], str]) -> str:
