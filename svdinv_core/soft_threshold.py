@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .arrays import first, order_sign, sum_to_shape, unit
+from .arrays import first, last, order_sign, sum_to_shape, unit
 from .namespace import Array, Namespace
 from .norms import largest_weights
 from .scaled import Divided, ScaledOperator
@@ -97,7 +97,14 @@ class SoftThreshold(ScaledOperator):
         return t * largest_weights(xp, S), first(S)
 
     def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
-        return first(S), self._threshold(xp, S, params[0])
+        """The smallest is ``min max(S, t)``: nothing is told from t where all values are above.
+
+        An error of ``eps S_1^2/S`` in a kept value S changes ``g = 1 - t/S`` by less than
+        ``eps (S_1/S)^2``.
+        """
+        t = self._threshold(xp, S, params[0])
+        smallest = last(S)
+        return first(S), xp.maximum(smallest, t + xp.zeros_like(smallest))
 
     def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Thresholded:
         one = unit(xp, first(S))

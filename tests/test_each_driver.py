@@ -16,7 +16,17 @@ from svdinv.drivers import NEEDS, explain
 from svdinv_conformance import __main__ as program
 
 import svdinv_core
-from svdinv_core import SVD, BlockQR, Gram, Jacobi, Native, ScaledSVD, Situation, select
+from svdinv_core import (
+    SVD,
+    BlockQR,
+    Gram,
+    Jacobi,
+    Native,
+    ScaledSVD,
+    Situation,
+    SoftThreshold,
+    select,
+)
 from svdinv_core.drivers import BY_NAME, LADDER
 from svdinv_core.drivers import qr as qr_module
 
@@ -160,6 +170,25 @@ def test_a_tall_matrix_never_meets_a_long_svd(name, monkeypatch):
     for x in (A, np.swapaxes(A, -1, -2)):
         getattr(svdinv.numpy, name)(x, *args)
     assert seen == [(2, 5, 5)] * 2
+
+
+@pytest.mark.parametrize("smallest", [0.9, 0.12])
+@pytest.mark.parametrize("tau", [0.0, 1e-5, 0.1])
+def test_the_gram_matrix_is_enough_where_all_values_are_large(smallest, tau, hold):
+    """Whatever the threshold: nothing has to be told from it."""
+    rng, operator = np.random.default_rng(0), SoftThreshold()
+    S = np.array([1.0, 1.0, (1 + smallest) / 2, smallest, smallest])
+    A = (haar(rng, (100,), 7, 5, False) * S) @ haar(rng, (100,), 5, 5, False)
+    W = rng.standard_normal(A.shape)
+    single = A.astype("float32")
+    factors = ScaledSVD(driver=Gram()).compute(xp, single)
+    params = (np.float32(tau),)
+    assert Gram().resolves(xp, factors.S, operator.extent(xp, factors.S, params))
+    small = factors._replace(S=factors.S * np.array([1, 1, 1, 1, 0.1], "float32"))
+    assert not Gram().resolves(xp, small.S, operator.extent(xp, small.S, params))
+    got, _ = operator.vjp(xp, single, factors, params, W.astype("float32"))
+    exact, _ = operator.vjp(xp, A, ScaledSVD().compute(xp, A), (tau,), W)
+    hold("svt by gram of large values: gradient, float32", relative_error(got, exact).max(), 1e-5)
 
 
 def test_what_is_selected():
