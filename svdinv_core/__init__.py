@@ -7,6 +7,7 @@ its licence is in it.
 """
 
 from .alignment import Moments, Overlap, Placement, alignment_margin
+from .arrays import counted
 from .clipping import SingularValueClip
 from .complex_step import NOT_ANALYTIC, complex_step_jacobian, complex_step_slope
 from .drivers import (
@@ -33,7 +34,7 @@ from .hermitian import (
 from .low_rank import LowRank
 from .midpoint import apply_at_midpoint, decompose_at_midpoint
 from .namespace import Namespace
-from .norms import SchattenNorm, SpectralNorm
+from .norms import SchattenNorm, SpectralFunction, SpectralNorm
 from .nuclear_ball import NuclearBall
 from .operator import Decomposition, Operator
 from .pseudoinverse import Pseudoinverse, RangeProjector, kept_values
@@ -67,7 +68,7 @@ from .spectral import (
     Unitary,
     loewner_coefficients,
 )
-from .step import Product, SquaredResiduals, Step
+from .step import Product, RealProduct, SquaredResiduals, Step
 from .svd import SVD, SVDFactors
 from .tensor import AlongLastAxis, MoveAxis, cosine_transform, fourier_transform
 from .weighted import WeightedThreshold
@@ -114,6 +115,7 @@ __all__ = [
     "Product",
     "Pseudoinverse",
     "RangeProjector",
+    "RealProduct",
     "Recompose",
     "RecomposeHermitian",
     "Refuse",
@@ -129,6 +131,7 @@ __all__ = [
     "SingularValues",
     "Situation",
     "SoftThreshold",
+    "SpectralFunction",
     "SpectralNorm",
     "SpectralOperator",
     "SquareRoot",
@@ -145,6 +148,7 @@ __all__ = [
     "complex_step_slope",
     "compute_factors",
     "cosine_transform",
+    "counted",
     "decompose_at_midpoint",
     "default_gauge_rtol",
     "eigenvalue_coefficients",

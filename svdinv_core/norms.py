@@ -10,6 +10,7 @@ vectors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +21,7 @@ from .rules import default_degeneracy_rtol
 from .spectral import ScalarOperator, not_zero
 from .svd import SVDFactors
 
-__all__ = ["SchattenNorm", "SpectralNorm", "largest_weights"]
+__all__ = ["SchattenNorm", "SpectralFunction", "SpectralNorm", "largest_weights"]
 
 
 def largest_weights(xp: Namespace, S: Array) -> Array:
@@ -76,3 +77,20 @@ class SchattenNorm(ScalarOperator):
     def slopes(self, xp: Namespace, factors: SVDFactors) -> Array:
         s, norm = self._relative(xp, factors.S)
         return not_zero(xp, factors) * _power(xp, _divide(xp, s, norm), self.p - 1.0)
+
+
+@dataclass(frozen=True)
+class SpectralFunction(ScalarOperator):
+    """A symmetric function ``(..., k) -> (...)`` of the values, from its gradient ``(..., k)``.
+
+    For a framework that cannot differentiate it by itself.
+    """
+
+    fn: Callable[[Array], Array]
+    gradient: Callable[[Array], Array]
+
+    def value(self, xp: Namespace, factors: SVDFactors) -> Array:
+        return self.fn(factors.S)
+
+    def slopes(self, xp: Namespace, factors: SVDFactors) -> Array:
+        return self.gradient(factors.S)

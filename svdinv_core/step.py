@@ -12,7 +12,7 @@ from typing import Protocol
 from .arrays import adjoint, is_complex, scale
 from .namespace import Array, Namespace
 
-__all__ = ["Product", "SquaredResiduals", "Step"]
+__all__ = ["Product", "RealProduct", "SquaredResiduals", "Step"]
 
 Arrays = tuple[Array, ...]
 
@@ -91,3 +91,22 @@ class SquaredResiduals:
 
 def _conj(xp: Namespace, x: Array) -> Array:
     return xp.conj(x) if is_complex(xp, x) else x
+
+
+@dataclass(frozen=True)
+class RealProduct:
+    """``Re tr(A^H B)``."""
+
+    def apply(self, xp: Namespace, *args: Array) -> Arrays:
+        A, B = args
+        product = _conj(xp, A) * B
+        return (xp.sum(xp.real(product) if is_complex(xp, product) else product, axis=(-2, -1)),)
+
+    def jvp(self, xp: Namespace, args: Arrays, tangents: Arrays) -> Arrays:
+        (A, B), (dA, dB) = args, tangents
+        return (self.apply(xp, dA, B)[0] + self.apply(xp, A, dB)[0],)
+
+    def vjp(self, xp: Namespace, args: Arrays, cts: Arrays) -> Arrays:
+        A, B = args
+        ct = xp.expand_dims(xp.expand_dims(cts[0], axis=-1), axis=-1)
+        return scale(xp, ct, B), scale(xp, ct, A)

@@ -74,6 +74,7 @@ __all__ = [
     "schatten_norm",
     "singular_value_clip",
     "singular_value_map",
+    "spectral_function",
     "spectral_norm",
     "sqrtm",
     "svd",
@@ -197,6 +198,11 @@ def singular_value_map(
     x: Any, fn: Callable[[Any], Any], *, elementwise: bool = True, driver: Driver = "auto"
 ) -> Any:
     return _functions.singular_value_map(x, fn, elementwise=elementwise, driver=driver)
+
+
+@documented_by(Functions)
+def spectral_function(x: Any, fn: Callable[[Any], Any], *, driver: Driver = "auto") -> Any:
+    return _functions.spectral_function(x, fn, driver=driver)
 
 
 @documented_by(Functions)

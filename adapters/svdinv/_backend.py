@@ -107,6 +107,10 @@ class Backend(ABC):
         """A function that the caller gave for an argument, differentiated by the framework."""
         return fn
 
+    def stopped(self, x: Any) -> Any:
+        """The same array as a constant."""
+        return x
+
     def shape(self, x: Any) -> Shape | None:
         """Static shape, None for a length (or a whole shape) that is not known yet."""
         return tuple(x.shape)

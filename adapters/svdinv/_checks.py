@@ -30,6 +30,7 @@ __all__ = [
     "check_real",
     "check_right_side",
     "check_same_shape",
+    "check_scalar_values",
     "check_side",
     "check_special",
     "check_square",
@@ -212,6 +213,15 @@ def unsuitable_function(reason: str) -> ValueError:
         "fn: its derivative by a complex step is not that of its values, so fn is not analytic; "
         "write it without abs, real, conj and sign"
     )
+
+
+def check_scalar_values(shape: Shape | None, expected: Shape) -> None:
+    """Refuse a function of the values that does not give one number for each matrix."""
+    if shape != expected:
+        raise ValueError(
+            f"fn: expected an array of shape {show(expected)}, a number for each matrix, got "
+            f"{'no array' if shape is None else f'shape {show(shape)}'}"
+        )
 
 
 def check_real(name: str, value: Any) -> None:

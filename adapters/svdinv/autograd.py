@@ -238,6 +238,9 @@ class _AutogradBackend(Backend):
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
         return _apply(operator, x, raw, params)
 
+    def stopped(self, x: Any) -> Any:
+        return getval(x)
+
     def constant(self, rows: Any, like: Any, is_complex: bool) -> Any:
         real = np.zeros(0, getval(like).dtype).real.dtype
         return np.asarray(rows, np.result_type(real, np.complex64) if is_complex else real)
@@ -296,6 +299,7 @@ __all__ = [
     "schatten_norm",
     "singular_value_clip",
     "singular_value_map",
+    "spectral_function",
     "spectral_norm",
     "sqrtm",
     "svd",
@@ -418,6 +422,11 @@ def singular_value_map(
     x: Any, fn: Callable[[Any], Any], *, elementwise: bool = True, driver: Driver = "auto"
 ) -> Any:
     return _functions.singular_value_map(x, fn, elementwise=elementwise, driver=driver)
+
+
+@documented_by(Functions)
+def spectral_function(x: Any, fn: Callable[[Any], Any], *, driver: Driver = "auto") -> Any:
+    return _functions.spectral_function(x, fn, driver=driver)
 
 
 @documented_by(Functions)

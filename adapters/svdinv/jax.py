@@ -239,6 +239,9 @@ class _JaxBackend(Backend):
         with jax.default_matmul_precision("float32"):
             return step.apply(jnp, *arrays)
 
+    def stopped(self, x: Any) -> Any:
+        return jax.lax.stop_gradient(x)
+
     def constant(self, rows: Any, like: Any, is_complex: bool) -> Any:
         real = jnp.zeros(0, like.dtype).real.dtype
         return jnp.asarray(rows, dtype=jnp.result_type(real, jnp.complex64) if is_complex else real)
@@ -289,6 +292,7 @@ __all__ = [
     "schatten_norm",
     "singular_value_clip",
     "singular_value_map",
+    "spectral_function",
     "spectral_norm",
     "sqrtm",
     "svd",
@@ -435,6 +439,13 @@ def singular_value_map(
     driver: Driver = "auto",
 ) -> jax.Array:
     return _functions.singular_value_map(x, fn, elementwise=elementwise, driver=driver)
+
+
+@documented_by(Functions)
+def spectral_function(
+    x: jax.Array, fn: Callable[[jax.Array], jax.Array], *, driver: Driver = "auto"
+) -> jax.Array:
+    return _functions.spectral_function(x, fn, driver=driver)
 
 
 @documented_by(Functions)

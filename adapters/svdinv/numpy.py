@@ -86,6 +86,7 @@ __all__ = [
     "schatten_norm",
     "singular_value_clip",
     "singular_value_map",
+    "spectral_function",
     "spectral_norm",
     "sqrtm",
     "svd",
@@ -215,6 +216,13 @@ def singular_value_map(
     x: _Array, fn: Callable[[_Array], _Array], *, elementwise: bool = True, driver: Driver = "auto"
 ) -> _Array:
     return _functions.singular_value_map(x, fn, elementwise=elementwise, driver=driver)
+
+
+@documented_by(Functions)
+def spectral_function(
+    x: _Array, fn: Callable[[_Array], _Array], *, driver: Driver = "auto"
+) -> _Array:
+    return _functions.spectral_function(x, fn, driver=driver)
 
 
 @documented_by(Functions)

@@ -198,6 +198,9 @@ class _TensorFlowBackend(Backend):
             )
         return _apply(operator, x, raw, params)
 
+    def stopped(self, x: Any) -> Any:
+        return tf.stop_gradient(x)
+
     def constant(self, rows: Any, like: Any, is_complex: bool) -> Any:
         real = like.dtype.real_dtype
         whole = {tf.float32: tf.complex64, tf.float64: tf.complex128}[real]
@@ -249,6 +252,7 @@ __all__ = [
     "schatten_norm",
     "singular_value_clip",
     "singular_value_map",
+    "spectral_function",
     "spectral_norm",
     "sqrtm",
     "svd",
@@ -371,6 +375,11 @@ def singular_value_map(
     x: Any, fn: Callable[[Any], Any], *, elementwise: bool = True, driver: Driver = "auto"
 ) -> Any:
     return _functions.singular_value_map(x, fn, elementwise=elementwise, driver=driver)
+
+
+@documented_by(Functions)
+def spectral_function(x: Any, fn: Callable[[Any], Any], *, driver: Driver = "auto") -> Any:
+    return _functions.spectral_function(x, fn, driver=driver)
 
 
 @documented_by(Functions)

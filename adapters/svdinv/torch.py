@@ -219,6 +219,9 @@ class _TorchBackend(Backend):
         with full_precision(arrays[0]):
             return step.apply(_xp, *arrays)
 
+    def stopped(self, x: Any) -> Any:
+        return x.detach()
+
     def constant(self, rows: Any, like: Any, is_complex: bool) -> Any:
         real = like.real.dtype
         return torch.tensor(rows, dtype=_COMPLEX[real] if is_complex else real, device=like.device)
@@ -274,6 +277,7 @@ __all__ = [
     "schatten_norm",
     "singular_value_clip",
     "singular_value_map",
+    "spectral_function",
     "spectral_norm",
     "sqrtm",
     "svd",
@@ -431,6 +435,13 @@ def singular_value_map(
     driver: Driver = "auto",
 ) -> torch.Tensor:
     return _functions.singular_value_map(x, fn, elementwise=elementwise, driver=driver)
+
+
+@documented_by(Functions)
+def spectral_function(
+    x: torch.Tensor, fn: Callable[[torch.Tensor], torch.Tensor], *, driver: Driver = "auto"
+) -> torch.Tensor:
+    return _functions.spectral_function(x, fn, driver=driver)
 
 
 @documented_by(Functions)
