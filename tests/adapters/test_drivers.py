@@ -314,6 +314,7 @@ def test_single_precision_of_every_framework_at_256():
 
 def test_jax_takes_one_driver_under_vmap():
     """`cond` stays one, and no `select` of both; matrices, thresholds or both are mapped."""
+    driver("jax")  # in double precision, also when this test runs alone
     rng = np.random.default_rng(0)
     A, tau = jnp.asarray(rng.standard_normal((3, 4, 6, 5))), jnp.asarray([0.5, 1.0, 2.0])
     expected = svdinv.jax.svt(A, tau[:, None])
