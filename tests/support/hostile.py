@@ -1,9 +1,9 @@
 """Hostile matrices by the hundred thousand: every function, forward and reverse.
 
-`make hostile` runs it whole, `tests/adapters/test_hostile.py` in short. A matrix is made of its factors, so
-that the derivative is known by formula: tied values (to the last bit, or split by rounding), zeros,
-values many orders apart, scales from subnormal to nearly the largest number, and in every batch
-some with a NaN or an infinity.
+`make hostile` runs it whole, `tests/adapters/test_hostile.py` in short. A matrix is made of its
+factors, so that the derivative is known by formula: tied values (to the last bit, or split by
+rounding), zeros, values many orders apart, scales from subnormal to nearly the largest number, and
+in every batch some with a NaN or an infinity.
 """
 
 from __future__ import annotations
