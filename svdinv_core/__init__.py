@@ -40,6 +40,7 @@ from .operator import Decomposition, Operator
 from .pseudoinverse import Pseudoinverse, RangeProjector, kept_values
 from .roots import Exponential, InverseSquareRoot, Logarithm, Power, SquareRoot
 from .rules import (
+    Auto,
     Clip,
     Fit,
     Inv,
@@ -80,6 +81,7 @@ __all__ = [
     "NOT_ANALYTIC",
     "SVD",
     "AlongLastAxis",
+    "Auto",
     "BlockQR",
     "Clip",
     "Decomposition",

@@ -19,6 +19,7 @@ __all__ = [
     "real_diagonal",
     "real_like",
     "reciprocal",
+    "rounding",
     "scale",
     "scale_columns",
     "scale_rows",
@@ -120,6 +121,17 @@ def reciprocal(xp: Namespace, x: Array, valid: Array) -> Array:
     """
     quotient = 1.0 / xp.where(valid, x, xp.ones_like(x))
     return xp.where(valid, quotient, xp.zeros_like(quotient))
+
+
+def rounding(xp: Namespace, eps: float, x: Array | None) -> Array | float:
+    """Size of rounding errors in ``Q^H x`` with orthonormal columns of Q: ``(..., 1, 1)``."""
+    if x is None:
+        return 0.0
+    size = xp.abs(x)
+    largest = xp.max(size, axis=(-2, -1), keepdims=True)
+    size = size * reciprocal(xp, largest, largest != 0)
+    column = xp.max(xp.sum(size * size, axis=-2, keepdims=True), axis=-1, keepdims=True)
+    return eps * largest * xp.sqrt(column)
 
 
 def unit(xp: Namespace, largest: Array) -> Array:

@@ -18,7 +18,7 @@ determined by A; it is taken as 0, as every framework does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 from .arrays import (
@@ -29,12 +29,13 @@ from .arrays import (
     last,
     order_sign,
     real_diagonal,
+    rounding,
     scale,
     scale_columns,
 )
 from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
-from .operator import Operator
+from .operator import Constant, Operator, Some, unchanged
 from .rules import Inv, Pairs, Rule
 from .spectral import divided_differences
 
@@ -80,12 +81,13 @@ class Eigh:
 
     @property
     def linear(self) -> bool:
-        """Whether there is a forward mode, and a second derivative."""
+        """Whether `vjp` is the adjoint of `jvp`."""
         return self.rule.linear
 
-    def require_linear(self) -> None:
-        """Raise NotImplementedError if there is neither."""
-        self.rule.require_linear()
+    @property
+    def fallback(self) -> Eigh:
+        """The same by the rule of forward mode and second derivatives."""
+        return self if self.linear else replace(self, rule=self.rule.fallback)
 
     def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> EighFactors:
         """Eigendecomposition of the Hermitian part of ``A (..., n, n)``.
@@ -101,17 +103,26 @@ class Eigh:
 
     def jvp(self, xp: Namespace, factors: EighFactors, dA: Array) -> EighFactors:
         """Forward mode: ``(dw, dQ)`` for a tangent `dA`."""
-        self.require_linear()
         w, Q = factors
         dP = xp.matmul(adjoint(xp, Q), xp.matmul(hermitian_part(xp, dA), Q))
-        inverse_gap = self.rule.inverse_gap(xp, Pairs.of_eigenvalues(xp, w, self.rule))
+        rule = self.rule.fallback
+        inverse_gap = rule.inverse_gap(xp, Pairs.of_eigenvalues(xp, w, rule))
         dQ = xp.matmul(Q, scale(xp, inverse_gap, dP))
         return EighFactors(real_diagonal(xp, dP), dQ)
 
     def vjp(
-        self, xp: Namespace, factors: EighFactors, cotangents: tuple[Array | None, ...]
+        self,
+        xp: Namespace,
+        factors: EighFactors,
+        cotangents: tuple[Array | None, ...],
+        *,
+        constant: Constant = unchanged,
+        some: Some | None = None,
     ) -> Array | None:
-        """Reverse mode: the (Hermitian) cotangent of A; an absent cotangent is None."""
+        """Reverse mode: the (Hermitian) cotangent of A; an absent cotangent is None.
+
+        `constant` and `some` as in :meth:`.operator.Decomposition.vjp`.
+        """
         ct_w, ct_Q = cotangents
         w, Q = factors
         if ct_w is None and ct_Q is None:
@@ -119,12 +130,18 @@ class Eigh:
         Qh = adjoint(xp, Q)
         if ct_Q is None:
             return xp.matmul(scale_columns(xp, Q, ct_w), Qh)
-        pairs = Pairs.of_eigenvalues(xp, w, self.rule)
+        rule = self.rule.fallback
         X = xp.matmul(Qh, ct_Q)
-        core = scale(xp, self.rule.inverse_gap(xp, pairs), X)
+        core = scale(xp, rule.inverse_gap(xp, Pairs.of_eigenvalues(xp, w, rule)), X)
+        if not self.linear:
+            pairs = Pairs.of_eigenvalues(xp, constant(w), self.rule)
+            if some is None or some(pairs.tied):
+                given = xp.zeros_like(pairs.values) if ct_w is None else constant(ct_w)
+                size = rounding(xp, pairs.eps, constant(ct_Q))
+                inside, where = self.rule.inside(xp, pairs, constant(X), None, given, size)
+                linear = constant(core)
+                core = core + xp.where(where, inside - linear, xp.zeros_like(linear))
         if ct_w is not None:
-            if not self.linear:
-                core = core + self.rule.fitted(xp, pairs, 0.5 * hermitian_part(xp, X), ct_w)
             core = core + diagonal_matrix(xp, ct_w, core.dtype)
         return xp.matmul(xp.matmul(Q, hermitian_part(xp, core)), Qh)
 

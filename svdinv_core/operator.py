@@ -8,12 +8,21 @@ Instances are frozen and hashable, so that a compiler can treat them as static.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 from .drivers import Driver, Needs
 from .namespace import Array, Namespace
 
-__all__ = ["Decomposition", "Operator"]
+__all__ = ["Constant", "Decomposition", "Operator", "Some", "unchanged"]
+
+Constant = Callable[[Array], Array]
+Some = Callable[[Array], bool]
+
+
+def unchanged(x: Array) -> Array:
+    """`x`, where nothing is differentiated again."""
+    return x
 
 
 class Decomposition(Protocol):
@@ -33,10 +42,16 @@ class Decomposition(Protocol):
 
     @property
     def linear(self) -> bool:
-        """Whether `vjp` is linear in the cotangents; if not, it is the only derivative there is."""
+        """Whether `vjp` is the adjoint of `jvp`, and so linear in the cotangents.
 
-    def require_linear(self) -> None:
-        """Raise NotImplementedError if `vjp` is all there is, and may not be differentiated."""
+        If not, `jvp` and the derivative of `vjp` are those of `fallback`.
+        """
+
+    @property
+    def fallback(self) -> Decomposition:
+        """Itself if it is linear, else one that is: where `vjp` may be differentiated again, its
+        factors are functions of A by this one.
+        """
 
     def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> Any:
         """Factors of A; NaN for a matrix with a non-finite entry, of which `finite` denies any."""
@@ -45,9 +60,25 @@ class Decomposition(Protocol):
         """Tangents of the factors."""
 
     def vjp(
-        self, xp: Namespace, factors: Any, cotangents: tuple[Array | None, ...]
+        self,
+        xp: Namespace,
+        factors: Any,
+        cotangents: tuple[Array | None, ...],
+        *,
+        constant: Constant = unchanged,
+        some: Some | None = None,
     ) -> Array | None:
-        """Cotangent of A; absent cotangents are None, and None comes back if all are."""
+        """Cotangent of A; absent cotangents are None, and None comes back if all are.
+
+        Parameters
+        ----------
+        constant : callable
+            The framework's way to stop a gradient, where `vjp` may be differentiated again: put
+            around what the part that is not linear is made of.
+        some : callable, optional
+            Whether any entry of a boolean array is true, where a look at values costs nothing: that
+            part is left out where no values are tied.
+        """
 
 
 class Operator:

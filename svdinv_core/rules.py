@@ -13,8 +13,9 @@ the same for every rule. With ``dP = U^H dA V``, ``h(X) = X + X^H``, ``a(X) = X 
     dOmega_v = (h(dP) * inverse_gap - a(dP) * inverse_total) / 2
 
 where ``inverse_gap``, ``inverse_total``, ``tie`` are the fields of :class:`Coefficients`. These are
-linear in ``dA``, so that the reverse rule is the exact adjoint of the forward one. One rule,
-:class:`Fit`, looks at the cotangents as well, and has a reverse rule only.
+linear in ``dA``, so that the reverse rule is the exact adjoint of the forward one. Two rules,
+:class:`Auto` and :class:`Fit`, look at the cotangents as well in reverse mode, and are not linear
+in them; forward mode and second derivatives are those of `Inv` then.
 
 Squared values are never formed: ``1/(S_j^2 - S_i^2)`` is ``1/(gap total)``, and squares
 overflow and underflow long before the derivative does.
@@ -27,11 +28,13 @@ from math import comb
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple
 
-from .arrays import first, last, order_sign, real_diagonal, reciprocal, scale
+from .arrays import adjoint, first, last, order_sign, real_diagonal, reciprocal, scale
+from .multiplet import Explained, explain
 from .namespace import Array, Namespace
 
 __all__ = [
     "DEFAULT_RULE",
+    "Auto",
     "Clip",
     "Coefficients",
     "Fit",
@@ -224,27 +227,37 @@ class Rule:
         """What stands for ``1/gap`` and ``1/total``."""
         return Coefficients(self.inverse_gap(xp, pairs), pairs.inverse_total)
 
-    def fitted(self, xp: Namespace, pairs: Pairs, mean: Array, ct_values: Array) -> Array:
-        """Term ``(..., k, k)`` of the reverse rule that is not linear in the cotangents.
+    @property
+    def fallback(self) -> Rule:
+        """The linear rule for forward mode and second derivatives: itself, if it is linear."""
+        if self.linear:
+            return self
+        return Inv(degeneracy_rtol=self.degeneracy_rtol, rank_rtol=self.rank_rtol)
 
-        Asked for only where `linear` is False. `mean` is Hermitian, ``(h(X) + h(Y))/4`` with
-        ``X = U^H ct_U`` and ``Y = V^H ct_V`` (``h(X)/4`` for a Hermitian matrix).
+    def inside(
+        self,
+        xp: Namespace,
+        pairs: Pairs,
+        X: Array,
+        Y: Array | None,
+        ct_values: Array,
+        rounding: Array,
+    ) -> tuple[Array, Array]:
+        """The Hermitian part of the gradient between tied values, and where: ``(..., k, k)``.
+
+        Elsewhere the linear rule stays.
+
+        Asked for only where `linear` is False.
+
+        Parameters
+        ----------
+        X, Y : (..., k, k)
+            ``U^H ct_U`` and ``V^H ct_V``; Y is None for a Hermitian matrix.
+        ct_values : (..., k)
+        rounding : (..., 1, 1)
+            The size of rounding errors in X and Y.
         """
         raise NotImplementedError
-
-    def require_linear(self) -> None:
-        """Raise if the rule has a reverse mode only, without a derivative of its own.
-
-        Raises
-        ------
-        NotImplementedError
-        """
-        if not self.linear:
-            raise NotImplementedError(
-                f"rule: {self.name!r} is not linear in the cotangents, and so has reverse mode and "
-                "first derivatives only; use another rule, such as 'inv', for forward mode and "
-                "second derivatives"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -453,8 +466,8 @@ class Fit(Rule):
     alone that is added to the first, such as a nuclear norm.
 
     Exact on a tie for one spectral function, and near one but for about the gap squared; for a
-    sum of two no better than `Inv`. ``r`` depends on the cotangents: there is no forward mode,
-    and no second derivative.
+    sum of two no better than `Inv`. ``r`` depends on the cotangents: forward mode and second
+    derivatives are those of `Inv`.
 
     Parameters
     ----------
@@ -469,7 +482,18 @@ class Fit(Rule):
         # Where the error of the fit, about the gap squared, meets that of 1/gap, about eps/gap.
         return 2.0 * float(eps**0.5) if self.degeneracy_rtol is None else self.degeneracy_rtol
 
-    def fitted(self, xp: Namespace, pairs: Pairs, mean: Array, ct_values: Array) -> Array:
+    def inside(
+        self,
+        xp: Namespace,
+        pairs: Pairs,
+        X: Array,
+        Y: Array | None,
+        ct_values: Array,
+        rounding: Array,
+    ) -> tuple[Array, Array]:
+        mean = 0.25 * (X + adjoint(xp, X))
+        if Y is not None:
+            mean = mean + 0.25 * (Y + adjoint(xp, Y))
         ones, zeros = xp.ones_like(pairs.gap), xp.zeros_like(pairs.gap)
         tied = xp.where(pairs.tied | (pairs.order == 0), ones, zeros)
         width = max(self.tie_rtol(pairs.eps), pairs.eps)
@@ -508,16 +532,85 @@ class Fit(Rule):
         share = usual * usual * reciprocal(xp, total, total > 0)
         slope = share * one + (1.0 - share) * two
         to_scale = xp.expand_dims(y_size * reciprocal(xp, d_size, d_size != 0), axis=-1)
-        return scale(xp, xp.where(pairs.tied & ~pairs.both_zero, slope * to_scale, zeros), mean)
+        inside = scale(xp, xp.where(pairs.tied & ~pairs.both_zero, slope * to_scale, zeros), mean)
+        return inside, pairs.tied
 
 
 _INTERCEPT_PENALTY = 1e-3  # on the squared intercept, relative to one squared residual a value
 _UNEXPLAINED = 10.0  # usual size of what is left over for one function, in tolerances
 
+
+@dataclass(frozen=True, kw_only=True)
+class Auto(Rule):
+    """On a tie, the gradient that the cotangents themselves determine: the default.
+
+    They determine it for a loss of one function ``U f(S) Vh``, ``U f(S) U^H`` or ``V f(S) V^H``
+    (projectors onto whole multiplets and ``U Vh`` among them), for the values alone, for constants,
+    and for sums of two of these but of two functions of the same factors. What is left over is for
+    :func:`.gauge.rule_residual` to tell. The derivation is in :mod:`.multiplet`.
+
+    It is not linear in the cotangents: forward mode and second derivatives are those of `Inv`, and
+    so is the gradient inside a multiplet on whose vectors' choice the loss depends.
+
+    Near a tie ``1/gap`` is a measurement of the same, with an error of about eps/gap. Where the two
+    differ by more than that the measurement is taken, so that what the cotangents do not determine
+    at a tie is as good beside one as under any rule.
+    """
+
+    name: ClassVar[str] = "auto"
+    linear: ClassVar[bool] = False
+
+    def inside(
+        self,
+        xp: Namespace,
+        pairs: Pairs,
+        X: Array,
+        Y: Array | None,
+        ct_values: Array,
+        rounding: Array,
+    ) -> tuple[Array, Array]:
+        explained = self.explain(xp, pairs, X, Y, ct_values)
+        size = xp.abs(pairs.gap)
+        Xh = adjoint(xp, X)
+        skew = X - Xh if Y is None else X - Xh + Y - adjoint(xp, Y)
+        measured = scale(xp, 0.5 * reciprocal(xp, pairs.gap, size != 0), skew)
+        one = size * pairs.inverse_largest <= _ONE_VALUE * pairs.eps
+        agree = xp.abs(explained.M - measured) * size <= _MEASURED * rounding
+        exists = explained.exists
+        exists = xp.expand_dims(exists, axis=-1) & xp.expand_dims(exists, axis=-2)
+        return xp.where(one | agree, explained.M, measured), pairs.tied & exists
+
+    def explain(
+        self, xp: Namespace, pairs: Pairs, X: Array, Y: Array | None, ct_values: Array
+    ) -> Explained:
+        """What the cotangents say about the inside of the multiplets."""
+        zeros = xp.zeros_like(pairs.gap)
+        together = xp.where(pairs.tied | (pairs.order == 0), xp.ones_like(pairs.gap), zeros)
+        gaps = xp.abs(pairs.gap) * pairs.inverse_largest
+        if Y is None:
+            scales = xp.zeros_like(pairs.values) + pairs.inverse_largest[..., 0]
+        else:
+            scales = pairs.inverse_values
+        return explain(
+            xp,
+            together,
+            X,
+            Y,
+            ct_values,
+            scales,
+            xp.max(together * gaps, axis=-1, keepdims=False),
+            pairs.eps,
+            default_gauge_rtol(pairs.eps),
+        )
+
+
+_ONE_VALUE = 48.0  # eps by which rounding splits one value
+_MEASURED = 2.0  # rounding errors by which 1/gap times the cotangents may be off
+
 _RULES: dict[str, type[Rule]] = {
-    rule.name: rule for rule in (Inv, Pinv, Plain, Tf, Clip, Taylor, Lorentzian, Fit)
+    rule.name: rule for rule in (Auto, Inv, Pinv, Plain, Tf, Clip, Taylor, Lorentzian, Fit)
 }
-DEFAULT_RULE = Inv()
+DEFAULT_RULE = Auto()
 
 
 def rule_names() -> tuple[str, ...]:

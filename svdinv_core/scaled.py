@@ -39,7 +39,7 @@ from .arrays import (
 )
 from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
-from .operator import Operator
+from .operator import Constant, Operator, Some, unchanged
 from .rules import Pairs, Pinv
 from .svd import SVD
 
@@ -88,8 +88,10 @@ class ScaledSVD:
     needs: ClassVar[Needs] = "large values"
     linear: ClassVar[bool] = True
 
-    def require_linear(self) -> None:
-        """There are forward mode and second derivatives."""
+    @property
+    def fallback(self) -> ScaledSVD:
+        """The same: it is linear."""
+        return self
 
     def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> ScaledFactors:
         """Factors of A; NaN for a matrix with a non-finite entry.
@@ -130,7 +132,13 @@ class ScaledSVD:
         return ScaledFactors(dW, dS, -xp.matmul(omega, Vh))
 
     def vjp(
-        self, xp: Namespace, factors: ScaledFactors, cotangents: tuple[Array | None, ...]
+        self,
+        xp: Namespace,
+        factors: ScaledFactors,
+        cotangents: tuple[Array | None, ...],
+        *,
+        constant: Constant = unchanged,
+        some: Some | None = None,
     ) -> Array | None:
         """Reverse mode, the adjoint of `jvp`; absent cotangents are None."""
         ct_left, ct_S, ct_right = cotangents

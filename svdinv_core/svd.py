@@ -30,7 +30,7 @@ arXiv 2411.14141, Theorems 3.1 and 3.2, for ``Inv`` (without the phase term ther
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 from .arrays import (
@@ -38,12 +38,14 @@ from .arrays import (
     diagonal_matrix,
     is_complex,
     real_diagonal,
+    rounding,
     scale,
     scale_columns,
     scale_rows,
 )
 from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
+from .operator import Constant, Some, unchanged
 from .rules import Coefficients, Inv, Pairs, Rule
 
 __all__ = ["SVD", "SVDFactors", "directional_core"]
@@ -95,12 +97,13 @@ class SVD:
 
     @property
     def linear(self) -> bool:
-        """Whether there is a forward mode, and a second derivative."""
+        """Whether `vjp` is the adjoint of `jvp`."""
         return self.rule.linear
 
-    def require_linear(self) -> None:
-        """Raise NotImplementedError if there is neither."""
-        self.rule.require_linear()
+    @property
+    def fallback(self) -> SVD:
+        """The same by the rule of forward mode and second derivatives."""
+        return self if self.linear else replace(self, rule=self.rule.fallback)
 
     def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> SVDFactors:
         """Thin SVD of ``A (..., m, n)``.
@@ -115,9 +118,11 @@ class SVD:
         return SVDFactors(*self.driver.compute(xp, A, unit=True, finite=finite))
 
     def _coefficients(self, xp: Namespace, factors: SVDFactors) -> tuple[Pairs, Coefficients]:
+        """Of the linear rule."""
         U, S, Vh = factors
-        pairs = Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], self.rule)
-        coefficients = self.rule.coefficients(xp, pairs)
+        rule = self.rule.fallback
+        pairs = Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], rule)
+        coefficients = rule.coefficients(xp, pairs)
         if not is_complex(xp, U):
             # A real a(dP) has no diagonal. Automatic transposition would not see that two terms
             # of size 1/S cancel there, and leave their rounding.
@@ -128,7 +133,6 @@ class SVD:
 
     def jvp(self, xp: Namespace, factors: SVDFactors, dA: Array) -> SVDFactors:
         """Forward mode: ``(dU, dS, dVh)`` for a tangent `dA` of A's shape and dtype."""
-        self.require_linear()
         U, _, Vh = factors
         pairs, (inverse_gap, inverse_total, tie) = self._coefficients(xp, factors)
         P, dA_V, Uh_dA = directional_core(xp, factors, dA)
@@ -158,19 +162,24 @@ class SVD:
         xp: Namespace,
         factors: SVDFactors,
         cotangents: tuple[Array | None, ...],
+        *,
+        constant: Constant = unchanged,
+        some: Some | None = None,
     ) -> Array | None:
         """Reverse mode: the cotangent of A for cotangents of ``(U, S, Vh)``.
 
         An absent cotangent is None and costs nothing; None comes back if all are absent.
+        `constant` and `some` as in :meth:`.operator.Decomposition.vjp`.
 
             core = diag(ct_S) + tie X
                    + [ (a(X) + a(Y)) inverse_gap + (a(X) - a(Y)) inverse_total ] / 2
             ct_A = U core Vh + (I - U U^H) ct_U S+ Vh + U S+ ct_Vh (I - V V^H)
 
-        with ``X = U^H ct_U`` and ``Y = V^H ct_Vh^H``.
+        with ``X = U^H ct_U`` and ``Y = V^H ct_Vh^H``; and a rule that is not linear puts something
+        else in the place of all but ct_S between tied values.
         """
         ct_U, ct_S, ct_Vh = cotangents
-        U, _, Vh = factors
+        U, S, Vh = factors
         m, n, k = U.shape[-2], Vh.shape[-1], U.shape[-1]
         if ct_U is None and ct_S is None and ct_Vh is None:
             return None
@@ -188,26 +197,58 @@ class SVD:
             core = 0.5 * scale(xp, inverse_gap + inverse_total, X - adjoint(xp, X))
             if tie is not None:
                 core = core + scale(xp, tie, X)
-            if m != k:
-                core = core - scale_columns(xp, X, weights)
-                left = scale_columns(xp, ct_U, weights)
         if ct_Vh is not None:
             Yh = xp.matmul(ct_Vh, adjoint(xp, Vh))
             part = 0.5 * scale(xp, inverse_gap - inverse_total, adjoint(xp, Yh) - Yh)
-            if n != k:
-                part = part - scale_rows(xp, weights, Yh)
-                right = scale_rows(xp, weights, ct_Vh)
             core = part if core is None else core + part
+        if not self.linear:
+            fixed = (
+                None if x is None else constant(x) for x in (S, X, Yh, core, ct_U, ct_S, ct_Vh)
+            )
+            read = self._read(xp, m, n, *fixed, some=some)
+            core = core if read is None else core + read
+        if ct_U is not None and m != k:
+            core = core - scale_columns(xp, X, weights)
+            left = scale_columns(xp, ct_U, weights)
+        if ct_Vh is not None and n != k:
+            core = core - scale_rows(xp, weights, Yh)
+            right = scale_rows(xp, weights, ct_Vh)
         if ct_S is not None:
-            if not self.linear:
-                mean = 0.25 * sum(Z + adjoint(xp, Z) for Z in (X, Yh) if Z is not None)
-                core = core + self.rule.fitted(xp, pairs, mean, ct_S)
             core = core + diagonal_matrix(xp, ct_S, core.dtype)
 
         if right is not None:  # m < n, U is square
             return xp.matmul(U, xp.matmul(core, Vh) + right)
         outer = xp.matmul(U, core)
         return xp.matmul(outer if left is None else outer + left, Vh)
+
+    def _read(
+        self,
+        xp: Namespace,
+        m: int,
+        n: int,
+        S: Array,
+        X: Array | None,
+        Yh: Array | None,
+        core: Array,
+        ct_U: Array | None,
+        ct_S: Array | None,
+        ct_Vh: Array | None,
+        *,
+        some: Some | None,
+    ) -> Array | None:
+        """What a rule that is not linear changes in the core; None where nothing is tied."""
+        pairs = Pairs.of(xp, S, m, n, self.rule)
+        if some is not None and not some(pairs.tied):
+            return None
+        X = xp.zeros_like(core) if X is None else X
+        Y = xp.zeros_like(core) if Yh is None else adjoint(xp, Yh)
+        ct_S = xp.zeros_like(S) if ct_S is None else ct_S
+        ct_V = None if ct_Vh is None else xp.matrix_transpose(ct_Vh)
+        size = rounding(xp, pairs.eps, ct_U) + rounding(xp, pairs.eps, ct_V)
+        inside, where = self.rule.inside(xp, pairs, X, Y, ct_S, size)
+        skew = X - adjoint(xp, X) - Y + adjoint(xp, Y)
+        inside = inside + 0.5 * scale(xp, pairs.inverse_total, skew)
+        return xp.where(where & ~pairs.both_zero, inside - core, xp.zeros_like(core))
 
 
 def _empty_factors(xp: Namespace, A: Array, k: int) -> SVDFactors:

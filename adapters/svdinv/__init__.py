@@ -100,7 +100,7 @@ def eigenvalue_map(
 
 
 @documented_by(Functions)
-def eigh(x: Any, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto") -> EighResult[Any]:
+def eigh(x: Any, /, *, rule: str | Rule = "auto", driver: EighDriver = "auto") -> EighResult[Any]:
     return _functions.eigh(x, rule=rule, driver=driver)
 
 
@@ -179,8 +179,10 @@ def range_projector(
 
 
 @documented_by(Functions)
-def rule_residual(U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any) -> Any:
-    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
+def rule_residual(
+    U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any, *, ct_S: Any | None = None
+) -> Any:
+    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh, ct_S=ct_S)
 
 
 @documented_by(Functions)
@@ -221,7 +223,7 @@ def svd(
     /,
     *,
     full_matrices: bool = False,
-    rule: str | Rule = "inv",
+    rule: str | Rule = "auto",
     gauge: Gauge = "ignore",
     driver: Driver = "auto",
 ) -> SVDResult[Any]:

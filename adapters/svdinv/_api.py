@@ -141,7 +141,7 @@ class Functions(
         /,
         *,
         full_matrices: bool = False,
-        rule: str | Rule = "inv",
+        rule: str | Rule = "auto",
         gauge: Gauge = "ignore",
         driver: Driver = "auto",
     ) -> SVDResult[ArrayT]:
@@ -153,11 +153,11 @@ class Functions(
             Real or complex floating point, any batch shape, any m and n.
         full_matrices : bool, default False
             Only the thin factors are available; True is an error.
-        rule : str or rule object, default "inv"
-            What the derivative does at (nearly) repeated singular values: "inv", "pinv",
+        rule : str or rule object, default "auto"
+            What the derivative does at (nearly) repeated singular values: "auto", "inv", "pinv",
             "plain", "tf", "clip", "taylor", "lorentzian", "fit", or an object of
-            `svdinv.rules`, which carries the tolerances. "fit" has reverse mode and first
-            derivatives only.
+            `svdinv.rules`, which carries the tolerances. Of "auto" and "fit" forward mode and
+            second derivatives are those of "inv".
         gauge : {"ignore", "warn", "raise"}, default "ignore"
             What to do in reverse mode about a loss that depends on the choice of singular
             vectors, and so has no gradient (see `gauge_residual`), and about one whose gradient
@@ -184,17 +184,19 @@ class Functions(
             ``full_matrices=True``.
         svdinv.GaugeError
             In reverse mode, with ``gauge="raise"``.
-        NotImplementedError
-            For forward mode or a second derivative of ``rule="fit"`` (JAX: TypeError for
-            forward mode).
 
         Notes
         -----
         Gradient: exact where the values differ by more than the rule's tolerance, the
-        phases of complex singular vectors included. At a tie the cotangents do not
-        determine it, and the rule decides; for a loss of ``U diag(f(S)) Vh`` use `svt`,
-        which is exact there as well. Only losses that do not depend on the choice of
-        singular vectors have a gradient at a tie.
+        phases of complex singular vectors included. Only losses that do not depend on the choice
+        of singular vectors have a gradient at a tie. There the default rule reads it from the
+        cotangents in reverse mode: it is exact for a function of ``U f(S) Vh`` with one f, of
+        ``U f(S) U^H`` or ``Vh^H f(S) Vh`` (projectors onto all vectors of a repeated value,
+        ``U Vh``), of the values alone, and for sums of two of these. It is not where two such
+        products with different f are added: the cotangents do not tell them apart
+        (`rule_residual`), and `svt` and its like are exact. Forward mode and second derivatives,
+        and in PyTorch all derivatives by a compiled `torch.func`, are those of "inv", which is
+        exact at a tie for ``f(S) = c S``.
 
         A loss of ``U[..., :r], S[..., :r], Vh[..., :r, :]`` gets the exact gradient too, the
         part through the dropped vectors included; ties within the kept or the dropped values
@@ -275,7 +277,14 @@ class Functions(
         return self._residual(gauge_residual, U, S, Vh, ct_U, ct_Vh)
 
     def rule_residual(
-        self, U: ArrayT, S: ArrayT, Vh: ArrayT, ct_U: ArrayT, ct_Vh: ArrayT
+        self,
+        U: ArrayT,
+        S: ArrayT,
+        Vh: ArrayT,
+        ct_U: ArrayT,
+        ct_Vh: ArrayT,
+        *,
+        ct_S: ArrayT | None = None,
     ) -> ArrayT:
         """How much of a gradient at repeated values the rule decides, from the cotangents.
 
@@ -288,13 +297,19 @@ class Functions(
         ct_U : array (..., m, k)
         ct_Vh : array (..., k, n)
             Cotangents of U and Vh, as the framework gives them.
+        ct_S : array (..., k), optional
+            Cotangent of S. With it the measure is of the rule "auto", which reads from it what
+            other rules decide.
 
         Returns
         -------
         array (...)
-            Real, relative to the cotangents: about eps where every rule gives the same gradient,
-            as at distinct values; of order 1 where they differ. An array like any other: no
-            value is looked at.
+            Real, relative to the cotangents. Without `ct_S` about eps where every rule gives the
+            same gradient, as at distinct values, and of order 1 where they differ. With it about
+            eps where "auto" is right: ct_S confirms what it reads. Of order 1 where ct_S is not
+            explained, and where it is with as many numbers as it has (a product beside a projector
+            at a pair), which may or may not be right. An array like any other: no value is looked
+            at.
 
         Raises
         ------
@@ -307,7 +322,7 @@ class Functions(
         -----
         For a loss that does not depend on the choice of singular vectors (`gauge_residual`). Where
         every rule gives the same gradient it is the right one, unless f is zero at the repeated
-        value in a function ``U f(S) Vh``, and its derivative is not.
+        value in a function ``U f(S) Vh``, and its derivative is not; with `ct_S` that is counted.
 
         A measure to look at, and no function to train on: it has no derivative of svdinv's own.
 
@@ -320,11 +335,10 @@ class Functions(
         >>> ct_U, ct_Vh = C @ Vh.T, U.T @ C  # loss sum(C * (U @ Vh))
         >>> round(float(svdinv.rule_residual(U, S, Vh, ct_U, ct_Vh)), 2)
         1.13
-        >>> U, S, Vh = svdinv.svd(np.diag([2.0, 1.0]))
-        >>> float(svdinv.rule_residual(U, S, Vh, ct_U, ct_Vh))
+        >>> float(svdinv.rule_residual(U, S, Vh, ct_U, ct_Vh, ct_S=np.zeros(2)))
         0.0
         """
-        return self._residual(rule_residual, U, S, Vh, ct_U, ct_Vh)
+        return self._residual(rule_residual, U, S, Vh, ct_U, ct_Vh, ct_S)
 
     def _residual(
         self,
@@ -334,10 +348,13 @@ class Functions(
         Vh: ArrayT,
         ct_U: ArrayT,
         ct_Vh: ArrayT,
+        ct_S: ArrayT | None = None,
     ) -> ArrayT:
         """A measure of factors and cotangents, all of them checked."""
         backend = self._find_backend(U)
         given = {"U": U, "S": S, "Vh": Vh, "ct_U": ct_U, "ct_Vh": ct_Vh}
+        if ct_S is not None:
+            given["ct_S"] = ct_S
         arrays = {name: as_array(backend, name, value) for name, value in given.items()}
         for name, array in arrays.items():
             check_dtype(array.dtype, name)
@@ -345,8 +362,9 @@ class Functions(
         work = compute_dtype(dtype_name(dtype))
         whole, real = (getattr(backend.xp, name) for name in (work, real_dtype(work)))
         for name, array in arrays.items():
-            wanted = real if name == "S" else whole
-            check_field(name, array.dtype, "complex" in work and name != "S")
+            of_values = name in ("S", "ct_S")
+            wanted = real if of_values else whole
+            check_field(name, array.dtype, "complex" in work and not of_values)
             if array.dtype != wanted:
                 arrays[name] = backend.xp.astype(array, wanted)
         shapes = {name: backend.shape(array) for name, array in arrays.items()}
@@ -355,11 +373,14 @@ class Functions(
             check_same_shape("S", shapes["S"], (*shapes["U"][:-2], shapes["U"][-1]))
             check_same_shape("ct_U", shapes["ct_U"], shapes["U"])
             check_same_shape("ct_Vh", shapes["ct_Vh"], shapes["Vh"])
+            if ct_S is not None:
+                check_same_shape("ct_S", shapes["ct_S"], (*shapes["U"][:-2], shapes["U"][-1]))
         residual = measure(
             backend.xp,
             SVDFactors(arrays["U"], arrays["S"], arrays["Vh"]),
             backend.cotangent(arrays["ct_U"]),
             backend.cotangent(arrays["ct_Vh"]),
+            *((arrays["ct_S"],) if ct_S is not None else ()),
         )
         return self._finish(backend, residual, dtype)
 
@@ -888,7 +909,7 @@ class Functions(
         return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
 
     def eigh(
-        self, x: ArrayT, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto"
+        self, x: ArrayT, /, *, rule: str | Rule = "auto", driver: EighDriver = "auto"
     ) -> EighResult[ArrayT]:
         """Eigendecomposition of a Hermitian matrix whose derivative survives repeated values.
 
@@ -896,9 +917,10 @@ class Functions(
         ----------
         x : array (..., n, n)
             Real or complex floating point; its Hermitian part is used.
-        rule : str or rule object, default "inv"
+        rule : str or rule object, default "auto"
             What the derivative does at (nearly) repeated eigenvalues, as for `svd`; on a tie
-            "inv", "pinv" and "tf" are the same here, and "fit" is exact for one `eigenvalue_map`.
+            "inv", "pinv" and "tf" are the same here, and "auto" and "fit" are exact in reverse
+            mode for a loss of ``Q f(w) Q^H`` with one f.
         driver : {"auto", "eigh", "jacobi"}, default "auto"
             "eigh" is the framework's own; "jacobi" rotates columns in array operations. "auto"
             takes "jacobi" for large batches of small matrices.
@@ -916,9 +938,6 @@ class Functions(
         ValueError
             If `x` has fewer than two dimensions or is not square, or for an unknown rule or
             `driver`.
-        NotImplementedError
-            For forward mode or a second derivative of ``rule="fit"`` (JAX: TypeError for
-            forward mode).
 
         Notes
         -----

@@ -86,6 +86,10 @@ class ExplicitBackend(Backend):
         with self.quiet():
             return function(x, *params)
 
+    def some(self, mask: Any) -> bool:
+        """Whether any entry is true."""
+        return not bool(self.xp.all(~mask))
+
     def largest_count(self, x: Any, counts: Callable[[], Any]) -> int | None:
         """Where values may be looked at."""
         if self._looks == "never" or 0 in x.shape:
@@ -192,7 +196,8 @@ class _Recorder(ExplicitBackend):
             return tuple(decomposition.jvp(self.xp, factors, tangents[0]))
 
         def reverse(cts: tuple[Any, ...]) -> tuple[Any, ...]:
-            return (decomposition.vjp(self.xp, factors, cts),)
+            some = None if self._looks == "never" else self.some
+            return (decomposition.vjp(self.xp, factors, cts, some=some),)
 
         self.calls.append(_Call((x,), tuple(raw), forward, reverse))
         return raw
@@ -412,8 +417,6 @@ class Explicit:
         ------
         TypeError, ValueError
             As for `vjp`, of tangents; and if there are more of these than primals.
-        NotImplementedError
-            For ``rule="fit"``, which has no forward mode.
 
         Examples
         --------

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from svdinv_core import Rule, SVDFactors, default_gauge_rtol, gauge_residual, rule_residual
+from svdinv_core import Auto, Rule, SVDFactors, default_gauge_rtol, gauge_residual, rule_residual
 
 __all__ = ["GaugeError", "GaugeWarning", "Watch", "check_mode"]
 
@@ -66,7 +66,7 @@ class Watch:
         numbers : callable
             The entries of an array as a flat list.
         """
-        ct_U, _, ct_Vh = cotangents
+        ct_U, ct_S, ct_Vh = cotangents
         rtol = default_gauge_rtol(float(xp.finfo(factors.S.dtype).eps))
         of_gauge = numbers(gauge_residual(xp, factors, ct_U, ct_Vh))
         if large := _large(of_gauge, rtol):
@@ -76,7 +76,8 @@ class Watch:
                 "repeated values, nor for the phase of complex vectors. "
             )
             return
-        of_rule = numbers(rule_residual(xp, factors, ct_U, ct_Vh))
+        read = ct_S if isinstance(self.rule, Auto) else None
+        of_rule = numbers(rule_residual(xp, factors, ct_U, ct_Vh, read))
         if large := _large(of_rule, rtol):
             self._say(
                 f"the gradient at repeated values depends on the rule, here {self.rule.name!r} "

@@ -20,7 +20,7 @@ class Limit:
     transforms : tuple of str
         As the table of transforms names them.
     functions : tuple of str
-        Names of functions (or "svd fit" for one rule of them); empty for all.
+        Names of functions (or "svd tanh" for one loss of them); empty for all.
     field : {"any", "complex"}
         Whether it holds for complex matrices only.
     sentence : str
@@ -29,8 +29,8 @@ class Limit:
         Then, what it means and what will do.
     upstream : str
         Where the framework's own documentation or issue says so.
-    error : type
-        What is raised.
+    error : type or None
+        What is raised; None for another value than elsewhere, which the sentence names.
     """
 
     key: str
@@ -41,7 +41,7 @@ class Limit:
     field: str = "any"
     advice: str = ""
     upstream: str = ""
-    error: type[Exception] = NotImplementedError
+    error: type[Exception] | None = NotImplementedError
 
     @property
     def pattern(self) -> str:
@@ -58,14 +58,11 @@ class Limit:
         )
 
 
-_FIT = (
-    "rule: 'fit' is not linear in the cotangents, and so has reverse mode and first derivatives "
-    "only; use another rule, such as 'inv', for forward mode and second derivatives"
-)
+_LINEAR = "the gradient is that of the rule 'inv', which differs at repeated values"
 
 _OF_SVD = (
     "svd",
-    "svd fit",
+    "svd tanh",
     "svdvals",
     "svt",
     "svt relative",
@@ -79,7 +76,7 @@ _OF_SVD = (
 )
 
 _DIFFERENTIATED = (
-    *(name for name in _OF_SVD if name not in ("svd fit", "gauge_residual")),
+    *(name for name in _OF_SVD if name != "gauge_residual"),
     "procrustes special",
     "eigh",
     "eigenvalue_map",
@@ -87,20 +84,45 @@ _DIFFERENTIATED = (
 
 LIMITS: tuple[Limit, ...] = (
     Limit(
-        "torch, forward mode of fit",
+        "torch, forward mode of auto",
         "torch",
-        ("forward_ad", "func.jvp", "vmap(jvp)", "jacfwd"),
-        _FIT,
-        functions=("svd fit",),
+        ("forward_ad", "func.jvp", "vmap(jvp)", "jacfwd", "compile(jvp)"),
+        _LINEAR,
+        functions=("svd tanh",),
+        error=None,
     ),
     Limit(
-        "torch, compiled func of fit",
+        "torch, compiled func of auto",
         "torch",
-        ("compile(grad)", "compile(vjp)", "compile(jvp)", "compile(vmap(grad))"),
-        _FIT,
-        functions=("svd fit",),
+        ("compile(grad)", "compile(vjp)", "compile(vmap(grad))"),
+        _LINEAR,
+        functions=("svd tanh",),
+        error=None,
         upstream="pytorch/pytorch#193279",
-        error=RuntimeError,
+    ),
+    Limit(
+        "jax, forward mode of auto",
+        "jax",
+        ("jvp", "linearize", "jit(jvp)", "vmap(jvp)", "jacfwd"),
+        _LINEAR,
+        functions=("svd tanh",),
+        error=None,
+    ),
+    Limit(
+        "tensorflow, forward mode of auto",
+        "tensorflow",
+        ("ForwardAccumulator", "function(ForwardAccumulator)"),
+        _LINEAR,
+        functions=("svd tanh",),
+        error=None,
+    ),
+    Limit(
+        "autograd, forward mode of auto",
+        "autograd",
+        ("make_jvp", "make_jvp_reversemode"),
+        _LINEAR,
+        functions=("svd tanh",),
+        error=None,
     ),
     Limit(
         "torch.export of fn",
@@ -111,36 +133,6 @@ LIMITS: tuple[Limit, ...] = (
         "torch.tanh",
         functions=("singular_value_map", "eigenvalue_map"),
         error=TypeError,
-    ),
-    Limit(
-        "jax, forward mode of fit",
-        "jax",
-        ("jvp", "linearize", "jit(jvp)", "vmap(jvp)", "jacfwd"),
-        "can't apply forward-mode autodiff (jvp) to a custom_vjp function",
-        functions=("svd fit",),
-        error=TypeError,
-        advice=_FIT,
-    ),
-    Limit(
-        "tensorflow, forward mode of fit",
-        "tensorflow",
-        (
-            "ForwardAccumulator",
-            "function(ForwardAccumulator)",
-            "ForwardAccumulator of a function",
-        ),
-        _FIT,
-        functions=("svd fit",),
-    ),
-    Limit(
-        "tensorflow, saved fit",
-        "tensorflow",
-        ("SavedModel of the gradient",),
-        "Error when tracing gradients for SavedModel",
-        functions=("svd fit",),
-        error=ValueError,
-        advice="a SavedModel holds the gradients of gradients too, and rule 'fit' has none; save "
-        "with tf.saved_model.SaveOptions(experimental_custom_gradients=False)",
     ),
     Limit(
         "tensorflow, forward mode around a function",
@@ -161,13 +153,6 @@ LIMITS: tuple[Limit, ...] = (
         functions=("procrustes special",),
     ),
     Limit(
-        "autograd, forward mode of fit",
-        "autograd",
-        ("make_jvp", "make_jvp_reversemode"),
-        _FIT,
-        functions=("svd fit",),
-    ),
-    Limit(
         "autograd, forward mode of a checkpoint",
         "autograd",
         ("make_jvp of checkpoint",),
@@ -180,4 +165,5 @@ LIMITS: tuple[Limit, ...] = (
 def limit(key: str) -> Exception:
     """The error of a row."""
     (row,) = (row for row in LIMITS if row.key == key)
+    assert row.error is not None
     return row.error(row.sentence)

@@ -18,6 +18,7 @@ from svdinv_core import Decomposition, Operator, SVDFactors
 
 from . import _torch_namespace as _xp
 from ._gauge import Watch
+from ._torch_batches import is_plain
 
 __all__ = ["apply", "decompose", "full_precision", "resolved", "watch"]
 
@@ -58,53 +59,37 @@ class _Decompose(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.decomposition = inputs[0]
+        ctx.decomposition, x, *_ = inputs
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*output)
-        ctx.save_for_forward(*output)
+        ctx.save_for_backward(x, *output)
+        ctx.save_for_forward(x, *output)
+
+    @staticmethod
+    def _restore(ctx: Any) -> tuple[torch.Tensor, Any]:
+        """x, and the factors as functions of it by a linear rule."""
+        x, *factors = ctx.saved_tensors
+        if not ctx.decomposition.linear and _differentiated_again(x):
+            fixed = (factor.detach() for factor in factors)
+            factors = decompose(ctx.decomposition.fallback, x, *fixed)
+        return x, ctx.decomposition.Factors(*factors)
 
     @staticmethod
     def backward(ctx: Any, *cts: Any) -> Any:
         decomposition = ctx.decomposition
-        factors = decomposition.Factors(*ctx.saved_tensors)
-        with full_precision(factors[0]):
-            if decomposition.linear:
-                ct_x = resolved(decomposition.vjp(_xp, factors, cts))
-            else:
-                ct_x = _pull_back(decomposition, *factors, *cts)
+        x, factors = _Decompose._restore(ctx)
+        with full_precision(x):
+            some = torch.any if is_plain(factors[0]) else None
+            ct_x = decomposition.vjp(_xp, factors, cts, constant=torch.Tensor.detach, some=some)
+            ct_x = resolved(ct_x)
         return (None, ct_x, *(None for _ in factors))
 
     @staticmethod
     def jvp(ctx: Any, _decomposition: Any, dx: Any, *_: Any) -> Any:
-        factors = ctx.decomposition.Factors(*ctx.saved_tensors)
+        factors = _Decompose._restore(ctx)[1]
         if dx is None:
             return tuple(None for _ in factors)
         with full_precision(dx):
             return resolved(tuple(ctx.decomposition.jvp(_xp, factors, dx)))
-
-
-class _PullBack(torch.autograd.Function):
-    """A reverse rule that is not linear, and may not be differentiated."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(decomposition: Decomposition, *tensors: Any) -> Any:
-        count = len(decomposition.Factors._fields)
-        factors = decomposition.Factors(*tensors[:count])
-        return resolved(decomposition.vjp(_xp, factors, tensors[count:]))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.decomposition = inputs[0]
-
-    @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
-        ctx.decomposition.require_linear()
-
-    @staticmethod
-    def jvp(ctx: Any, *_: Any) -> Any:
-        ctx.decomposition.require_linear()
 
 
 class _Apply(torch.autograd.Function):
@@ -185,11 +170,10 @@ class _Watch(torch.autograd.Function):
 
 
 # `apply` binds its arguments by the signature of `forward` at each call, and looks for it there.
-for _forward in (_Decompose.forward, _PullBack.forward, _Apply.forward, _Watch.forward):
+for _forward in (_Decompose.forward, _Apply.forward, _Watch.forward):
     setattr(_forward, "__signature__", inspect.signature(_forward))  # noqa: B010
 
 # PyTorch types none of these.
 decompose: Any = _Decompose.apply
-_pull_back: Any = _PullBack.apply
 apply: Any = _Apply.apply
 watch: Any = _Watch.apply

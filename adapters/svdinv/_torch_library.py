@@ -83,16 +83,19 @@ def _decompose(spec: str, x: torch.Tensor, raw: Sequence[torch.Tensor]) -> list[
 
 
 def _decompose_context(ctx: Any, inputs: Any, output: Any) -> None:
-    ctx.spec = inputs[0]
+    ctx.spec, x, *_ = inputs
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output)
+    ctx.save_for_backward(x, *output)
 
 
 def _decompose_backward(ctx: Any, cts: Any) -> Any:
     decomposition = restore(ctx.spec)
-    factors = decomposition.Factors(*ctx.saved_tensors)
-    with full_precision(factors[0]):
-        ct_x = resolved(decomposition.vjp(_xp, factors, tuple(cts)))
+    x, *factors = ctx.saved_tensors
+    if not decomposition.linear and torch.is_grad_enabled():
+        factors = decompose(describe(decomposition.fallback), x, [f.detach() for f in factors])
+    factors = decomposition.Factors(*factors)
+    with full_precision(x):
+        ct_x = resolved(decomposition.vjp(_xp, factors, tuple(cts), constant=torch.Tensor.detach))
         return None, ct_x, [None] * len(cts)
 
 

@@ -92,42 +92,34 @@ def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
     return decomposition.Factors(*_items(_decomposed(decomposition, x, *raw)))
 
 
+def _for_derivatives(ans: Any, args: Any) -> tuple[Decomposition, Any, Any]:
+    """The decomposition, x, and the factors as functions of x by a linear rule."""
+    decomposition, x, *raw = args
+    if decomposition.linear:
+        return decomposition, x, decomposition.Factors(*_items(ans))
+    return decomposition, x, _decompose(decomposition.fallback, x, raw)
+
+
 def _decompose_vjp(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
-    decomposition, x = args[:2]
-    factors = decomposition.Factors(*_items(ans))
+    decomposition, x, factors = _for_derivatives(ans, args)
 
     def pullback(g: Any) -> Any:
         cts = tuple(map(_to_core, _items(g), factors))
         with _quiet():
-            if decomposition.linear:
-                ct_x = decomposition.vjp(_xp, factors, cts)
-            else:
-                ct_x = _pull_back(decomposition, *factors, *cts)
+            ct_x = decomposition.vjp(_xp, factors, cts, constant=getval, some=np.any)
         return (_from_core(ct_x, x),)
 
     return pullback
 
 
 def _decompose_jvp(argnums: Any, tangents: Any, ans: Any, args: Any, kwargs: Any) -> Any:
-    decomposition, x = args[:2]
-    factors = decomposition.Factors(*_items(ans))
+    decomposition, x, factors = _for_derivatives(ans, args)
     with _quiet():
         return autograd_tuple(decomposition.jvp(_xp, factors, _cast(tangents[0], x)))
 
 
 defvjp_argnums(_decomposed, _decompose_vjp)
 defjvp_argnums(_decomposed, _decompose_jvp)
-
-
-@primitive  # type: ignore[untyped-decorator,unused-ignore]
-def _pull_back(decomposition: Decomposition, *arrays: Any) -> Any:
-    """A reverse rule that is not linear, and may not be differentiated."""
-    count = len(decomposition.Factors._fields)
-    return decomposition.vjp(_xp, decomposition.Factors(*arrays[:count]), arrays[count:])
-
-
-defvjp_argnums(_pull_back, lambda argnums, ans, args, kwargs: lambda g: args[0].require_linear())
-defjvp_argnums(_pull_back, lambda argnums, tangents, ans, args, kwargs: args[0].require_linear())
 
 
 @primitive  # type: ignore[untyped-decorator,unused-ignore]
@@ -324,7 +316,7 @@ def eigenvalue_map(
 
 
 @documented_by(Functions)
-def eigh(x: Any, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto") -> EighResult[Any]:
+def eigh(x: Any, /, *, rule: str | Rule = "auto", driver: EighDriver = "auto") -> EighResult[Any]:
     return _functions.eigh(x, rule=rule, driver=driver)
 
 
@@ -403,8 +395,10 @@ def range_projector(
 
 
 @documented_by(Functions)
-def rule_residual(U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any) -> Any:
-    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
+def rule_residual(
+    U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any, *, ct_S: Any | None = None
+) -> Any:
+    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh, ct_S=ct_S)
 
 
 @documented_by(Functions)
@@ -445,7 +439,7 @@ def svd(
     /,
     *,
     full_matrices: bool = False,
-    rule: str | Rule = "inv",
+    rule: str | Rule = "auto",
     gauge: Gauge = "ignore",
     driver: Driver = "auto",
 ) -> SVDResult[Any]:

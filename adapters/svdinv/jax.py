@@ -1,9 +1,10 @@
 """svdinv for JAX arrays: one `custom_jvp` for decompositions, one for operators.
 
-JAX transposes the forward rule by itself, which gives the reverse rule at the same cost and
-in JAX's own convention for complex cotangents. The factors are computed once, outside, from
-the input with its gradient stopped; a rule that is differentiated again sees them as
-functions of the input through :func:`_decompose`.
+JAX transposes a linear forward rule by itself, which gives the reverse rule at the same cost and
+in JAX's own convention for complex cotangents. Where the reverse rule is not linear in the
+cotangents, forward mode is a primitive, whose transpose is that rule. The factors are computed
+once, outside, from the input with its gradient stopped; a rule that is differentiated again sees
+them as functions of the input through :func:`_decompose`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ try:
     import jax
     import jax.numpy as jnp
     import numpy as np
+    from jax.extend.core import Primitive
+    from jax.interpreters import ad, batching, mlir
 except ImportError as error:
     raise cannot_import(error, "jax", "JAX") from error
 
@@ -65,37 +68,81 @@ def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
 @_decompose.defjvp
 def _decompose_jvp(decomposition: Decomposition, primals: Any, tangents: Any) -> Any:
     factors = _decompose(decomposition, *primals)
-    return factors, _run(decomposition, "jvp", factors, tangents[0])
+    if decomposition.linear:
+        return factors, _push_forward(decomposition, *factors, tangents[0])
+    known = _decompose(decomposition.fallback, *primals)
+    out = _tangents.bind(*known, tangents[0], decomposition=decomposition)
+    return factors, decomposition.Factors(*out)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _reverse_only(decomposition: Decomposition, x: Any, raw: Any) -> Any:
-    """The same for a decomposition whose reverse rule is not linear: no forward rule is its own."""
-    return raw
+def _push_forward(decomposition: Decomposition, *arrays: Any) -> Any:
+    """Forward mode, linear in the last of the arrays; the others are the factors."""
+    *factors, dx = arrays
+    return _run(decomposition, "jvp", decomposition.Factors(*factors), dx)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _pull_back(decomposition: Decomposition, raw: Any, cts: Any) -> Any:
-    """The reverse rule, which may not be differentiated."""
-    return jnp.conj(_run(decomposition, "vjp", raw, tuple(map(jnp.conj, cts))))
+@partial(jax.jit, static_argnums=0)
+def _pull_back(decomposition: Decomposition, factors: Any, cts: Any) -> Any:
+    """Reverse mode; its own derivative is that of a linear rule."""
+    with jax.default_matmul_precision("float32"):
+        cts = tuple(ct if ct is None else jnp.conj(ct) for ct in cts)
+        ct_x: Any = decomposition.vjp(jnp, factors, cts, constant=jax.lax.stop_gradient)
+        return jnp.conj(ct_x)
 
 
-@_pull_back.defjvp
-def _pull_back_jvp(decomposition: Decomposition, primals: Any, tangents: Any) -> Any:
-    decomposition.require_linear()
+# Forward mode as a primitive, so that its transpose may be a reverse rule that is not linear.
+_tangents: Any = Primitive("svdinv_tangents")
+_tangents.multiple_results = True
+_tangents.def_impl(lambda *arrays, decomposition: tuple(_push_forward(decomposition, *arrays)))
+_tangents.def_abstract_eval(lambda *avals, decomposition: avals[:-1])
+mlir.register_lowering(
+    _tangents,
+    mlir.lower_fun(
+        lambda *arrays, decomposition: tuple(_push_forward(decomposition, *arrays)),
+        multiple_results=True,
+    ),
+)
 
 
-def _reverse_only_forward(decomposition: Decomposition, x: Any, raw: Any) -> Any:
-    # Functions of x again: an outer derivative would take the factors as they are for constants.
-    factors = _reverse_only(decomposition, x, raw)
-    return factors, factors
+def _tangents_jvp(primals: Any, tangents: Any, *, decomposition: Decomposition) -> Any:
+    *factors, dx = primals
+    *dfactors, ddx = tangents
+    out = _tangents.bind(*primals, decomposition=decomposition)
+    dout: Any = [None for _ in out]
+    if not isinstance(ddx, ad.Zero):
+        dout = _tangents.bind(*factors, ddx, decomposition=decomposition)
+    if not all(isinstance(d, ad.Zero) for d in dfactors):
+        moved = jax.jvp(
+            lambda *factors: tuple(_push_forward(decomposition, *factors, dx)),
+            tuple(factors),
+            tuple(map(ad.instantiate_zeros, dfactors)),
+        )[1]
+        dout = [b if a is None else a + b for a, b in zip(dout, moved, strict=True)]
+    return out, dout
 
 
-def _reverse_only_reverse(decomposition: Decomposition, factors: Any, cts: Any) -> Any:
-    return _pull_back(decomposition, factors, cts), None
+def _tangents_transpose(cts: Any, *primals: Any, decomposition: Decomposition) -> Any:
+    *factors, dx = primals
+    absent = [None for _ in factors]
+    if all(isinstance(ct, ad.Zero) for ct in cts):
+        return [*absent, ad.Zero(dx.aval)]
+    given = tuple(None if isinstance(ct, ad.Zero) else ct for ct in cts)
+    return [*absent, _pull_back(decomposition, decomposition.Factors(*factors), given)]
 
 
-_reverse_only.defvjp(_reverse_only_forward, _reverse_only_reverse)
+def _tangents_batch(arrays: Any, axes: Any, *, decomposition: Decomposition) -> Any:
+    size = next(a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None)
+    whole = (
+        jnp.broadcast_to(a, (size, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
+        for a, axis in zip(arrays, axes, strict=True)
+    )
+    out = _tangents.bind(*whole, decomposition=decomposition)
+    return out, [0 for _ in out]
+
+
+ad.primitive_jvps[_tangents] = _tangents_jvp
+ad.primitive_transposes[_tangents] = _tangents_transpose
+batching.primitive_batchers[_tangents] = _tangents_batch
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -228,8 +275,7 @@ class _JaxBackend(Backend):
         return jax.lax.cond(enough, lambda: found, otherwise)
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
-        registered = _decompose if decomposition.linear else _reverse_only
-        return registered(decomposition, x, raw)
+        return _decompose(decomposition, x, raw)
 
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
         with jax.default_matmul_precision("float32"):
@@ -328,7 +374,7 @@ def eigenvalue_map(
 
 @documented_by(Functions)
 def eigh(
-    x: jax.Array, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto"
+    x: jax.Array, /, *, rule: str | Rule = "auto", driver: EighDriver = "auto"
 ) -> EighResult[jax.Array]:
     return _functions.eigh(x, rule=rule, driver=driver)
 
@@ -415,9 +461,15 @@ def range_projector(
 
 @documented_by(Functions)
 def rule_residual(
-    U: jax.Array, S: jax.Array, Vh: jax.Array, ct_U: jax.Array, ct_Vh: jax.Array
+    U: jax.Array,
+    S: jax.Array,
+    Vh: jax.Array,
+    ct_U: jax.Array,
+    ct_Vh: jax.Array,
+    *,
+    ct_S: jax.Array | None = None,
 ) -> jax.Array:
-    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
+    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh, ct_S=ct_S)
 
 
 @documented_by(Functions)
@@ -464,7 +516,7 @@ def svd(
     /,
     *,
     full_matrices: bool = False,
-    rule: str | Rule = "inv",
+    rule: str | Rule = "auto",
     gauge: Gauge = "ignore",
     driver: Driver = "auto",
 ) -> SVDResult[jax.Array]:

@@ -117,7 +117,7 @@ def eigenvalue_map(
 
 @documented_by(Functions)
 def eigh(
-    x: _Array, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto"
+    x: _Array, /, *, rule: str | Rule = "auto", driver: EighDriver = "auto"
 ) -> EighResult[_Array]:
     return _functions.eigh(x, rule=rule, driver=driver)
 
@@ -197,8 +197,10 @@ def range_projector(
 
 
 @documented_by(Functions)
-def rule_residual(U: _Array, S: _Array, Vh: _Array, ct_U: _Array, ct_Vh: _Array) -> _Array:
-    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
+def rule_residual(
+    U: _Array, S: _Array, Vh: _Array, ct_U: _Array, ct_Vh: _Array, *, ct_S: _Array | None = None
+) -> _Array:
+    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh, ct_S=ct_S)
 
 
 @documented_by(Functions)
@@ -241,7 +243,7 @@ def svd(
     /,
     *,
     full_matrices: bool = False,
-    rule: str | Rule = "inv",
+    rule: str | Rule = "auto",
     gauge: Gauge = "ignore",
     driver: Driver = "auto",
 ) -> SVDResult[_Array]:

@@ -12,6 +12,7 @@ Inv(degeneracy_rtol=1e-06, rank_rtol=None, limit=None)
 """
 
 from svdinv_core.rules import (
+    Auto,
     Clip,
     Fit,
     Inv,
@@ -25,6 +26,7 @@ from svdinv_core.rules import (
 )
 
 __all__ = [
+    "Auto",
     "Clip",
     "Fit",
     "Inv",

@@ -60,28 +60,13 @@ def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
     @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
     def call(x: Any, *raw: Any) -> Any:
         def grad(*cts: Any) -> Any:
-            if decomposition.linear:
-                ct_x = decomposition.vjp(_xp, _decompose(decomposition, x, raw), cts)
-            else:
-                ct_x = _pull_back(decomposition, raw, cts)
+            factors = _decompose(decomposition.fallback, x, raw)
+            ct_x = decomposition.vjp(_xp, factors, cts, constant=tf.stop_gradient)
             return (ct_x, *(None for _ in raw))
 
         return raw, grad
 
     return decomposition.Factors(*call(x, *raw))
-
-
-def _pull_back(decomposition: Decomposition, raw: Any, cts: Any) -> Any:
-    """A reverse rule that is not linear, and may not be differentiated."""
-
-    @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
-    def call(*cts: Any) -> Any:
-        def grad(_: Any) -> Any:
-            decomposition.require_linear()
-
-        return decomposition.vjp(_xp, decomposition.Factors(*raw), cts), grad
-
-    return call(*cts)
 
 
 def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
@@ -277,7 +262,7 @@ def eigenvalue_map(
 
 
 @documented_by(Functions)
-def eigh(x: Any, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto") -> EighResult[Any]:
+def eigh(x: Any, /, *, rule: str | Rule = "auto", driver: EighDriver = "auto") -> EighResult[Any]:
     return _functions.eigh(x, rule=rule, driver=driver)
 
 
@@ -356,8 +341,10 @@ def range_projector(
 
 
 @documented_by(Functions)
-def rule_residual(U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any) -> Any:
-    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
+def rule_residual(
+    U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any, *, ct_S: Any | None = None
+) -> Any:
+    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh, ct_S=ct_S)
 
 
 @documented_by(Functions)
@@ -398,7 +385,7 @@ def svd(
     /,
     *,
     full_matrices: bool = False,
-    rule: str | Rule = "inv",
+    rule: str | Rule = "auto",
     gauge: Gauge = "ignore",
     driver: Driver = "auto",
 ) -> SVDResult[Any]:

@@ -313,7 +313,7 @@ def eigenvalue_map(
 
 @documented_by(Functions)
 def eigh(
-    x: torch.Tensor, /, *, rule: str | Rule = "inv", driver: EighDriver = "auto"
+    x: torch.Tensor, /, *, rule: str | Rule = "auto", driver: EighDriver = "auto"
 ) -> EighResult[torch.Tensor]:
     return _functions.eigh(x, rule=rule, driver=driver)
 
@@ -409,9 +409,15 @@ def range_projector(
 
 @documented_by(Functions)
 def rule_residual(
-    U: torch.Tensor, S: torch.Tensor, Vh: torch.Tensor, ct_U: torch.Tensor, ct_Vh: torch.Tensor
+    U: torch.Tensor,
+    S: torch.Tensor,
+    Vh: torch.Tensor,
+    ct_U: torch.Tensor,
+    ct_Vh: torch.Tensor,
+    *,
+    ct_S: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh)
+    return _functions.rule_residual(U, S, Vh, ct_U, ct_Vh, ct_S=ct_S)
 
 
 @documented_by(Functions)
@@ -460,7 +466,7 @@ def svd(
     /,
     *,
     full_matrices: bool = False,
-    rule: str | Rule = "inv",
+    rule: str | Rule = "auto",
     gauge: Gauge = "ignore",
     driver: Driver = "auto",
 ) -> SVDResult[torch.Tensor]:

@@ -38,7 +38,7 @@ LOSSES: dict[str, str] = {
 THRESHOLDED = ("soft", "hard")
 """The losses that use the threshold."""
 
-RULES = ("inv", "pinv", "plain", "tf", "clip", "taylor", "lorentzian", "fit")
+RULES = ("auto", "inv", "pinv", "plain", "tf", "clip", "taylor", "lorentzian", "fit")
 """Gradient rules of the library's ``svd`` that are compared."""
 
 NATIVE = "native"

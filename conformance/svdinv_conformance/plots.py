@@ -17,6 +17,7 @@ __all__ = ["STYLES", "difference_image", "gap_plot", "gradient_image", "matrix_i
 STYLES: dict[str, tuple[str, str, str]] = {
     "svt": ("#111827", "-", "o"),
     "svdvals": ("#111827", "-", "o"),
+    "auto": ("#0ea5e9", "-", "d"),
     "inv": ("#2563eb", "-", "s"),
     "pinv": ("#7c3aed", "-", "^"),
     "plain": ("#dc2626", "-", "x"),

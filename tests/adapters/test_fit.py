@@ -1,4 +1,4 @@
-"""The rule "fit": exact at ties for one spectral function, and reverse mode only."""
+"""The rule "fit": exact at ties for one spectral function, and good beside them."""
 
 from __future__ import annotations
 
@@ -131,63 +131,6 @@ def test_eigh_at_a_tie_is_exact(framework, values, is_complex):
     ct_w = np.exp(w) * np.real(np.sum(np.conj(Q) * (W @ Q), axis=-2))
     (got,) = framework.vjp("eigh", (x,), (ct_w, ct_Q), rule="fit")[1]
     assert norm(got - exact) <= 1e-11 * norm(exact)
-
-
-WORDS = "^rule: 'fit' is not linear in the cotangents, and so has reverse mode and first deriv"
-# JAX has no hook for forward mode where the reverse rule is given, and says so itself.
-WORDS_OF_JAX = r"can't apply forward-mode .* to a custom_vjp function"
-
-
-def test_forward_mode_is_refused():
-    for name in ("numpy", "torch", "tensorflow"):
-        for function in ("svd", "eigh"):
-            with pytest.raises(NotImplementedError, match=WORDS):
-                driver(name).jvp(function, (np.eye(3),), (np.eye(3),), rule="fit")
-    with pytest.raises(TypeError, match=WORDS_OF_JAX):
-        driver("jax").jvp("svd", (np.eye(3),), (np.eye(3),), rule="fit")
-
-
-def test_second_derivatives_are_refused():
-    jax, torch, tf = (driver(name).bridge.module for name in ("jax", "torch", "tensorflow"))
-    import svdinv.jax
-    import svdinv.tensorflow
-    import svdinv.torch
-
-    def jax_loss(x):
-        U, S, _ = svdinv.jax.svd(x, rule="fit")
-        return jax.numpy.sum(U * S)
-
-    def torch_loss(x):
-        U, S, _ = svdinv.torch.svd(x, rule="fit")
-        return (U * S).sum()
-
-    def gradient_norm(x):
-        return jax.numpy.sum(jax.grad(jax_loss)(x) ** 2)
-
-    x = torch.eye(3, dtype=torch.float64, requires_grad=True)
-    (first,) = torch.autograd.grad(torch_loss(x), x, create_graph=True)
-    variable = tf.eye(3, dtype=tf.float64)
-
-    def tensorflow_second():
-        with tf.GradientTape() as outer:
-            outer.watch(variable)
-            with tf.GradientTape() as inner:
-                inner.watch(variable)
-                U, S, _ = svdinv.tensorflow.svd(variable, rule="fit")
-                loss = tf.reduce_sum(U * S)
-            gradient = inner.gradient(loss, variable)
-        return outer.gradient(gradient, variable)
-
-    for second in (
-        lambda: torch.autograd.grad(first.sum(), x),
-        lambda: torch.func.hessian(torch_loss)(x.detach()),
-        lambda: jax.grad(gradient_norm)(np.eye(3)),
-        tensorflow_second,
-    ):
-        with pytest.raises(NotImplementedError, match=WORDS):
-            second()
-    with pytest.raises(TypeError, match=WORDS_OF_JAX):
-        jax.hessian(jax_loss)(np.eye(3))
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])

@@ -7,9 +7,10 @@ from itertools import product
 import numpy as np
 import pytest
 import svdinv
+from support import spectral_losses as spectral
 from support.arrays import adjoint
 from support.drivers import CONJUGATES, FRAMEWORKS, driver
-from support.family import SIZES, cells, draw, normal, stack
+from support.family import SIZES, cells, draw, haar, normal, stack
 from support.namespaces import NAMESPACES, evaluate, namespace
 
 from svdinv_core import SVDFactors, gauge
@@ -119,6 +120,52 @@ def test_no_rule_has_a_say_where_rule_residual_is_zero(framework):
         assert (residual == 0) == is_zero
         inv, pinv = (framework.vjp("svd", (x,), cts, rule=rule)[1][0] for rule in ("inv", "pinv"))
         assert (np.abs(inv - pinv).max() < 1e-15) == is_zero
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_rule_residual_with_ct_S_flags_what_auto_cannot_check(framework, is_complex):
+    """Every loss at a triple, and sums whose matrices differ, are checked; two products are not."""
+    rng = np.random.default_rng(5)
+    U, V = haar(rng, (), 5, 5, is_complex), haar(rng, (), 5, 5, is_complex)
+    x = (U * np.array([1.0, 0.8, 0.8, 0.8, 0.2])) @ adjoint(V)
+    U, S, Vh = np.linalg.svd(x)
+    pair = SVDFactors(U, np.array([1.0, 1.0, 0.7, 0.5, 0.2]), Vh)
+    conjugate = np.conj if framework.module.__name__.split(".")[-1] in CONJUGATES else np.asarray
+    for losses, triple, checked in (
+        *((((loss,), True, True)) for loss in spectral.LOSSES),
+        (("S^3", "left projector"), True, True),
+        (("tanh", "values"), True, True),
+        (("tanh",), False, True),
+        (("U Vh",), False, True),
+        (("c S", "tanh"), True, False),
+        (("S^3", "U Vh"), True, False),
+        (("S^3", "U Vh"), False, False),
+        (("S^3", "left projector"), False, False),  # right, and not to be checked at a pair
+    ):
+        factors = SVDFactors(U, S, Vh) if triple else pair
+        cts = [0, 0, 0]
+        for loss in losses:
+            W = spectral.weights(rng, loss, x)
+            ct = spectral.cotangents(loss, *factors, W)
+            cts = [a + b for a, b in zip(cts, ct, strict=True)]
+        ct_U, ct_S, ct_Vh = cts
+        given = map(framework.array, (*factors, conjugate(ct_U), conjugate(ct_Vh)))
+        measure = framework.module.rule_residual
+        residual = framework.numpy(measure(*given, ct_S=framework.array(ct_S)))
+        assert (residual < 1e-13) == checked, (losses, triple, residual)
+        assert (residual > 1e-2) != checked, (losses, triple, residual)
+
+
+def test_auto_is_quiet_where_it_is_right(framework):
+    x = np.stack([np.diag([2.0, 2.0, 1.0]), np.diag([3.0, 2.0, 1.0])])
+    U, S, Vh = framework.call("svd", (x,))
+    W = normal(np.random.default_rng(3), x.shape, False)
+    cts = spectral.cotangents("tanh", U, S, Vh, W)
+    framework.vjp("svd", (x,), cts, gauge="raise")
+    more = spectral.cotangents("c S", U, S, Vh, normal(np.random.default_rng(4), x.shape, False))
+    cts = tuple(a + b for a, b in zip(cts, more, strict=True))
+    with pytest.raises(svdinv.GaugeError, match=r"depends on the rule, here 'auto'.* in 1 of 2"):
+        framework.vjp("svd", (x,), cts, gauge="raise")
 
 
 def run(tested, x, dependent, mode):

@@ -15,7 +15,7 @@ from svdinv import _autograd_namespace
 from svdinv_core import apply_at_midpoint, decompose_at_midpoint
 
 from .drivers import driver
-from .observables import OBSERVABLES, Operations
+from .observables import Operations, observable
 
 name = "autograd"
 
@@ -30,7 +30,7 @@ class Loss:
         self.observable, self.weights = observable, W
 
     def observe(self, x):
-        return OBSERVABLES[self.observable].of(svdinv.autograd, OPERATIONS, x)
+        return observable(self.observable).of(svdinv.autograd, OPERATIONS, x)
 
     def __call__(self, x):
         return anp.sum(anp.real(np.conj(self.weights) * self.observe(x)))

@@ -12,7 +12,7 @@ import svdinv.jax
 from svdinv_core import apply_at_midpoint, decompose_at_midpoint
 
 from .drivers import driver
-from .observables import OBSERVABLES, Operations
+from .observables import Operations, observable
 
 jax.config.update("jax_enable_x64", True)
 name = "jax"
@@ -28,7 +28,7 @@ class Loss:
         self.observable, self.weights = observable, jnp.asarray(W)
 
     def observe(self, x):
-        return OBSERVABLES[self.observable].of(svdinv.jax, OPERATIONS, x)
+        return observable(self.observable).of(svdinv.jax, OPERATIONS, x)
 
     def __call__(self, x):
         return jnp.real(jnp.conj(self.weights.astype(x.dtype)) * self.observe(x)).sum()

@@ -34,6 +34,7 @@ class Observable:
     hermitian: bool = False
     real: bool = False
     second: bool = True  # has second derivatives
+    by_rule: str | None = None  # observable with the gradient that a limit may put in the place
 
 
 def rank_of(x):
@@ -128,10 +129,11 @@ def _inverse_root(o, x):
 OBSERVABLES = {
     "svd": Observable(
         lambda m, o, x: o.recompose(*m.svd(x)), lambda x, W: W
-    ),  # exact under the rule inv
-    "svd fit": Observable(
-        lambda m, o, x: _tanh_of_factors(o, *m.svd(x, rule="fit")),
+    ),  # exact under the rule inv, too
+    "svd tanh": Observable(
+        lambda m, o, x: _tanh_of_factors(o, *m.svd(x)),
         _operator("singular_value_map", _tanh)[1],
+        by_rule="svd tanh by inv",
         second=False,
     ),
     "svdvals": Observable(lambda m, o, x: o.total(o.tanh(m.svdvals(x))), _svdvals),
@@ -152,6 +154,19 @@ OBSERVABLES = {
     "eigenvalue_map": Observable(*_operator("eigenvalue_map", _inverse_root), hermitian=True),
     "gauge_residual": Observable(_residual, _residual_gradient, second=False),
 }
+
+
+BY_RULE = {
+    "svd tanh by inv": Observable(
+        lambda m, o, x: _tanh_of_factors(o, *m.svd(x, rule="inv")),
+        OBSERVABLES["svd tanh"].gradient,
+    )
+}
+
+
+def observable(name):
+    """Any of them."""
+    return OBSERVABLES[name] if name in OBSERVABLES else BY_RULE[name]
 
 
 def _tanh_of_factors(o, U, S, Vh):

@@ -14,7 +14,7 @@ from svdinv import _tensorflow_namespace
 from svdinv_core import apply_at_midpoint, decompose_at_midpoint
 
 from .drivers import driver
-from .observables import OBSERVABLES, Operations
+from .observables import Operations, observable
 
 name = "tensorflow"
 
@@ -29,7 +29,7 @@ class Loss:
         self.observable, self.weights = observable, tf.constant(W)
 
     def observe(self, x):
-        return OBSERVABLES[self.observable].of(svdinv.tensorflow, OPERATIONS, x)
+        return observable(self.observable).of(svdinv.tensorflow, OPERATIONS, x)
 
     def __call__(self, x):
         return tf.reduce_sum(tf.math.real(tf.math.conj(self.weights) * self.observe(x)))

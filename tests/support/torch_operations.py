@@ -8,7 +8,7 @@ import svdinv.torch
 import torch
 
 from .drivers import driver
-from .observables import OBSERVABLES, SKEW, Operations
+from .observables import SKEW, Operations, observable
 
 name = "torch"
 _SKEW = {k: torch.tensor(K) for k, K in SKEW.items()}
@@ -31,7 +31,7 @@ class Loss(torch.nn.Module):
         self.register_buffer("weights", torch.tensor(W))
 
     def observe(self, x):
-        return OBSERVABLES[self.observable].of(svdinv.torch, OPERATIONS, x)
+        return observable(self.observable).of(svdinv.torch, OPERATIONS, x)
 
     def forward(self, x):
         return (self.weights.conj() * self.observe(x)).real.sum()
