@@ -84,10 +84,22 @@ def _transformed() -> bool:
     return bool(torch._C._are_functorch_transforms_active())
 
 
+def _transforms(kind: Any) -> int:
+    """How many transforms of one kind are under way."""
+    levels = pyfunctorch.retrieve_all_functorch_interpreters()
+    return sum(level.key() == kind for level in levels)
+
+
 def _forward_of_forward() -> bool:
     """Whether more than one transform is in forward mode."""
-    levels = pyfunctorch.retrieve_all_functorch_interpreters()
-    return sum(level.key() == torch._C._functorch.TransformType.Jvp for level in levels) > 1
+    return _transforms(torch._C._functorch.TransformType.Jvp) > 1
+
+
+def _hides_a_batch() -> bool:
+    """Whether a tensor may have more matrices than its shape says, or a length not known yet."""
+    if torch.compiler.is_compiling():
+        return True
+    return _transformed() and _transforms(torch._C._functorch.TransformType.Vmap) > 0
 
 
 def _dropped() -> bool:
@@ -161,7 +173,7 @@ class _TorchBackend(Backend):
         """
         plain = is_plain(x)
         return Situation(
-            tuple(x.shape) if plain else (None, *x.shape[-2:]),
+            tuple(x.shape) if plain or not _hides_a_batch() else (None, *x.shape[-2:]),
             single=x.dtype in _SINGLE,
             looks="free" if plain else "never",
             worth_a_choice=WORTH_A_CHOICE,
