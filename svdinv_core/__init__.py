@@ -10,6 +10,8 @@ from .alignment import Moments, Overlap, Placement, alignment_margin
 from .arrays import counted
 from .clipping import SingularValueClip
 from .complex_step import NOT_ANALYTIC, complex_step_jacobian, complex_step_slope
+from .curvature import complex_step_curvature
+from .derivative import Pulled, Pushed, pulled, pushed
 from .drivers import (
     BlockQR,
     Driver,
@@ -31,12 +33,13 @@ from .hermitian import (
     RecomposeHermitian,
     eigenvalue_coefficients,
 )
+from .jets import EigenvalueJet, SingularValueJet
 from .low_rank import LowRank
 from .midpoint import apply_at_midpoint, decompose_at_midpoint
 from .namespace import Namespace
 from .norms import SchattenNorm, SpectralFunction, SpectralNorm
 from .nuclear_ball import NuclearBall
-from .operator import Decomposition, Operator
+from .operator import Decomposition, Operator, Tangents
 from .pseudoinverse import Pseudoinverse, RangeProjector, kept_values
 from .roots import Exponential, InverseSquareRoot, Logarithm, Power, SquareRoot
 from .rules import (
@@ -86,6 +89,7 @@ __all__ = [
     "Clip",
     "Decomposition",
     "Driver",
+    "EigenvalueJet",
     "EigenvalueMap",
     "Eigenvalues",
     "Eigh",
@@ -116,6 +120,8 @@ __all__ = [
     "Power",
     "Product",
     "Pseudoinverse",
+    "Pulled",
+    "Pushed",
     "RangeProjector",
     "RealProduct",
     "Recompose",
@@ -129,6 +135,7 @@ __all__ = [
     "ScaledSVD",
     "SchattenNorm",
     "SingularValueClip",
+    "SingularValueJet",
     "SingularValueMap",
     "SingularValues",
     "Situation",
@@ -139,6 +146,7 @@ __all__ = [
     "SquareRoot",
     "SquaredResiduals",
     "Step",
+    "Tangents",
     "Taylor",
     "Tf",
     "Unitary",
@@ -146,6 +154,7 @@ __all__ = [
     "alignment_margin",
     "apply_at_midpoint",
     "by_name",
+    "complex_step_curvature",
     "complex_step_jacobian",
     "complex_step_slope",
     "compute_factors",
@@ -160,6 +169,8 @@ __all__ = [
     "jacobian",
     "kept_values",
     "loewner_coefficients",
+    "pulled",
+    "pushed",
     "rule_names",
     "rule_residual",
     "select",

@@ -13,13 +13,17 @@ __all__ = [
     "diagonal_matrix",
     "finite_matrices",
     "first",
+    "inner",
     "is_complex",
     "last",
     "order_sign",
+    "over",
     "real_diagonal",
     "real_like",
+    "real_product",
     "reciprocal",
     "rounding",
+    "safe_size",
     "scale",
     "scale_columns",
     "scale_rows",
@@ -87,6 +91,27 @@ def real_diagonal(xp: Namespace, x: Array) -> Array:
     """``Re diag(x)`` over the last two axes."""
     d = xp.linalg.diagonal(x)
     return xp.real(d) if is_complex(xp, x) else d
+
+
+def real_product(xp: Namespace, X: Array, Y: Array) -> Array:
+    """``Re(conj(X) * Y)``, entry by entry."""
+    return xp.real(xp.conj(X) * Y) if is_complex(xp, X) else X * Y
+
+
+def inner(xp: Namespace, X: Array, Y: Array) -> Array:
+    """``Re tr(X^H Y)``."""
+    return xp.sum(real_product(xp, X, Y), axis=(-2, -1))
+
+
+def safe_size(xp: Namespace, S: Array) -> Array:
+    """The first value ``(..., 1)``, to divide by: 1 where it is 0."""
+    largest = first(S)
+    return xp.where(largest == 0, xp.ones_like(largest), largest)
+
+
+def over(xp: Namespace, X: Array, size: Array) -> Array:
+    """``X/size`` for X ``(..., m, n)`` and size ``(..., 1)``."""
+    return scale(xp, xp.expand_dims(1.0 / size, axis=-1), X)
 
 
 def counted(xp: Namespace, x: Array) -> Array:

@@ -7,6 +7,7 @@ It is what thresholding takes away, ``min(S, t) = S - max(S - t, 0)``, and so ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .namespace import Array, Namespace
 from .scaled import Divided
@@ -22,6 +23,8 @@ def _negative(x: Array | None) -> Array | None:
 @dataclass(frozen=True)
 class SingularValueClip(SoftThreshold):
     """Clipping at an upper bound; one parameter, the bound."""
+
+    twice: ClassVar[bool] = False
 
     def leading(self, k: int) -> int:
         return k

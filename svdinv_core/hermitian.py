@@ -30,13 +30,15 @@ from .arrays import (
     order_sign,
     real_diagonal,
     rounding,
+    safe_size,
     scale,
     scale_columns,
 )
 from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
-from .operator import Constant, Operator, Some, unchanged
+from .operator import Constant, Operator, Some, Tangents, unchanged
 from .rules import Inv, Pairs, Rule
+from .second import Jet, second_hermitian
 from .spectral import divided_differences
 
 __all__ = [
@@ -153,17 +155,32 @@ def eigenvalue_coefficients(
 
     With a Jacobian, Gamma is without its diagonal.
     """
-    sizes = xp.abs(factors.eigenvalues)
-    largest = xp.maximum(first(sizes), last(sizes))
-    return divided_differences(xp, factors.eigenvalues, f, derivative, largest)
+    w = factors.eigenvalues
+    return divided_differences(xp, w, f, derivative, largest_eigenvalue(xp, w))
 
 
 def _off_diagonal(xp: Namespace, gamma: Array, f: Array) -> Array:
     return xp.where(order_sign(xp, f) == 0, xp.zeros_like(gamma), gamma)
 
 
-class _HermitianOperator(Operator):
-    """``Q diag(f) Q^H``: what the operators below share."""
+def largest_eigenvalue(xp: Namespace, w: Array) -> Array:
+    """The largest size ``(..., 1)`` of ascending values."""
+    sizes = xp.abs(w)
+    return xp.maximum(first(sizes), last(sizes))
+
+
+def second_of_eigenvalues(
+    xp: Namespace, factors: EighFactors, jet: Jet, X: Array, Y: Array
+) -> Array:
+    """``T[X, Y]`` of ``Q diag(f(w)) Q^H`` of any smooth function."""
+    w, Q = factors
+    size = safe_size(xp, largest_eigenvalue(xp, w))
+    X, Y = hermitian_part(xp, X), hermitian_part(xp, Y)
+    return second_hermitian(xp, w, Q, jet, size, X, Y)
+
+
+class HermitianOperator(Operator):
+    """``Q diag(f) Q^H``: what the operators on eigenvalues share."""
 
     decomposition: ClassVar[Eigh] = Eigh()
     needs: ClassVar[Needs] = "eigenvectors"
@@ -186,7 +203,7 @@ class _HermitianOperator(Operator):
 
 
 @dataclass(frozen=True)
-class Eigenvalues(_HermitianOperator):
+class Eigenvalues(HermitianOperator):
     """The eigenvalues alone: ``ct_A = Q diag(ct) Q^H``."""
 
     def apply(
@@ -211,7 +228,7 @@ class Eigenvalues(_HermitianOperator):
         return self.recompose(xp, factors, ct), ()
 
 
-class HermitianFunction(_HermitianOperator):
+class HermitianFunction(HermitianOperator):
     """``Q diag(f(w)) Q^H``: apply and both derivatives, from f and its divided differences."""
 
     def values(self, xp: Namespace, w: Array) -> Array:
@@ -260,6 +277,41 @@ class EigenvalueMap(HermitianFunction):
     fn: Callable[[Array], Array]
     derivative: Callable[[Array], Array]
     mixes: bool = False
+    curvature: Callable[[Array], Array] | None = None
+
+    @property
+    def twice(self) -> bool:  # type: ignore[override]
+        """Of a function of each value, where its second derivative is known."""
+        return self.curvature is not None
+
+    def _second(self, xp: Namespace, factors: EighFactors, X: Array, Y: Array) -> Array:
+        if self.curvature is None:
+            raise TypeError("curvature: expected the second derivative of fn, got None")
+        w = factors.eigenvalues
+        jet = Jet(self.fn(w), self.derivative(w), self.curvature(w))
+        return second_of_eigenvalues(xp, factors, jet, X, Y)
+
+    def second(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: EighFactors,
+        params: tuple[Array, ...],
+        one: Tangents,
+        two: Tangents,
+    ) -> Array:
+        return self._second(xp, factors, one.A, two.A)
+
+    def hvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: EighFactors,
+        params: tuple[Array, ...],
+        ct: Array,
+        along: Tangents,
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        return self._second(xp, factors, ct, along.A), ()
 
     def values(self, xp: Namespace, w: Array) -> Array:
         return self.fn(w)
@@ -278,7 +330,7 @@ class EigenvalueMap(HermitianFunction):
 
 
 @dataclass(frozen=True)
-class RecomposeHermitian(_HermitianOperator):
+class RecomposeHermitian(HermitianOperator):
     """``Q diag(f) Q^H`` with f an argument of its own: ``params = (f, gamma)``.
 
     As :class:`.spectral.Recompose`, for a framework that differentiates ``f(w)`` by itself.

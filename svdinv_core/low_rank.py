@@ -13,6 +13,7 @@ from .arrays import counted, first, reciprocal, unit
 from .namespace import Array, Namespace
 from .rules import Pairs, Pinv
 from .scaled import Divided, ScaledOperator
+from .second_scaled import Cut, OneSided
 
 __all__ = ["LowRank"]
 
@@ -58,3 +59,13 @@ class LowRank(ScaledOperator):
             first=(-across * reciprocal(xp, pairs.gap, apart))[..., :r],
             second=reciprocal(xp, pairs.total, apart)[..., :r],
         )
+
+    def cut(
+        self, xp: Namespace, side: OneSided, params: tuple[Array, ...]
+    ) -> tuple[Cut, Array | None]:
+        k = side.s.shape[-1]
+        point = self.at(xp, side.s, params)
+        divided = self.divided(xp, side.s, point, k)
+        gamma = divided.first * divided.second
+        kept_i, kept_j = xp.expand_dims(point.g, axis=-1), xp.expand_dims(point.g, axis=-2)
+        return Cut(point.g, point.g, gamma, (kept_i - kept_j) * gamma), None

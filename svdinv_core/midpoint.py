@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from .namespace import Array, Namespace
-from .operator import Decomposition, Operator
+from .operator import Decomposition, Operator, Tangents
 
 __all__ = ["apply_at_midpoint", "decompose_at_midpoint"]
 
@@ -65,6 +65,14 @@ def apply_at_midpoint(
     dA, dparams
         Each minus itself with its gradient stopped; None for a parameter that is a number.
     """
+    if operator.twice:
+        along = Tangents(dA, dparams)
+        value = operator.apply(xp, A, factors, params)
+        change = operator.jvp(xp, A, factors, params, dA, dparams)
+        bend = operator.second(xp, A, factors, params, along, along)
+        if operator.outputs > 1:
+            return tuple(v + c + 0.5 * b for v, c, b in zip(value, change, bend, strict=True))
+        return value + change + 0.5 * bend
     decomposition = operator.decomposition
     halfway = decomposition.Factors(*_halfway(factors, decomposition.jvp(xp, factors, dA)))
     value = operator.apply(xp, A, factors, params)

@@ -18,7 +18,7 @@ from .arrays import first
 from .drivers import Needs
 from .namespace import Array, Namespace
 from .rules import default_degeneracy_rtol
-from .spectral import ScalarOperator, not_zero
+from .spectral import PiecewiseLinear, ScalarOperator, not_zero
 from .svd import SVDFactors
 
 __all__ = ["SchattenNorm", "SpectralFunction", "SpectralNorm", "largest_weights"]
@@ -44,7 +44,7 @@ def _power(xp: Namespace, v: Array, p: float) -> Array:
 
 
 @dataclass(frozen=True)
-class SpectralNorm(ScalarOperator):
+class SpectralNorm(PiecewiseLinear):
     """The largest singular value."""
 
     needs: ClassVar[Needs] = "large values"

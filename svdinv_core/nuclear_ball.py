@@ -12,6 +12,7 @@ Inside the ball t is 0. Equal values enter t alike, so that the derivative is ex
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .arrays import counted
 from .namespace import Array, Namespace
@@ -23,6 +24,8 @@ __all__ = ["NuclearBall"]
 @dataclass(frozen=True)
 class NuclearBall(SoftThreshold):
     """Projection onto the ball of the nuclear norm; one parameter, its radius."""
+
+    twice: ClassVar[bool] = False
 
     def _kept(self, xp: Namespace, S: Array, radius: Array) -> tuple[Array, Array, Array]:
         """Which values are above the threshold, their number, and the sum of all minus r."""

@@ -9,12 +9,12 @@ Instances are frozen and hashable, so that a compiler can treat them as static.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from .drivers import Driver, Needs
 from .namespace import Array, Namespace
 
-__all__ = ["Constant", "Decomposition", "Operator", "Some", "unchanged"]
+__all__ = ["Constant", "Decomposition", "Operator", "Some", "Tangents", "unchanged"]
 
 Constant = Callable[[Array], Array]
 Some = Callable[[Array], bool]
@@ -23,6 +23,13 @@ Some = Callable[[Array], bool]
 def unchanged(x: Array) -> Array:
     """`x`, where nothing is differentiated again."""
     return x
+
+
+class Tangents(NamedTuple):
+    """Tangents of A and of the parameters; absent ones are None."""
+
+    A: Array | None
+    params: tuple[Array | None, ...]
 
 
 class Decomposition(Protocol):
@@ -94,6 +101,8 @@ class Operator:
     decomposition: ClassVar[Decomposition]
     needs: ClassVar[Needs]
     outputs: ClassVar[int] = 1
+    twice: ClassVar[bool] = False
+    """Whether `second` and `hvp` are written; if not, its derivatives are differentiated."""
 
     def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
         """The largest singular value, and the smallest that has to be told from others.
@@ -123,3 +132,40 @@ class Operator:
     ) -> tuple[Array, tuple[Array | None, ...]]:
         """Cotangents of A and of each parameter (None for one that has none)."""
         raise NotImplementedError
+
+    def with_cotangent(self, params: tuple[Array, ...]) -> tuple[bool, ...]:
+        """To which parameters `vjp` gives a cotangent."""
+        return tuple(not isinstance(p, (int, float)) for p in params)
+
+    def second(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: Any,
+        params: tuple[Array, ...],
+        one: Tangents,
+        two: Tangents,
+    ) -> Any:
+        """Second derivative of the value, in two directions; None if it is zero."""
+        raise NotImplementedError
+
+    def hvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: Any,
+        params: tuple[Array, ...],
+        ct: Any,
+        along: Tangents,
+    ) -> tuple[Array | None, tuple[Array | None, ...]]:
+        """Derivative of `vjp` at a fixed cotangent: the product with the Hessian of ``<ct, B>``.
+
+        It is self-adjoint, as a map of the tangents of A and of the parameters.
+        """
+        raise NotImplementedError
+
+    def moved(
+        self, xp: Namespace, params: tuple[Array, ...], factors: Any, raw: Any
+    ) -> tuple[Array, ...]:
+        """Parameters that stand for functions of the raw factors, as functions of the others."""
+        return params

@@ -51,6 +51,7 @@ __all__ = [
     "default_rank_rtol",
     "difference_rtol",
     "get_rule",
+    "hermite_rtol",
     "promised_rtol",
     "rule_names",
 ]
@@ -73,6 +74,15 @@ def difference_rtol(eps: float) -> float:
     gap^2 |f'''|/12; at a relative gap of 3 eps^(1/3) both are near eps^(2/3)/5.
     """
     return 3 * float(eps ** (1 / 3))
+
+
+def hermite_rtol(eps: float) -> float:
+    """Two values are near when a difference quotient is no better than Hermite interpolation.
+
+    In a second difference the quotient has an error of about eps/gap^2, and interpolation one of
+    about gap^3/720.
+    """
+    return float((720 * eps) ** 0.2)
 
 
 def default_gauge_rtol(eps: float) -> float:

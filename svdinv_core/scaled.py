@@ -39,8 +39,9 @@ from .arrays import (
 )
 from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
-from .operator import Constant, Operator, Some, unchanged
+from .operator import Constant, Operator, Some, Tangents, unchanged
 from .rules import Pairs, Pinv
+from .second_scaled import Cut, OneSided
 from .svd import SVD
 
 __all__ = ["Divided", "ScaledFactors", "ScaledOperator", "ScaledSVD"]
@@ -193,6 +194,7 @@ class ScaledOperator(Operator):
 
     decomposition: ClassVar[ScaledSVD] = ScaledSVD()
     needs: ClassVar[Needs] = "large values"
+    twice: ClassVar[bool] = True
 
     def leading(self, k: int) -> int:
         """How many of the k values, from the largest on, may have a g that is not zero.
@@ -282,6 +284,44 @@ class ScaledOperator(Operator):
         direction = _Direction(xp, factors, ct, r, point.unit)
         ct_params, more = self.pull(xp, S, point, params, direction.diagonal)
         return direction.map(point.g, self.divided(xp, S, point, r), more), ct_params
+
+    def cut(
+        self, xp: Namespace, side: OneSided, params: tuple[Array, ...]
+    ) -> tuple[Cut, Array | None]:
+        """What the second derivative is made of, and the threshold, of values divided by one."""
+        raise NotImplementedError
+
+    def second(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: ScaledFactors,
+        params: tuple[Array, ...],
+        one: Tangents,
+        two: Tangents,
+    ) -> Array | None:
+        if one.A is None or two.A is None:
+            return None
+        side = one_sided(xp, factors)
+        cut, threshold = self.cut(xp, side, params)
+        return side.back(side.second(cut, threshold, side.divided(one.A), side.side(two.A)))
+
+    def hvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: ScaledFactors,
+        params: tuple[Array, ...],
+        ct: Array,
+        along: Tangents,
+    ) -> tuple[Array | None, tuple[Array | None, ...]]:
+        return self.second(xp, A, factors, params, Tangents(ct, ()), along), ()
+
+
+def one_sided(xp: Namespace, factors: ScaledFactors) -> OneSided:
+    """The factors of A, or of its adjoint where A is wide, for second derivatives."""
+    W, V, _ = _tall(xp, factors)
+    return OneSided(xp, W, V, factors.S, _is_wide(factors))
 
 
 def _weigh(xp: Namespace, factors: ScaledFactors, g: Array, one: Array | None = None) -> Array:

@@ -20,10 +20,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .arrays import first, last, order_sign, sum_to_shape, unit
+from .arrays import first, last, order_sign, real_product, scale, sum_to_shape, unit
 from .namespace import Array, Namespace
 from .norms import largest_weights
-from .scaled import Divided, ScaledOperator
+from .operator import Tangents
+from .scaled import Divided, ScaledFactors, ScaledOperator, one_sided
+from .second_scaled import Cut, OneSided
 
 __all__ = ["SoftThreshold", "Thresholded"]
 
@@ -205,3 +207,131 @@ class SoftThreshold(ScaledOperator):
             return (None,), more
         ct_tau = xp.sum(ct_t if in_tau is None else ct_t * in_tau, axis=-1)
         return (sum_to_shape(xp, ct_tau, tuple(tau.shape)),), more
+
+    # With N = dB/dt, of f = -1 on kept values, and M = dS_1/dA, the threshold, t = tau S_1 where it
+    # is relative, enters the second derivative by its own first and second derivatives:
+    #     B'' = T[X, Y] + t_X N'[Y] + t_Y N'[X] + t_XY N
+
+    def cut(
+        self, xp: Namespace, side: OneSided, params: tuple[Array, ...]
+    ) -> tuple[Cut, Array | None]:
+        threshold = self._threshold(xp, side.s, params[0])
+        if not self.relative:
+            threshold = threshold / side.size
+        absolute = SoftThreshold()
+        point = absolute.at(xp, side.s, (xp.sum(threshold, axis=-1),))
+        divided = absolute.divided(xp, side.s, point, side.s.shape[-1])
+        assert divided.ratio is not None
+        kept = xp.where(point.f != 0, xp.ones_like(side.s), 0.0)
+        gamma = divided.ratio * divided.first * divided.second
+        return Cut(point.g, kept, gamma, side.across(kept)), threshold
+
+    def _largest(self, xp: Namespace, side: OneSided) -> Cut:
+        """The derivative of the largest value in A."""
+        weights = largest_weights(xp, side.s)
+        top = xp.where(weights != 0, xp.ones_like(weights), 0.0)
+        return side.constant(top, xp.max(weights, axis=(-1,), keepdims=True))
+
+    def second(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: ScaledFactors,
+        params: tuple[Array, ...],
+        one: Tangents,
+        two: Tangents,
+    ) -> Array | None:
+        side = one_sided(xp, factors)
+        cut, threshold = self.cut(xp, side, params)
+        by_t = side.constant(cut.kept, -1.0)
+        x = None if one.A is None else side.divided(one.A)
+        y = None if two.A is None else side.side(two.A)
+        tau = self._column(xp, params[0])
+        # t_X is divided by the largest value as X is.
+        t_x, t_y = (
+            None if dtau is None else xp.expand_dims(dtau, axis=-1)
+            for dtau in (one.params[0], two.params[0])
+        )
+        t_xy: Array = None
+        if self.relative:
+            largest = self._largest(xp, side)
+            s_x = None if x is None else side.along(largest, x)
+            s_y = None if y is None else side.along(largest, y)
+            t_xy = _sum(
+                None if t_x is None or s_y is None else t_x * s_y,
+                None if t_y is None or s_x is None else t_y * side.size * s_x,
+            )
+            if x is not None and y is not None:
+                bent = xp.sum(real_product(xp, side.first(largest, x), y.XV), axis=(-2, -1))
+                t_xy = _sum(t_xy, tau * xp.expand_dims(bent, axis=-1))
+            t_x = _sum(t_x, None if s_x is None else tau * s_x)
+            t_y = _sum(None if t_y is None else t_y * side.size, None if s_y is None else tau * s_y)
+        elif t_x is not None:
+            t_x = t_x / side.size
+        out: Array = None
+        if x is not None and y is not None:
+            out = side.second(cut, threshold, x, y)
+        for t, z in ((t_x, y), (t_y, x)):
+            if t is not None and z is not None:
+                out = _sum(out, _times(xp, t, side.first(by_t, z)))
+        if t_xy is not None:
+            out = _sum(out, _times(xp, t_xy, side.value(by_t)))
+        return None if out is None else side.back(out)
+
+    def hvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: ScaledFactors,
+        params: tuple[Array, ...],
+        ct: Array,
+        along: Tangents,
+    ) -> tuple[Array | None, tuple[Array | None, ...]]:
+        side = one_sided(xp, factors)
+        cut, threshold = self.cut(xp, side, params)
+        by_t = side.constant(cut.kept, -1.0)
+        (tau,), (dtau,) = params, along.params or (None,)
+        fixed = isinstance(tau, (int, float))
+        tau_column = self._column(xp, tau)
+        y = side.side(ct)
+        x = None if along.A is None else side.divided(along.A)
+        t_x: Array = None if dtau is None else xp.expand_dims(dtau, axis=-1)
+        of_t = side.first(by_t, y) if t_x is not None or self.relative or not fixed else None
+        out: Array = None
+        ct_tau: Array = None
+        if x is not None:
+            out = side.second(cut, threshold, x, y)
+            if of_t is not None:
+                ct_tau = xp.expand_dims(
+                    xp.sum(real_product(xp, of_t, x.XV), axis=(-2, -1)), axis=-1
+                )
+        if self.relative:
+            largest = self._largest(xp, side)
+            ct_t = side.along(by_t, y)
+            weight = None if t_x is None else t_x * ct_t
+            if x is not None:
+                s_x = side.along(largest, x)
+                weight = _sum(weight, tau_column * ct_tau)
+                out = out + _times(xp, tau_column * ct_t, side.first(largest, x))
+                ct_tau = side.size * (ct_tau + ct_t * s_x)
+                t_x = _sum(t_x, tau_column * s_x)
+            if weight is not None:
+                out = _sum(out, _times(xp, weight, side.value(largest)))
+        elif t_x is not None:
+            t_x = t_x / side.size
+        if t_x is not None:
+            out = _sum(out, _times(xp, t_x, of_t))
+        if ct_tau is not None:
+            ct_tau = xp.sum(ct_tau, axis=-1)
+            ct_tau = None if fixed else sum_to_shape(xp, ct_tau, tuple(tau.shape))
+        return None if out is None else side.back(out), (ct_tau,)
+
+
+def _sum(x: Array | None, y: Array | None) -> Array | None:
+    """The sum of two terms, each of which may be absent."""
+    return y if x is None else x if y is None else x + y
+
+
+def _times(xp: Namespace, weight: Array, X: Array) -> Array:
+    """A weight ``(..., 1)`` times a matrix."""
+    return scale(xp, xp.expand_dims(weight, axis=-1), X)

@@ -27,10 +27,13 @@ from .arrays import (
     counted,
     diagonal_matrix,
     first,
+    inner,
     last,
     order_sign,
+    over,
     real_diagonal,
     reciprocal,
+    safe_size,
     scale,
     scale_columns,
     scale_rows,
@@ -38,8 +41,9 @@ from .arrays import (
 )
 from .drivers import Needs
 from .namespace import Array, Namespace
-from .operator import Operator
+from .operator import Operator, Tangents
 from .rules import Pairs, Pinv, difference_rtol
+from .second import Jet, OfJet, OfSign, second_two_sided
 from .svd import SVD, SVDFactors, directional_core
 
 __all__ = [
@@ -98,6 +102,38 @@ class FactorsOperator(Operator):
 
 class SpectralOperator(FactorsOperator):
     """``B = U diag(f(S)) Vh``: apply and both derivatives, from f's Loewner coefficients."""
+
+    def second_map(
+        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], X: Array, Y: Array
+    ) -> Array:
+        """``T[X, Y]``, the second derivative in A."""
+        raise NotImplementedError
+
+    def second(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        one: Tangents,
+        two: Tangents,
+    ) -> Array | None:
+        if one.A is None or two.A is None:
+            return None
+        return self.second_map(xp, factors, params, one.A, two.A)
+
+    def hvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        ct: Array,
+        along: Tangents,
+    ) -> tuple[Array | None, tuple[Array | None, ...]]:
+        if along.A is None:
+            return None, ()
+        return self.second_map(xp, factors, params, ct, along.A), ()
 
     def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
         """Coefficients of D."""
@@ -201,6 +237,7 @@ class Unitary(SpectralOperator):
     """
 
     special: bool = False
+    twice: ClassVar[bool] = True
 
     def values(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
         U, S, Vh = factors
@@ -224,6 +261,26 @@ class Unitary(SpectralOperator):
             ratio=f * pairs.inverse_values * one,
         )
 
+    def second_map(
+        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], X: Array, Y: Array
+    ) -> Array:
+        U, S, Vh = factors
+        pairs = pairs_of(xp, factors)
+        size = safe_size(xp, S)
+        if self.special:  # the unitary factor of a matrix whose last value has a sign
+            sign = self.values(xp, factors, params)
+            U, S = scale_columns(xp, U, sign), S * sign
+        s_i, s_j = _columns(xp, S / size)
+        total = s_i + s_j
+        apart = ~pairs.both_zero & (total != 0) & ~(pairs.tied & (s_i * s_j < 0))
+        odd = OfSign(
+            S / size,
+            reciprocal(xp, S / size, pairs.inverse_values != 0),
+            reciprocal(xp, total, apart),
+        )
+        X, Y = over(xp, X, size), over(xp, Y, size)
+        return second_two_sided(xp, SVDFactors(U, S, Vh), odd, X, Y)
+
 
 @dataclass(frozen=True)
 class Polar(FactorsOperator):
@@ -243,6 +300,7 @@ class Polar(FactorsOperator):
 
     side: str = "auto"
     outputs: ClassVar[int] = 2
+    twice: ClassVar[bool] = True
     unitary: ClassVar[Unitary] = Unitary()
 
     def _left(self, factors: SVDFactors) -> bool:
@@ -311,6 +369,51 @@ class Polar(FactorsOperator):
             through_H = adjoint(xp, through_H) if self._left(factors) else through_H
             ct_A = through_H if ct_A is None else ct_A + through_H
         return ct_A, ()
+
+    # H = Q^H A, or A Q^H on the left, is differentiated twice as a product.
+
+    def second(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        one: Tangents,
+        two: Tangents,
+    ) -> tuple[Array, Array]:
+        left = self._left(factors)
+        T = self.unitary.second_map(xp, factors, (), one.A, two.A)
+        D_one, D_two = (self.unitary.jvp(xp, A, factors, (), t.A, ()) for t in (one, two))
+
+        def product(Q: Array, X: Array) -> Array:
+            Qh = adjoint(xp, Q)
+            return xp.matmul(X, Qh) if left else xp.matmul(Qh, X)
+
+        dH = product(T, A) + product(D_one, two.A) + product(D_two, one.A)
+        return T, 0.5 * (dH + adjoint(xp, dH))
+
+    def hvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        ct: tuple[Array | None, Array | None],
+        along: Tangents,
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        ct_Q, ct_H = ct
+        X, left = along.A, self._left(factors)
+        if ct_H is None:
+            return self.unitary.second_map(xp, factors, (), ct_Q, X), ()
+        C = 0.5 * (ct_H + adjoint(xp, ct_H))
+
+        def times(Y: Array) -> Array:
+            return xp.matmul(C, Y) if left else xp.matmul(Y, C)
+
+        of_Q = times(A) if ct_Q is None else ct_Q + times(A)
+        T = self.unitary.second_map(xp, factors, (), of_Q, X)
+        through_X = self.unitary.jvp(xp, A, factors, (), times(X), ())
+        return T + through_X + times(self.unitary.jvp(xp, A, factors, (), X, ())), ()
 
 
 class _ValuesOperator(FactorsOperator):
@@ -384,6 +487,52 @@ class ScalarOperator(_ValuesOperator):
         return xp.sum(self.slopes(xp, factors) * dS, axis=-1)
 
 
+class PiecewiseLinear(ScalarOperator):
+    """One whose slopes do not change with the values, but from one of them to another.
+
+    The Hessian is the derivative of ``U diag(slopes) Vh``.
+    """
+
+    twice: ClassVar[bool] = True
+
+    def _hessian(self, xp: Namespace, factors: SVDFactors, X: Array) -> Array:
+        pairs = pairs_of(xp, factors)
+        f = self.slopes(xp, factors)
+        f_i, f_j = _columns(xp, f)
+        apart = (f_i != f_j) & (pairs.gap != 0)
+        loewner = Loewner(
+            values=f,
+            plus=(f_j - f_i) * reciprocal(xp, pairs.gap, apart),
+            minus=(f_i + f_j) * pairs.inverse_total,
+            ratio=f * pairs.inverse_values,
+        )
+        core, products = _map(xp, factors, loewner, X)
+        return _recompose(xp, factors, loewner, core, products)
+
+    def second(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        one: Tangents,
+        two: Tangents,
+    ) -> Array:
+        return inner(xp, two.A, self._hessian(xp, factors, one.A))
+
+    def hvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        ct: Array,
+        along: Tangents,
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        weight = xp.expand_dims(xp.expand_dims(ct, axis=-1), axis=-1)
+        return scale(xp, weight, self._hessian(xp, factors, along.A)), ()
+
+
 def not_zero(xp: Namespace, factors: SVDFactors) -> Array:
     """1 for a value that is not zero by the rank tolerance, else 0."""
     zero = unit_pairs(xp, factors)[0].inverse_values == 0
@@ -391,7 +540,7 @@ def not_zero(xp: Namespace, factors: SVDFactors) -> Array:
 
 
 @dataclass(frozen=True)
-class NuclearNorm(ScalarOperator):
+class NuclearNorm(PiecewiseLinear):
     """The sum of the singular values; the subgradient is 0 on zero values (the least norm)."""
 
     def value(self, xp: Namespace, factors: SVDFactors) -> Array:
@@ -399,6 +548,12 @@ class NuclearNorm(ScalarOperator):
 
     def slopes(self, xp: Namespace, factors: SVDFactors) -> Array:
         return not_zero(xp, factors)
+
+
+def near_pairs(xp: Namespace, v: Array, largest: Array) -> Array:
+    """Which values are too near for a difference quotient."""
+    v_i, v_j = _columns(xp, v)
+    return ~(xp.abs(v_i - v_j) > difference_rtol(float(xp.finfo(v.dtype).eps)) * largest)
 
 
 def divided_differences(
@@ -486,6 +641,21 @@ class SingularValueMap(SpectralOperator):
     fn: Callable[[Array], Array]
     derivative: Callable[[Array], Array]
     mixes: bool = False
+    curvature: Callable[[Array], Array] | None = None
+
+    @property
+    def twice(self) -> bool:  # type: ignore[override]
+        """Of a function of each value, where its second derivative is known."""
+        return self.curvature is not None
+
+    def second_map(
+        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], X: Array, Y: Array
+    ) -> Array:
+        if self.curvature is None:
+            raise TypeError("curvature: expected the second derivative of fn, got None")
+        S = factors.S
+        jet = Jet(self.fn(S), self.derivative(S), self.curvature(S))
+        return second_of_jet(xp, factors, jet, X, Y)
 
     def values(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
         return self.fn(factors.S)
@@ -513,6 +683,13 @@ class SingularValueMap(SpectralOperator):
         if not self.mixes:
             return (), None
         return (), xp.sum(self.derivative(factors.S) * xp.expand_dims(ct_f, axis=-1), axis=-2)
+
+
+def second_of_jet(xp: Namespace, factors: SVDFactors, jet: Jet, X: Array, Y: Array) -> Array:
+    """``T[X, Y]`` of any smooth odd function."""
+    loewner = loewner_coefficients(xp, factors, jet.f, jet.slope)
+    odd = OfJet(xp, factors, jet, loewner.minus, loewner.ratio)
+    return second_two_sided(xp, factors, odd, over(xp, X, safe_size(xp, factors.S)), Y)
 
 
 @dataclass(frozen=True)

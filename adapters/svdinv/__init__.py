@@ -57,6 +57,7 @@ __all__ = [
     "eigvalsh",
     "expm",
     "gauge_residual",
+    "hvp",
     "inv_sqrtm",
     "jvp",
     "logm",
@@ -258,6 +259,13 @@ def tensor_svt(
     driver: Driver = "auto",
 ) -> Any:
     return _functions.tensor_svt(x, tau, axis=axis, transform=transform, driver=driver)
+
+
+@documented_by(Explicit)
+def hvp(
+    fn: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...], ct: Any, **kwargs: Any
+) -> tuple[Any, ...]:
+    return _explicit.hvp(fn, primals, tangents, ct, **kwargs)
 
 
 @documented_by(Explicit)

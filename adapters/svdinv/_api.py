@@ -600,7 +600,8 @@ class Functions(
         backend, array, dtype, _ = self._prepare(x)
         values, derivative = self._values(backend, fn), self._derivative(backend, fn, elementwise)
         if not backend.differentiates:
-            operator = SingularValueMap(values, derivative, mixes=not elementwise)
+            curvature = backend.curvature(fn) if elementwise else None
+            operator = SingularValueMap(values, derivative, not elementwise, curvature)
             return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
         raw = factors_for(backend, Recompose(), array, (), driver)
         S = backend.apply(SingularValues(), array, raw, ())
@@ -1022,7 +1023,8 @@ class Functions(
         check_square(shape)
         values, derivative = self._values(backend, fn), self._derivative(backend, fn, elementwise)
         if not backend.differentiates:
-            operator = EigenvalueMap(values, derivative, mixes=not elementwise)
+            curvature = backend.curvature(fn) if elementwise else None
+            operator = EigenvalueMap(values, derivative, not elementwise, curvature)
             return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
         raw = factors_for(backend, RecomposeHermitian(), array, driver=driver)
         w = backend.apply(Eigenvalues(), array, raw, ())

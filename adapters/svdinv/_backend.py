@@ -111,6 +111,10 @@ class Backend(ABC):
         """The same array as a constant."""
         return x
 
+    def curvature(self, fn: Function) -> Function:
+        """Second derivative of an elementwise function, where `differentiates` is false."""
+        raise NotImplementedError
+
     def shape(self, x: Any) -> Shape | None:
         """Static shape, None for a length (or a whole shape) that is not known yet."""
         return tuple(x.shape)

@@ -21,6 +21,8 @@ from svdinv_core import (
     Situation,
     Step,
     SVDFactors,
+    Tangents,
+    complex_step_curvature,
     complex_step_jacobian,
     complex_step_slope,
 )
@@ -42,6 +44,8 @@ class _Call:
     outputs: tuple[Any, ...]
     jvp: Callable[[tuple[Any, ...]], tuple[Any, ...]]
     vjp: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    hvp: Callable[[tuple[Any, ...], tuple[Any, ...]], tuple[Any, ...]] | None = None
+    """The derivative of `vjp` at fixed cotangents, for tangents of the inputs; None: not known."""
 
 
 class ExplicitBackend(Backend):
@@ -120,6 +124,9 @@ class ExplicitBackend(Backend):
     def any(self, flags: Any) -> bool:
         return self._looks == "free" and bool(self.xp.any(flags))
 
+    def curvature(self, fn: Function) -> Function:
+        return complex_step_curvature(self.xp, fn)
+
 
 class _Recorder(ExplicitBackend):
     """The same backend, remembering its calls; every parameter becomes an array."""
@@ -159,7 +166,7 @@ class _Recorder(ExplicitBackend):
                 inexact = ("real floating", "complex floating")
                 return (_cast(self.xp, cts[0], x) if self.xp.isdtype(x.dtype, inexact) else cts[0],)
 
-            self.calls.append(_Call((x,), (out,), forward, reverse))
+            self.calls.append(_Call((x,), (out,), forward, reverse, lambda cts, tangents: (None,)))
         return out
 
     def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
@@ -227,8 +234,15 @@ class _Recorder(ExplicitBackend):
             ct_x, ct_params = operator.vjp(self.xp, x, raw, params, cts if several else cts[0])
             return (ct_x, *ct_params)
 
+        def bent(cts: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, ...]:
+            ct = cts if several else cts[0]
+            along = Tangents(tangents[0], tangents[1:])
+            ct_x, ct_params = operator.hvp(self.xp, x, raw, params, ct, along)
+            return (ct_x, *(ct_params or (None,) * len(params)))
+
         outputs = tuple(out) if several else (out,)
-        self.calls.append(_Call((x, *params), outputs, forward, reverse))
+        known = bent if operator.twice else None
+        self.calls.append(_Call((x, *params), outputs, forward, reverse, known))
         return out
 
     def push(self, tangents: dict[int, Any]) -> None:
@@ -248,6 +262,35 @@ class _Recorder(ExplicitBackend):
                 if ct is not None:
                     before = cts.get(id(array))
                     cts[id(array)] = ct if before is None else before + ct
+
+    def pull_twice(
+        self, cts: dict[int, Any], tangents: dict[int, Any], moved: dict[int, Any]
+    ) -> bool:
+        """Cotangents, and what they are `moved` by along the tangents; False where not known."""
+        for call in reversed(self.calls):
+            given, along, change = (
+                tuple(values.get(id(array)) for array in arrays)
+                for values, arrays in (
+                    (cts, call.outputs),
+                    (tangents, call.inputs),
+                    (moved, call.outputs),
+                )
+            )
+            found: list[tuple[dict[int, Any], tuple[Any, ...]]] = []
+            if any(ct is not None for ct in given):
+                found.append((cts, call.vjp(given)))
+                if any(d is not None for d in along):
+                    if call.hvp is None:
+                        return False
+                    found.append((moved, call.hvp(given, along)))
+            if any(ct is not None for ct in change):
+                found.append((moved, call.vjp(change)))
+            for values, more in found:
+                for array, ct in zip(call.inputs, more, strict=True):
+                    if ct is not None:
+                        before = values.get(id(array))
+                        values[id(array)] = ct if before is None else before + ct
+        return True
 
 
 def _filled(xp: Any, values: tuple[Any, ...], like: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -308,7 +351,7 @@ def _checked_cotangents(backend: ExplicitBackend, cts: Any, out: Any) -> Iterato
 
 
 class Explicit:
-    """`vjp` and `jvp` over the public functions of explicit backends."""
+    """`vjp`, `jvp` and `hvp` over the public functions of explicit backends."""
 
     def __init__(self, find_backend: Callable[[Any], ExplicitBackend]) -> None:
         self._find_backend = find_backend
@@ -449,3 +492,62 @@ class Explicit:
         if isinstance(out, tuple):
             return out, type(out)(*map(tangent, out))
         return out, tangent(out)
+
+    def hvp(
+        self, fn: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...], ct: Any, **kwargs: Any
+    ) -> tuple[Any, ...]:
+        """Hessian-vector product of ``Re <ct, fn(x)>``; NumPy, CuPy, Dask, ...
+
+        Parameters
+        ----------
+        fn : function
+            A public function of svdinv, such as `svdinv.svt`; not `svd`, `svdvals` or `eigh`,
+            which have no second derivative at a tie.
+        primals, tangents : tuple
+            ``(x,)`` or ``(x, tau)``, and their tangents (None for none).
+        ct : array
+            A cotangent of the result (for `polar` a pair, absent ones None).
+        **kwargs
+            Further arguments of `fn`.
+
+        Returns
+        -------
+        tuple of array
+            The tangent of what the pullback of `vjp` returns for `ct`.
+
+        Raises
+        ------
+        TypeError
+            As for `vjp`, and if `fn` has no second derivative here.
+
+        Notes
+        -----
+        Exact for repeated values, wherever the second derivative exists. Of the function of
+        `singular_value_map` or `eigenvalue_map` the second derivative is taken by a complex step.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from svdinv.numpy import hvp, nuclear_norm
+        >>> x, dx = np.eye(2), np.array([[0.0, 1.0], [0.0, 0.0]])
+        >>> hvp(nuclear_norm, (x,), (dx,), np.array(1.0))[0]
+        array([[ 0. ,  0.5],
+               [-0.5,  0. ]])
+        """
+        backend = self._find_backend(primals[0])
+        recorder, out, arrays = self._record(backend, fn, tuple(primals), kwargs)
+        along: dict[int, Any] = {}
+        for i, (d, array) in enumerate(zip(tangents, arrays, strict=False)):
+            if d is not None and array is not None:
+                along[id(array)] = _checked(backend, f"tangents[{i}]", d, array)
+        cts = dict(_checked_cotangents(backend, ct, out))
+        moved: dict[int, Any] = {}
+        with backend.quiet():
+            recorder.push(along)
+            if not recorder.pull_twice(cts, along, moved):
+                raise TypeError(f"fn: {fn.__name__} has no second derivative here")
+        return tuple(
+            backend.xp.zeros_like(array) if moved.get(id(array)) is None else moved[id(array)]
+            for array in arrays
+            if array is not None
+        )

@@ -1,8 +1,9 @@
 """Custom derivatives of PyTorch's eager mode: `torch.autograd.Function`.
 
-Two are registered, one for a decomposition and one for the operators on it. Where a derivative
-is differentiated again, the factors it holds are first made functions of the input by
-:class:`_Decompose`, so that our rule is used and never the framework's own.
+Two are registered, one for a decomposition and one for the operators on it. Where the derivative
+of an operator may be differentiated again, it is an operator itself (`svdinv_core.derivative`).
+Where there is no such, the factors are first made functions of the input by :class:`_Decompose`, so
+that our rule is used and never the framework's own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from svdinv_core import Decomposition, Operator, SVDFactors
+from svdinv_core import Decomposition, Operator, SVDFactors, Tangents, pulled, pushed
 
 from . import _torch_namespace as _xp
 from ._gauge import Watch
@@ -118,31 +119,49 @@ class _Apply(torch.autograd.Function):
         ctx.save_for_forward(x, *rest[: ctx.count], *tensors)
 
     @staticmethod
-    def _restore(ctx: Any) -> tuple[torch.Tensor, Any, tuple[Any, ...]]:
+    def _restore(ctx: Any) -> tuple[torch.Tensor, tuple[Any, ...], tuple[Any, ...]]:
         x, *rest = ctx.saved_tensors
-        raw, tensors = rest[: ctx.count], iter(rest[ctx.count :])
-        decomposition = ctx.operator.decomposition
-        if _differentiated_again(x):
-            raw = decompose(decomposition, x, *raw)
+        tensors = iter(rest[ctx.count :])
         params = tuple(next(tensors) if n is None else n for n in ctx.numbers)
-        return x, decomposition.Factors(*raw), params
+        return x, tuple(rest[: ctx.count]), params
+
+    @staticmethod
+    def _point(ctx: Any, x: Any, raw: Any, params: Any) -> tuple[Any, tuple[Any, ...]]:
+        """Factors and parameters, as functions of x where the derivative is differentiated."""
+        decomposition = ctx.operator.decomposition
+        raw = decomposition.Factors(*raw)
+        if not _differentiated_again(x):
+            return raw, params
+        factors = decomposition.Factors(*decompose(decomposition, x, *raw))
+        return factors, ctx.operator.moved(_xp, params, factors, raw)
 
     @staticmethod
     def backward(ctx: Any, *cts: Any) -> Any:
         absent = (None,) * ctx.count
         if all(ct is None for ct in cts):
             return (None, None, *absent, *(None for _ in ctx.numbers))
-        x, factors, params = _Apply._restore(ctx)
-        ct = cts if ctx.operator.outputs > 1 else cts[0]
+        x, raw, params = _Apply._restore(ctx)
         with full_precision(x):
-            ct_x, ct_params = ctx.operator.vjp(_xp, x, factors, params, ct)
+            if ctx.operator.twice and _differentiated_again(x):
+                derivative, inputs = pulled(ctx.operator, params, cts)
+                out = apply(derivative, x, *raw, *inputs)
+                ct_x, ct_params = derivative.of_matrix_and_params(out)
+            else:
+                factors, params = _Apply._point(ctx, x, raw, params)
+                ct = cts if ctx.operator.outputs > 1 else cts[0]
+                ct_x, ct_params = ctx.operator.vjp(_xp, x, factors, params, ct)
         return (None, resolved(ct_x), *absent, *ct_params)
 
     @staticmethod
     def jvp(ctx: Any, _operator: Any, dx: Any, *rest: Any) -> Any:
-        x, factors, params = _Apply._restore(ctx)
+        x, raw, params = _Apply._restore(ctx)
+        tangents = Tangents(dx, rest[ctx.count :])
         with full_precision(x):
-            return resolved(ctx.operator.jvp(_xp, x, factors, params, dx, rest[ctx.count :]))
+            if ctx.operator.twice and _differentiated_again(x):
+                derivative, inputs = pushed(ctx.operator, params, tangents)
+                return apply(derivative, x, *raw, *inputs)
+            factors, params = _Apply._point(ctx, x, raw, params)
+            return resolved(ctx.operator.jvp(_xp, x, factors, params, *tangents))
 
 
 class _Watch(torch.autograd.Function):

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import svdinv_core
-from svdinv_core import Decomposition, Operator
+from svdinv_core import Decomposition, Operator, pulled
 
 from . import __version__
 from . import _torch_namespace as _xp
@@ -121,12 +121,20 @@ def _apply_backward(ctx: Any, cts: Any) -> Any:
     raw, params = rest[: ctx.count], tuple(rest[ctx.count :])
     if all(ct is None for ct in cts):
         return None, None, [None] * ctx.count, [None] * len(params)
-    if torch.is_grad_enabled():
-        raw = decompose(describe(operator.decomposition), x, raw)
-    factors = operator.decomposition.Factors(*raw)
+    factors = raw = operator.decomposition.Factors(*raw)
     ct = tuple(cts) if operator.outputs > 1 else cts[0]
     with full_precision(x):
-        ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
+        if torch.is_grad_enabled() and operator.twice:
+            derivative, inputs = pulled(operator, params, tuple(cts))
+            outs = apply(describe(derivative), x, list(raw), list(inputs))
+            out = outs if derivative.outputs > 1 else outs[0]
+            ct_x, ct_params = derivative.of_matrix_and_params(out)
+        else:
+            if torch.is_grad_enabled():
+                decomposed = decompose(describe(operator.decomposition), x, list(raw))
+                factors = operator.decomposition.Factors(*decomposed)
+                params = operator.moved(_xp, params, factors, raw)
+            ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
     return None, resolved(ct_x), [None] * ctx.count, list(ct_params)
 
 

@@ -34,6 +34,9 @@ from svdinv_core import (
     Rule,
     Situation,
     SVDFactors,
+    Tangents,
+    pulled,
+    pushed,
 )
 
 from . import _autograd_namespace as _xp
@@ -136,33 +139,52 @@ def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any
 
 
 def _arguments(args: Any) -> tuple[Operator, Any, Any, tuple[Any, ...], int]:
-    """What `_applied` was given, the factors as functions of x; and where its parameters begin."""
+    """What `_applied` was given; and where its parameters begin."""
     operator, count, x, *rest = args
-    factors = _decompose(operator.decomposition, x, rest[:count])
-    return operator, x, factors, tuple(rest[count:]), 3 + count
+    raw = operator.decomposition.Factors(*rest[:count])
+    return operator, x, raw, tuple(rest[count:]), 3 + count
+
+
+def _moved(operator: Operator, x: Any, raw: Any, params: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Factors and parameters as functions of x."""
+    factors = _decompose(operator.decomposition, x, raw)
+    return factors, operator.moved(_xp, params, factors, raw)
 
 
 def _apply_vjp(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
     def pullback(g: Any) -> Any:
-        operator, x, factors, params, start = _arguments(args)
+        operator, x, raw, params, start = _arguments(args)
         if operator.outputs > 1:
             ct: Any = tuple(map(_to_core, _items(g), _items(ans)))
         else:
             ct = _to_core(g, ans)
         with _quiet():
-            ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
-        cts = {2: ct_x, **dict(enumerate(ct_params, start))}
-        return tuple(_from_core(cts[i], args[i]) for i in argnums)
+            if operator.twice:
+                cts = ct if operator.outputs > 1 else (ct,)
+                derivative, inputs = pulled(operator, params, cts)
+                ct_x, ct_params = derivative.of_matrix_and_params(
+                    _apply(derivative, x, raw, inputs)
+                )
+            else:
+                factors, params = _moved(operator, x, raw, params)
+                ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
+        of_argument = {2: ct_x, **dict(enumerate(ct_params, start))}
+        return tuple(_from_core(of_argument[i], args[i]) for i in argnums)
 
     return pullback
 
 
 def _apply_jvp(argnums: Any, tangents: Any, ans: Any, args: Any, kwargs: Any) -> Any:
-    operator, x, factors, params, start = _arguments(args)
+    operator, x, raw, params, start = _arguments(args)
     given = {i: _cast(d, args[i]) for i, d in zip(argnums, tangents, strict=True)}
-    dparams = tuple(given.get(i) for i in range(start, len(args)))
+    along = Tangents(given.get(2), tuple(given.get(i) for i in range(start, len(args))))
     with _quiet():
-        dout = operator.jvp(_xp, x, factors, params, given.get(2), dparams)
+        if operator.twice:
+            derivative, inputs = pushed(operator, params, along)
+            dout = _apply(derivative, x, raw, inputs)
+        else:
+            factors, params = _moved(operator, x, raw, params)
+            dout = operator.jvp(_xp, x, factors, params, *along)
     if operator.outputs > 1:
         return autograd_tuple(dout)
     return _xp.zeros_like(ans) if dout is None else dout

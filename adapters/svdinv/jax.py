@@ -44,6 +44,7 @@ from ._backend import Backend, Function
 from ._checks import check_dtype
 from ._frameworks import is_foreign
 from ._gauge import Watch
+from ._jax_operator import apply as _apply
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -143,21 +144,6 @@ def _tangents_batch(arrays: Any, axes: Any, *, decomposition: Decomposition) -> 
 ad.primitive_jvps[_tangents] = _tangents_jvp
 ad.primitive_transposes[_tangents] = _tangents_transpose
 batching.primitive_batchers[_tangents] = _tangents_batch
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _apply(operator: Operator, x: Any, raw: Any, params: Any) -> Any:
-    """An operator on the factors of x, with the operator's own derivative in x."""
-    return _run(operator, "apply", x, raw, params)
-
-
-@_apply.defjvp
-def _apply_jvp(operator: Operator, primals: Any, tangents: Any) -> Any:
-    x, raw, params = primals
-    dx, _, dparams = tangents
-    factors = _decompose(operator.decomposition, x, raw)
-    out = _apply(operator, x, raw, params)
-    return out, _run(operator, "jvp", x, factors, params, dx, dparams)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -278,8 +264,11 @@ class _JaxBackend(Backend):
         return _decompose(decomposition, x, raw)
 
     def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
-        with jax.default_matmul_precision("float32"):
-            return _apply(operator, x, raw, tuple(params))
+        params = tuple(
+            p if p.ndim >= x.ndim - 2 else jnp.expand_dims(p, tuple(range(x.ndim - 2 - p.ndim)))
+            for p in params
+        )
+        return _apply(operator, x, raw, params)
 
     def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
         with jax.default_matmul_precision("float32"):

@@ -69,6 +69,7 @@ __all__ = [
     "eigvalsh",
     "expm",
     "gauge_residual",
+    "hvp",
     "inv_sqrtm",
     "jvp",
     "logm",
@@ -278,6 +279,13 @@ def tensor_svt(
     driver: Driver = "auto",
 ) -> _Array:
     return _functions.tensor_svt(x, tau, axis=axis, transform=transform, driver=driver)
+
+
+@documented_by(Explicit)
+def hvp(
+    fn: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...], ct: Any, **kwargs: Any
+) -> tuple[Any, ...]:
+    return _explicit.hvp(fn, primals, tangents, ct, **kwargs)
 
 
 @documented_by(Explicit)

@@ -31,6 +31,7 @@ from svdinv_core import (
     SVDFactors,
     apply_at_midpoint,
     decompose_at_midpoint,
+    pulled,
 )
 
 from . import _tensorflow_namespace as _xp
@@ -78,9 +79,16 @@ def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any
         raw, params = rest[:count], rest[count:]
 
         def grad(*cts: Any) -> Any:
-            factors = _decompose(operator.decomposition, x, raw)
-            ct = cts if operator.outputs > 1 else cts[0]
-            ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
+            if operator.twice:
+                derivative, inputs = pulled(operator, params, cts)
+                out = _apply(derivative, x, raw, inputs)
+                ct_x, ct_params = derivative.of_matrix_and_params(out)
+            else:
+                held = operator.decomposition.Factors(*raw)
+                factors = _decompose(operator.decomposition, x, raw)
+                moved = operator.moved(_xp, params, factors, held)
+                ct = cts if operator.outputs > 1 else cts[0]
+                ct_x, ct_params = operator.vjp(_xp, x, factors, moved, ct)
             return (ct_x, *(None for _ in raw), *ct_params)
 
         # ForwardAccumulator would add the tangents of the operations in here to those of grad.
