@@ -246,10 +246,10 @@ class SoftThreshold(ScaledOperator):
         by_t = side.constant(cut.kept, -1.0)
         x = None if one.A is None else side.divided(one.A)
         y = None if two.A is None else side.side(two.A)
-        tau = self._column(xp, params[0])
+        tau = self._column(xp, self._finite(xp, params[0], side.s), side.s)
         # t_X is divided by the largest value as X is.
         t_x, t_y = (
-            None if dtau is None else xp.expand_dims(dtau, axis=-1)
+            None if dtau is None else self._column(xp, dtau, side.s)
             for dtau in (one.params[0], two.params[0])
         )
         t_xy: Array = None
@@ -292,10 +292,10 @@ class SoftThreshold(ScaledOperator):
         by_t = side.constant(cut.kept, -1.0)
         (tau,), (dtau,) = params, along.params or (None,)
         fixed = isinstance(tau, (int, float))
-        tau_column = self._column(xp, tau)
+        tau_column = self._column(xp, self._finite(xp, tau, side.s), side.s)
         y = side.side(ct)
         x = None if along.A is None else side.divided(along.A)
-        t_x: Array = None if dtau is None else xp.expand_dims(dtau, axis=-1)
+        t_x: Array = None if dtau is None else self._column(xp, dtau, side.s)
         of_t = side.first(by_t, y) if t_x is not None or self.relative or not fixed else None
         out: Array = None
         ct_tau: Array = None
