@@ -33,8 +33,8 @@ def _results(operator: Operator, mode: str, given: tuple[bool, ...], arrays: Any
     fields = operator.decomposition.Factors
     count, linear = len(fields._fields), sum(given)
     factors, params = fields(*rest[:count]), tuple(rest[count : len(rest) - linear])
-    along = iter(rest[len(rest) - linear :])
-    along = tuple(next(along) if g else None for g in given)
+    left = iter(rest[len(rest) - linear :])
+    along = tuple(next(left) if g else None for g in given)
     with jax.default_matmul_precision("float32"):
         if mode == "push":
             out = operator.jvp(jnp, x, factors, params, along[0], along[1:])
