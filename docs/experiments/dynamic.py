@@ -270,7 +270,7 @@ def table(found: Found) -> dict[str, str]:
     ]
     if told:
         fields["dynamic_summary"] = f"{', '.join(told)} (dB)"
-    tested = next((r for r in runs.values() if r.get("mean")), None)
+    tested = next(filter(None, (best(runs, mask) for mask in masks.MRI_MASKS)), None)
     if tested is not None:
         d = tested["data"]
         fields["dynamic_data"] = f"{d['training']} ({d['source']}), tested on {d['test']}"
