@@ -135,7 +135,7 @@ class Eigh:
         rule = self.rule.fallback
         X = xp.matmul(Qh, ct_Q)
         core = scale(xp, rule.inverse_gap(xp, Pairs.of_eigenvalues(xp, w, rule)), X)
-        if not self.linear:
+        if not self.linear and core.shape[-1] != 0:
             pairs = Pairs.of_eigenvalues(xp, constant(w), self.rule)
             if some is None or some(pairs.tied):
                 given = xp.zeros_like(pairs.values) if ct_w is None else constant(ct_w)

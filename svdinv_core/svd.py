@@ -237,6 +237,8 @@ class SVD:
         some: Some | None,
     ) -> Array | None:
         """What a rule that is not linear changes in the core; None where nothing is tied."""
+        if core.shape[-1] == 0:
+            return None
         pairs = Pairs.of(xp, S, m, n, self.rule)
         if some is not None and not some(pairs.tied):
             return None

@@ -646,7 +646,7 @@ class Functions(
         fn : callable
             Takes the singular values ``(..., k)``, real, and returns ``(...)``; of equal values
             none may count for more than another. Otherwise as for `singular_value_map`.
-        driver : {"auto", "svd", "gram"}, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `singular_value_map`.
 
         Returns

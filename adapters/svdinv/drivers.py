@@ -20,6 +20,7 @@ NEEDS: dict[str, Needs] = {
     "singular_value_map": "all values",
     "nuclear_norm": "all values",
     "schatten_norm": "all values",
+    "spectral_function": "all values",
     "polar": "all values",
     "procrustes": "all values",
     "pinv": "all values",

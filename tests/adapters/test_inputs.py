@@ -42,7 +42,7 @@ BAD = {
     "unknown rule": (
         ValueError,
         lambda f: f.module.svd(f.array(np.eye(2)), rule="best"),
-        r"^rule: unknown rule 'best'; use one of 'inv', 'pinv', 'plain', 'tf', 'clip', 'taylor'",
+        r"^rule: unknown rule 'best'; use one of 'auto', 'inv', 'pinv', 'plain', 'tf', 'clip',",
     ),
     "full matrices": (
         ValueError,

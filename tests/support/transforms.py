@@ -176,7 +176,8 @@ def one_basis() -> Any:
     factors_for = _driver.factors_for
 
     def by_svd(backend: Any, operation: Any, x: Any, params: Any = (), driver: str = "") -> Any:
-        return factors_for(backend, operation, x, params, "svd")
+        own = "eigh" if operation.needs == "eigenvectors" else "svd"
+        return factors_for(backend, operation, x, params, own)
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (_api, _driver):
