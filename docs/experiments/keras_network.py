@@ -91,7 +91,7 @@ def step(weights: list[dict[str, Any]], method: str) -> Callable[..., Any]:
     """Loss and gradient of a batch, compiled, for a low-rank step of :data:`LOW_RANK`."""
     network = ColourNetwork(weights, method)
     compiled = tf.function(lambda *batch: _loss_and_gradient(network, *batch))
-    return lambda *batch: [np.asarray(g) for g in compiled(*batch)[1]]
+    return lambda *batch: tf.nest.map_structure(np.asarray, compiled(*batch))
 
 
 def train(weights: list[dict[str, Any]], batch: Callable[..., Any], settings: Any) -> list[float]:

@@ -32,12 +32,13 @@ def _torch(network: ColourNetwork, method: str) -> Callable[..., Any]:
     other = ColourNetwork(method, len(network.layers), network.width)
     other.load_state_dict(network.state_dict())
 
-    def step(y: Any, mask: Any, target: Any) -> None:
+    def step(y: Any, mask: Any, target: Any) -> Any:
         other.zero_grad()
         loss = training.squared_error(
             other(torch.from_numpy(y), torch.from_numpy(mask)), torch.from_numpy(target)
         )
         loss.backward()
+        return loss.detach(), [p.grad for p in other.parameters()]
 
     return step
 

@@ -8,7 +8,19 @@ import math
 import numpy as np
 import pytest
 import torch
-from experiments import cli, colour, data, dynamic, masks, metrics, ports, solvers, stress, table1
+from experiments import (
+    cli,
+    colour,
+    data,
+    dynamic,
+    masks,
+    metrics,
+    ports,
+    solvers,
+    speed,
+    stress,
+    table1,
+)
 from experiments import training as tr
 from experiments.dynamic_solver import phase_error
 from experiments.gradients import gradient_errors
@@ -388,6 +400,25 @@ def test_ports_have_the_same_loss_curve(framework, photographs):
     assert curves[framework][0] == pytest.approx(curves["torch"][0], rel=1e-5)
     assert ports.difference(curves, 10) < 0.03
     assert np.mean(curves[framework][:5]) > 3 * np.mean(curves[framework][-5:])
+
+
+@pytest.mark.parametrize("framework", ["jax", "keras"])
+def test_steps_that_are_timed_are_the_same(framework, photographs):
+    """Loss and gradient of the first kernel, whose order of axes Keras has otherwise."""
+    (y, mask), target = colour.Problem(photographs, 0.4, 2, 8)(np.random.default_rng(0))
+    batch = y.numpy(), mask.numpy(), target.numpy()
+    torch.manual_seed(0)
+    network = ColourNetwork("svt", iterations=1)
+    for method in speed.METHODS:
+        losses, sizes = [], []
+        for name in ("torch", framework):
+            loss, gradient = speed.FRAMEWORKS[name](network, method)(*batch)
+            kernels = gradient.layers[0].transform if name == "jax" else gradient
+            first = next(g for g in kernels if g is not None and np.ndim(g) == 4)
+            losses.append(float(loss))
+            sizes.append(float(np.linalg.norm(np.asarray(first))))
+        assert losses[1] == pytest.approx(losses[0], rel=1e-5), method
+        assert sizes[1] == pytest.approx(sizes[0], rel=1e-3), method
 
 
 # data and commands
