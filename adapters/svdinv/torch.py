@@ -178,6 +178,7 @@ class _TorchBackend(Backend):
             looks="free" if plain else "never",
             worth_a_choice=WORTH_A_CHOICE,
             doubles="operators" if x.device.type == "cpu" else "never",
+            jacobi_over_gram=2,
         )
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:

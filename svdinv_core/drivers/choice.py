@@ -74,6 +74,8 @@ class Situation:
     largest_jacobi : int
         Shorter side up to which a large batch is faster by Jacobi rotations than by the framework's
         own decompositions.
+    jacobi_over_gram : int
+        Shorter side up to which it is faster than the Gram matrix, too, where that can be tried.
     """
 
     shape: tuple[Any, ...]
@@ -84,6 +86,7 @@ class Situation:
     polished: bool = False
     has_svd: bool = True
     largest_jacobi: int = 4
+    jacobi_over_gram: int = 16
 
     @property
     def m(self) -> Any:
@@ -134,6 +137,11 @@ class Situation:
         many = self.batch is not None and self.batch >= MANY and self.has_known_sides
         return many and 0 < int(self.k) <= self.largest_jacobi
 
+    def prefers_jacobi(self, needs: Needs) -> bool:
+        """Whether Jacobi rotations are the fastest of what will do."""
+        gram = self.looks_pay and _suits_gram(self, needs)
+        return self.is_many and not (gram and int(self.k) > self.jacobi_over_gram)
+
     def native(self, needs: Needs, *, exact: bool) -> Native:
         """The framework's own decomposition, in double precision where that is called for."""
         as_svd = self.doubles == "svd" and needs != "eigenvectors"
@@ -171,7 +179,7 @@ LADDER: tuple[Rung, ...] = (
     Rung(
         "jacobi",
         f"a batch of at least {MANY} matrices whose shorter side is small",
-        lambda s, needs: s.is_many,
+        lambda s, needs: s.prefers_jacobi(needs),
         lambda s, needs, exact: Jacobi(),
     ),
     Rung(
