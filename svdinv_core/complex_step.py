@@ -15,7 +15,7 @@ NOT_ANALYTIC = "not analytic"
 _STEP = 1e-20  # relative, so small that its square is nothing; and nothing is subtracted
 _LARGEST_STEP = 2.0**-30  # relative; of tiny values, whose step would be subnormal
 _SMALLEST_STEP = 2.0**-960
-_SMALLEST = 2.0**-1022
+_AMONG_ZEROS = 2.0**-900  # of zeros alone; fn may divide it by a scale, too
 _SPACING = 2.0**-1070  # of subnormal numbers, and a little more
 _DIFFERENCE = 2.0**-26  # relative step of the differences that the complex one is held against
 _RTOL = 2.0**-23  # of these differences
@@ -37,8 +37,8 @@ class _ComplexStep:
         if s.shape[-1]:
             size = xp.where(size > 0, size, xp.max(size, axis=(-1,), keepdims=True))
         self.zero = size == 0
-        self.size = xp.where(self.zero, _SMALLEST / _STEP, size)
-        at_most = xp.where(self.zero, _SMALLEST, _LARGEST_STEP * self.size)
+        self.size = xp.where(self.zero, _AMONG_ZEROS / _STEP, size)
+        at_most = _LARGEST_STEP * self.size
         at_least = xp.where(at_most < _SMALLEST_STEP, at_most, _SMALLEST_STEP)
         self.step = xp.maximum(_STEP * self.size, at_least)
         self.rtol = _RTOL + _SPACING / self.step

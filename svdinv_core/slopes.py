@@ -71,6 +71,8 @@ def slope_of_each(
     smallest = 2.0**16 * float(xp.finfo(s.dtype).smallest_normal)
     rounded = smallest / xp.maximum(largest(xp, xp.abs(s)), xp.zeros_like(s) + smallest)
     error = (rtol + rounded) * largest(xp, xp.abs(again) + xp.abs(slope))
+    # A product this small may have become zero.
+    error = error + 4.0 * float(xp.finfo(s.dtype).smallest_normal) / w
     mixes = xp.abs(again - slope) > error
     if refuse is not None:
         refuse(MIXES, mixes)

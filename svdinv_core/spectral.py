@@ -575,14 +575,16 @@ def divided_differences(
     """
     near = difference_rtol(float(xp.finfo(v.dtype).eps))
     one = unit(xp, largest)
-    (v_i, v_j), (f_i, f_j) = (_columns(xp, y) for y in (v * one, f * one))
+    (v_i, v_j), (f_i, f_j) = (_columns(xp, y) for y in (v * one, f))
     s_i, s_j = _columns(xp, _slopes(xp, v, derivative))
     limit = s_i + s_j
     if _is_jacobian(v, derivative):
         limit = limit - derivative - xp.matrix_transpose(derivative)
     gap = v_i - v_j
     apart = xp.abs(gap) > near * xp.expand_dims(largest * one, axis=-1)
-    return xp.where(apart, (f_i - f_j) * reciprocal(xp, gap, apart), 0.5 * limit)
+    # The unit comes last: f has a scale of its own.
+    quotient = (f_i - f_j) * reciprocal(xp, gap, apart) * xp.expand_dims(one, axis=-1)
+    return xp.where(apart, quotient, 0.5 * limit)
 
 
 def _is_jacobian(v: Array, derivative: Array) -> bool:
@@ -605,13 +607,14 @@ def loewner_coefficients(
     _U, S, _Vh = factors
     pairs, one = unit_pairs(xp, factors)
     slope = _slopes(xp, S, derivative)
-    (f_i, f_j), (s_i, s_j) = _columns(xp, f * one), _columns(xp, slope)
-    minus = xp.where(pairs.both_zero, 0.5 * (s_i + s_j), (f_i + f_j) * pairs.inverse_total)
+    (f_i, f_j), (s_i, s_j) = _columns(xp, f), _columns(xp, slope)
+    sums = (f_i + f_j) * pairs.inverse_total * xp.expand_dims(one, axis=-1)
+    minus = xp.where(pairs.both_zero, 0.5 * (s_i + s_j), sums)
     return Loewner(
         values=f,
         plus=divided_differences(xp, S, f, derivative, first(S)),
         minus=minus,
-        ratio=xp.where(pairs.inverse_values == 0, slope, f * one * pairs.inverse_values),
+        ratio=xp.where(pairs.inverse_values == 0, slope, f * pairs.inverse_values * one),
     )
 
 

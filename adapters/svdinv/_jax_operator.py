@@ -72,8 +72,8 @@ mlir.register_lowering(_derivative, mlir.lower_fun(_reached, multiple_results=Tr
 
 
 def _shapes(*avals: Any, **static: Any) -> Any:
-    out = jax.eval_shape(partial(_reached, **static), *avals)
-    return [jax.core.ShapedArray(y.shape, y.dtype) for y in out]
+    # With their shardings, and with the axes of a mesh along which they vary.
+    return jax.make_jaxpr(partial(_reached, **static))(*avals).out_avals
 
 
 _derivative.def_abstract_eval(_shapes)
@@ -106,7 +106,7 @@ def _derivative_jvp(
 ) -> Any:
     static = {"operator": operator, "mode": mode, "given": given, "wanted": wanted}
     out = _derivative.bind(*primals, **static)
-    dout: list[Any] = [ad.Zero(jax.core.ShapedArray(y.shape, y.dtype)) for y in out]
+    dout: list[Any] = [ad.Zero.from_primal_value(y) for y in out]
     start = len(primals) - sum(given)
     point, linear = primals[:start], primals[start:]
     moved = [None if isinstance(d, ad.Zero) else d for d in tangents]
