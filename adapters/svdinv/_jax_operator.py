@@ -106,7 +106,7 @@ def _derivative_jvp(
 ) -> Any:
     static = {"operator": operator, "mode": mode, "given": given, "wanted": wanted}
     out = _derivative.bind(*primals, **static)
-    dout: list[Any] = [ad.Zero.from_primal_value(y) for y in out]
+    dout: list[Any] = [ad.Zero(y.aval) for y in out]
     start = len(primals) - sum(given)
     point, linear = primals[:start], primals[start:]
     moved = [None if isinstance(d, ad.Zero) else d for d in tangents]
