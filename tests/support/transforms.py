@@ -103,7 +103,7 @@ def check_other(framework: Any, transform: Transform, name: str, problem: Any) -
     by_rule = OBSERVABLES[name].by_rule
     x, d = framework.array(problem.x), framework.array(problem.direction)
     got, wanted = (
-        framework.numpy(transform.run(framework.loss(which, problem.W), x, d))
+        framework.numpy(transform.results([framework.loss(which, problem.W)], [x], [d])[0])
         for which in (name, by_rule)
     )
     exact = problem.gradient
