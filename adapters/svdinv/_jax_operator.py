@@ -18,7 +18,7 @@ from jax.interpreters import batching, mlir
 
 from svdinv_core import Operator, Pulled, Pushed
 
-__all__ = ["apply"]
+__all__ = ["apply", "batched"]
 
 ad: Any = _ad  # JAX types none of these
 
@@ -179,19 +179,20 @@ def _derivative_transpose(
     return [*absent, *out]
 
 
-def _derivative_batch(arrays: Any, axes: Any, **static: Any) -> Any:
+def batched(primitive: Any, arrays: Any, axes: Any, **static: Any) -> Any:
+    """A primitive over whole batches, whose axis comes first in every array."""
     size = next(a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None)
     whole = (
         jnp.broadcast_to(a, (size, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
         for a, axis in zip(arrays, axes, strict=True)
     )
-    out = _derivative.bind(*whole, **static)
+    out = primitive.bind(*whole, **static)
     return out, [0 for _ in out]
 
 
 ad.primitive_jvps[_derivative] = _derivative_jvp
 ad.primitive_transposes[_derivative] = _derivative_transpose
-batching.primitive_batchers[_derivative] = _derivative_batch
+batching.primitive_batchers[_derivative] = partial(batched, _derivative)
 
 
 @partial(jax.jit, static_argnums=0)  # eager JAX would run it operation by operation

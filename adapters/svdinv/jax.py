@@ -45,6 +45,7 @@ from ._checks import check_dtype
 from ._frameworks import is_foreign
 from ._gauge import Watch
 from ._jax_operator import apply as _apply
+from ._jax_operator import batched
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -131,19 +132,9 @@ def _tangents_transpose(cts: Any, *primals: Any, decomposition: Decomposition) -
     return [*absent, _pull_back(decomposition, decomposition.Factors(*factors), given)]
 
 
-def _tangents_batch(arrays: Any, axes: Any, *, decomposition: Decomposition) -> Any:
-    size = next(a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None)
-    whole = (
-        jnp.broadcast_to(a, (size, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
-        for a, axis in zip(arrays, axes, strict=True)
-    )
-    out = _tangents.bind(*whole, decomposition=decomposition)
-    return out, [0 for _ in out]
-
-
 ad.primitive_jvps[_tangents] = _tangents_jvp
 ad.primitive_transposes[_tangents] = _tangents_transpose
-batching.primitive_batchers[_tangents] = _tangents_batch
+batching.primitive_batchers[_tangents] = partial(batched, _tangents)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
