@@ -104,8 +104,8 @@ def inner(xp: Namespace, X: Array, Y: Array) -> Array:
 
 
 def safe_size(xp: Namespace, S: Array) -> Array:
-    """The first value ``(..., 1)``, to divide by: 1 where it is 0."""
-    largest = first(S)
+    """The first value ``(..., 1)``, to divide by: 1 where it is 0, or where there are none."""
+    largest = first(S) if S.shape[-1] else xp.sum(S, axis=-1, keepdims=True)
     return xp.where(largest == 0, xp.ones_like(largest), largest)
 
 

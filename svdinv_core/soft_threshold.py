@@ -230,7 +230,8 @@ class SoftThreshold(ScaledOperator):
         """The derivative of the largest value in A."""
         weights = largest_weights(xp, side.s)
         top = xp.where(weights != 0, xp.ones_like(weights), 0.0)
-        return side.constant(top, xp.max(weights, axis=(-1,), keepdims=True))
+        share = xp.max if weights.shape[-1] else xp.sum
+        return side.constant(top, share(weights, axis=(-1,), keepdims=True))
 
     def second(
         self,

@@ -48,10 +48,11 @@ def _jax(network: ColourNetwork, method: str) -> Callable[..., Any]:
 
     from . import jax_network
 
-    step = jax_network.step(ports.initial_weights(network), method)
+    with jax.enable_x64(False):  # single precision, whatever the program around it uses
+        step = jax_network.step(ports.initial_weights(network), method)
 
     def single(*batch: Any) -> Any:
-        with jax.enable_x64(False):  # single precision, whatever the program around it uses
+        with jax.enable_x64(False):
             return step(*batch)
 
     return single
