@@ -16,9 +16,10 @@ as many equations as the multiplet has values, for three numbers. Two products w
 share their matrix, and the cotangents do not tell them apart.
 
 The fewest numbers that explain ct_S are taken, in this order: none beside a constant with what the
-rule `Inv` says; one for the sum ``T = h(X) + h(Y)``; the constant alone; two for T and the
-constant where h(X) and h(Y) are proportional, and else for T and what remains of ``h(X) - h(Y)``;
-all three. Where nothing explains it, T alone does it best.
+rule `Inv` says; one for the sum ``T = h(X) + h(Y)``; the constant alone; one for h(X) or for h(Y)
+(a product beside a projector of the other side); two for T and the constant where h(X) and h(Y) are
+proportional, and else for T and what remains of ``h(X) - h(Y)``; all three. Where nothing explains
+it, T alone does it best.
 
 Everything is done row by row with masks, ``(..., k, k)``: row i holds what belongs to the values
 tied to i, and a pair takes the mean of its two rows. Least squares is by orthogonalisation, since
@@ -36,6 +37,7 @@ __all__ = ["Explained", "explain"]
 
 _ROUNDING = 64.0  # eps of the vector, which a residual may have
 _FLOOR = 16.0  # eps of the largest entry, too
+_PARALLEL = 64.0  # eps by which the directions of two diagonals differ at least
 _STEEPEST = 1.0  # largest alpha and beta, in 1/s, that a guess without a check may have
 
 
@@ -149,6 +151,7 @@ def explain(
     ones, zeros = xp.ones_like(spread), xp.zeros_like(spread)
     rtol = _ROUNDING * eps + 8.0 * spread
     rtol, floor = rtol * rtol, (_FLOOR * eps) ** 2 * rows.count
+    parallel = (_PARALLEL * eps) ** 2
     dot, without, times = rows.dot, rows.without, rows.times
 
     # Z without its part along T, as a matrix: what proportional matrices do not have.
@@ -160,7 +163,7 @@ def explain(
     d = rows.of(ct_values * ct_weight)
     t, z = rows.of(real_diagonal(xp, T)), rows.of(real_diagonal(xp, Z_rest))
     dd, tt, zz = dot(d, d), dot(t, t), dot(z, z)
-    seen = tt > eps * TT
+    seen = tt > parallel * TT
     inverse_tt = reciprocal(xp, tt, seen)
 
     def fits(rest: Array, a: Array, b: Array, c: Array) -> Array:
@@ -173,17 +176,17 @@ def explain(
     # orthogonal to t: w = z - z_t t, and o = 1 - o_t t - o_w w
     z_t, w = without(z, t, inverse_tt)
     ww = dot(w, w)
-    w_seen = two_sided & (ww > eps * zz)
+    w_seen = two_sided & (ww > parallel * zz)
     inverse_ww = reciprocal(xp, ww, w_seen)
     o_t, o = without(together, t, inverse_tt)
     oo = dot(o, o)
-    c_3, rest_3 = without(rest_1, o, reciprocal(xp, oo, oo > eps * rows.count))
+    c_3, rest_3 = without(rest_1, o, reciprocal(xp, oo, oo > parallel * rows.count))
     a_3 = a_1 - c_3 * o_t
     b_4, rest_4 = without(rest_1, w, inverse_ww)
     a_4 = a_1 - b_4 * z_t
     o_w, o = without(o, w, inverse_ww)
     oo = dot(o, o)
-    c_5, rest_5 = without(rest_4, o, reciprocal(xp, oo, oo > eps * rows.count))
+    c_5, rest_5 = without(rest_4, o, reciprocal(xp, oo, oo > parallel * rows.count))
     b_5 = b_4 - c_5 * o_w
     a_5 = a_1 - b_5 * z_t - c_5 * o_t
 
@@ -208,6 +211,12 @@ def explain(
         c_0 = rows.sum(rest_0) / rows.count
         inv = fits(rest_0, q, q, zeros) | fits(rest_0 - times(c_0, together), q, q, c_0)
         choices.insert(0, (inv & (dd > 0), q, q, 1.0))
+        for h, sign in ((hX, 0.5), (hY, -0.5)):
+            v = rows.of(real_diagonal(xp, h))
+            vv = dot(v, v)
+            a, rest = without(d, v, reciprocal(xp, vv, vv > parallel * TT))
+            alone = two_sided & (dot(rest, rest) <= rtol * (dd + a * a * vv) + floor * (1.0 + a * a))
+            choices.insert(3, (alone, 0.5 * a, sign * a, 1.0))
 
     # from the last to the first, so that the first that holds is what remains
     of_T = xp.where(a_1 > limit, limit, xp.where(a_1 < -limit, -limit, a_1))

@@ -76,15 +76,13 @@ def test_every_loss_and_every_sum_of_two_at_a_tie(hold, spectrum, is_complex, pr
     """In NumPy; the other frameworks run the same formulas.
 
     Two parts whose diagonals happen to be almost parallel are told apart by what rounding leaves:
-    in single precision that costs another digit in one draw of a thousand.
+    in single precision, one draw of 20,000 is wrong for that. None of these is.
     """
     found = []
     for losses in [(loss,) for loss in LOSSES] + SUMS:
         for shape in ((0, 0), (2, 0), (0, 3)):
             found.append(errors(driver("numpy"), losses, spectrum, shape, is_complex, precision))
-    found, what = np.concatenate(found), f"svd auto, at a tie, {precision}"
-    hold(f"{what}, 99.8 %", np.percentile(found, 99.8), BOUND[precision])
-    hold(f"{what}, worst", found.max(), {"float64": 1e-9, "float32": 1e-3}[precision])
+    hold(f"svd auto, at a tie, {precision}, worst", np.max(found), BOUND[precision])
 
 
 @pytest.mark.parametrize(

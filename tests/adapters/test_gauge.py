@@ -140,7 +140,8 @@ def test_rule_residual_with_ct_S_flags_what_auto_cannot_check(framework, is_comp
         (("c S", "tanh"), True, False),
         (("S^3", "U Vh"), True, False),
         (("S^3", "U Vh"), False, False),
-        (("S^3", "left projector"), False, False),  # right, and not to be checked at a pair
+        (("S^3", "left projector"), False, True),
+        (("tanh", "values"), False, False),  # right, and not to be checked at a pair
     ):
         factors = SVDFactors(U, S, Vh) if triple else pair
         cts = [0, 0, 0]
