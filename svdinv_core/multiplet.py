@@ -215,7 +215,8 @@ def explain(
             v = rows.of(real_diagonal(xp, h))
             vv = dot(v, v)
             a, rest = without(d, v, reciprocal(xp, vv, vv > parallel * TT))
-            alone = two_sided & (dot(rest, rest) <= rtol * (dd + a * a * vv) + floor * (1.0 + a * a))
+            left = rtol * (dd + a * a * vv) + floor * (1.0 + a * a)
+            alone = two_sided & (dot(rest, rest) <= left)
             choices.insert(3, (alone, 0.5 * a, sign * a, 1.0))
 
     # from the last to the first, so that the first that holds is what remains

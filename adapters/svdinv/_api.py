@@ -307,7 +307,7 @@ class Functions(
             Real, relative to the cotangents. Without `ct_S` about eps where every rule gives the
             same gradient, as at distinct values, and of order 1 where they differ. With it about
             eps where "auto" is right: ct_S confirms what it reads. Of order 1 where ct_S is not
-            explained, and where it is with as many numbers as it has (a product beside a projector
+            explained, and where it is with as many numbers as it has (a product beside the values
             at a pair), which may or may not be right. An array like any other: no value is looked
             at.
 
