@@ -12,7 +12,7 @@ from support.drivers import driver
 from support.errors import norm, relative_error
 from support.family import haar, normal
 from support.namespaces import NAMESPACES, evaluate, namespace
-from support.spectral_losses import LOSSES, cotangents, gradient, weights
+from support.spectral_losses import CUT, LOSSES, cotangents, gradient, weights
 from svdinv import rules
 
 from svdinv_core import SVD, Eigh, EighFactors, SVDFactors
@@ -95,6 +95,94 @@ def test_every_framework_at_a_tie(hold, framework, losses):
     ):
         found = errors(framework, losses, spectrum, (1, 0), is_complex, precision).max()
         hold(f"svd auto, at a tie, {precision}, worst", found, BOUND[precision], losses)
+
+
+def mode_product(xp, M, T, mode):
+    """M times the unfolding of T in a mode, folded again."""
+    to, back = UNFOLDED[mode], FOLDED[mode]
+    shape = [T.shape[axis] for axis in to]
+    product = xp.matmul(M, unfolded(xp, T, mode))
+    return xp.permute_dims(xp.reshape(product, (M.shape[0], *shape[1:])), back)
+
+
+def unfolded(xp, T, mode):
+    shape = [T.shape[axis] for axis in UNFOLDED[mode]]
+    return xp.reshape(xp.permute_dims(T, UNFOLDED[mode]), (shape[0], shape[1] * shape[2]))
+
+
+UNFOLDED = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
+FOLDED = ((0, 1, 2), (1, 0, 2), (1, 2, 0))
+
+
+@pytest.mark.parametrize(("is_complex", "precision"), [(False, "float64"), (True, "float32")])
+def test_a_higher_order_svd_with_tied_unfoldings(hold, framework, is_complex, precision):
+    """``Re <W, truncated reconstruction>`` and a function of the values, by all three factors."""
+    for spectrum in SPECTRA if precision == "float64" else ("triple", "two pairs"):
+        values = SPECTRA[spectrum]
+        found = higher_order_error(framework, np.array(values), is_complex, precision)
+        hold(f"svd auto, higher-order, {precision}, worst", found, BOUND[precision], spectrum)
+
+
+def higher_order_error(framework, values, is_complex, precision):
+    rng = np.random.default_rng(8)
+    k, large = len(values), values > CUT
+    kept = np.count_nonzero(large)
+    factors = [haar(rng, (), k, k, is_complex) for _ in range(3)]
+    T = np.einsum("a,ia,ja,ka->ijk", values, *factors)
+    W = normal(rng, T.shape, is_complex)
+
+    # d Re <W, T x P x P x P> = Re <W x P x P x P, dT> and, by mode, Re <of_P, dP>
+    P = [Q[:, large] @ adjoint(Q[:, large]) for Q in factors]
+    direct, wanted, of_P = W, 0, []
+    for mode, Q in enumerate(factors):
+        direct = mode_product(np, P[mode], direct, mode)
+        rest = T
+        for other in {0, 1, 2} - {mode}:
+            rest = mode_product(np, P[other], rest, other)
+        of_P.append(unfolded(np, W, mode) @ adjoint(unfolded(np, rest, mode)))
+        Vh = adjoint(Q) @ unfolded(np, T, mode) / values[:, None]
+        by_mode = gradient("left projector", Q, values, Vh, of_P[mode])
+        by_mode = by_mode + gradient("values", Q, values, Vh, None)
+        wanted = wanted + folded(by_mode, mode)
+    wanted = wanted + direct
+
+    if precision == "float32":
+        T, W = single(T), single(W)
+    if framework.module is svdinv.numpy:  # by hand, a cotangent after the other
+        got = direct
+        for mode in range(3):
+            x = unfolded(np, T, mode)
+            U, S, Vh = svdinv.numpy.svd(x)
+            terms = (("left projector", of_P[mode].astype(x.dtype)), ("values", None))
+            cts = (cotangents(loss, U, S, Vh, w) for loss, w in terms)
+            cts = tuple(a + b for a, b in zip(*cts, strict=True))
+            got = got + folded(framework.vjp("svd", (x,), cts)[1][0], mode)
+    else:
+        xp, *_ = namespace(framework.module.__name__.rpartition(".")[2])
+
+        def loss(T):
+            svds = [framework.module.svd(unfolded(xp, T, mode)) for mode in range(3)]
+            core = T
+            for mode, (U, _, _) in enumerate(svds):
+                core = mode_product(xp, xp.conj(xp.matrix_transpose(U)), core, mode)
+            # The core tensor has one number for each three vectors: small values are cut off.
+            for mode in range(3):
+                core = mode_product(xp, xp.astype(keep, core.dtype), core, mode)
+            for mode, (U, _, _) in enumerate(svds):
+                core = mode_product(xp, U, core, mode)
+            return core, *(S for _, S, _ in svds)
+
+        keep = framework.array(np.diag(np.arange(k) < kept).astype(W.real.dtype))
+        given = (W, *([1 - np.tanh(values).astype(W.real.dtype) ** 2] * 3))
+        vjp = framework.bridge.prepare("vjp", loss)
+        (_, (got,)) = vjp((framework.array(T),), tuple(map(framework.array, given)))
+        got = framework.numpy(got)
+    return np.linalg.norm(got - wanted) / np.linalg.norm(wanted)
+
+
+def folded(X, mode):
+    k = X.shape[0]
+    return X.reshape(k, k, k).transpose(FOLDED[mode])
 
 
 def test_it_is_the_default(framework):
