@@ -6,8 +6,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from svdinv_core import Moments, Overlap, Placement, Unitary, alignment_margin
 
-from ._calls import Calls
-from ._checks import check_broadcast, check_points, check_same_shape, check_value_weights
+from ._calls import Calls, Driver
+from ._checks import (
+    check_broadcast,
+    check_driver,
+    check_points,
+    check_same_shape,
+    check_value_weights,
+)
 from ._driver import factors_for
 
 __all__ = ["Align", "AlignmentResult"]
@@ -36,6 +42,7 @@ class Align(Calls[ArrayT]):
         *,
         scale: bool = False,
         reflection: bool = False,
+        driver: Driver = "auto",
     ) -> AlignmentResult[ArrayT]:
         """Rotation, translation and scale that take points to their partners (Kabsch, Umeyama).
 
@@ -51,6 +58,8 @@ class Align(Calls[ArrayT]):
             Whether to look for a scale as well.
         reflection : bool, default False
             Whether `rotation` may have determinant -1.
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+            As for `procrustes`, of the d-by-d covariance.
 
         Returns
         -------
@@ -67,7 +76,7 @@ class Align(Calls[ArrayT]):
             If `p` or `q` is not a real floating-point array, or `weights` is not real.
         ValueError
             If `p` has fewer than two dimensions or points of no dimension, `q` not its shape, or
-            `weights` does not broadcast to ``p.shape[:-1]``.
+            `weights` does not broadcast to ``p.shape[:-1]``, or for an unknown `driver`.
 
         Notes
         -----
@@ -93,6 +102,7 @@ class Align(Calls[ArrayT]):
         >>> translation.round(6) + 0.0
         array([5., 0.])
         """
+        check_driver(driver)
         backend, points, dtype, shape = self._prepare(p, "p")
         check_points(points.dtype, shape)
         partners = self._companion("q", q, backend, points)
@@ -107,7 +117,7 @@ class Align(Calls[ArrayT]):
         M, p0, q0, spread = backend.run(Moments(), points, partners, share)
         special = not reflection
         rotate = Unitary(special=special)
-        raw = factors_for(backend, rotate, M, (), "svd")
+        raw = factors_for(backend, rotate, M, (), driver)
         rotation = backend.apply(rotate, M, raw, ())
         overlap = backend.apply(Overlap(special=special), M, raw, ())
         translation, factor = backend.run(

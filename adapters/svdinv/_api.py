@@ -42,7 +42,7 @@ from svdinv_core.drivers import BY_NAME_HERMITIAN
 
 from ._align import Align, AlignmentResult
 from ._backend import Backend, Function
-from ._calls import Driver, as_array
+from ._calls import Driver, EighDriver, as_array
 from ._checks import (
     check_broadcast,
     check_driver,
@@ -88,7 +88,6 @@ __all__ = [
 
 ArrayT = TypeVar("ArrayT")
 PublicT = TypeVar("PublicT", bound=Callable[..., Any])
-EighDriver = Literal["auto", "eigh", "jacobi"]
 Gauge = Literal["ignore", "warn", "raise"]
 Side = Literal["auto", "right", "left"]
 
@@ -924,7 +923,7 @@ class Functions(
             mode for a loss of ``Q f(w) Q^H`` with one f.
         driver : {"auto", "eigh", "jacobi"}, default "auto"
             "eigh" is the framework's own; "jacobi" rotates columns in array operations. "auto"
-            takes "jacobi" for large batches of small matrices.
+            takes "jacobi" for large batches of small matrices (docs/performance.md).
 
         Returns
         -------

@@ -18,10 +18,11 @@ from ._checks import (
     real_dtype,
 )
 
-__all__ = ["Calls", "Driver", "as_array"]
+__all__ = ["Calls", "Driver", "EighDriver", "as_array"]
 
 ArrayT = TypeVar("ArrayT")
 Driver = Literal["auto", "svd", "gram", "qr", "jacobi"]
+EighDriver = Literal["auto", "eigh", "jacobi"]
 
 
 class Calls(Generic[ArrayT]):

@@ -6,8 +6,9 @@ from math import inf
 from typing import TypeVar
 
 from svdinv_core import Eigenvalues, Operator, SchattenNorm, SpectralNorm
+from svdinv_core.drivers import BY_NAME_HERMITIAN
 
-from ._calls import Calls, Driver
+from ._calls import Calls, Driver, EighDriver
 from ._checks import check_driver, check_number, check_square
 from ._driver import operate
 
@@ -19,13 +20,15 @@ ArrayT = TypeVar("ArrayT")
 class Measure(Calls[ArrayT]):
     """Functions that measure a matrix."""
 
-    def eigvalsh(self, x: ArrayT, /) -> ArrayT:
+    def eigvalsh(self, x: ArrayT, /, *, driver: EighDriver = "auto") -> ArrayT:
         """Eigenvalues of a Hermitian matrix, in ascending order.
 
         Parameters
         ----------
         x : array (..., n, n)
             Real or complex floating point; its Hermitian part is used.
+        driver : {"auto", "eigh", "jacobi"}, default "auto"
+            As for `eigh`.
 
         Returns
         -------
@@ -37,7 +40,7 @@ class Measure(Calls[ArrayT]):
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions or is not square.
+            If `x` has fewer than two dimensions or is not square, or for an unknown `driver`.
 
         Notes
         -----
@@ -51,9 +54,10 @@ class Measure(Calls[ArrayT]):
         >>> svdinv.eigvalsh(np.diag([3.0, -4.0]))
         array([-4.,  3.])
         """
+        check_driver(driver, BY_NAME_HERMITIAN)
         backend, array, dtype, shape = self._prepare(x)
         check_square(shape)
-        return self._finish(backend, operate(backend, Eigenvalues(), array), dtype)
+        return self._finish(backend, operate(backend, Eigenvalues(), array, driver=driver), dtype)
 
     def spectral_norm(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
         """Largest singular value.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TypeVar
 
 from svdinv_core import Exponential, InverseSquareRoot, Logarithm, Operator, Power, SquareRoot
+from svdinv_core.drivers import BY_NAME_HERMITIAN
 
-from ._calls import Calls
-from ._checks import check_number, check_square
+from ._calls import Calls, EighDriver
+from ._checks import check_driver, check_number, check_square
 from ._driver import operate
 
 __all__ = ["Root"]
@@ -18,12 +19,15 @@ ArrayT = TypeVar("ArrayT")
 class Root(Calls[ArrayT]):
     """Functions of a Hermitian matrix that have a name."""
 
-    def _hermitian(self, operator: Operator, x: ArrayT) -> ArrayT:
+    def _hermitian(self, operator: Operator, x: ArrayT, driver: str) -> ArrayT:
+        check_driver(driver, BY_NAME_HERMITIAN)
         backend, array, dtype, shape = self._prepare(x)
         check_square(shape)
-        return self._finish(backend, operate(backend, operator, array), dtype)
+        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
 
-    def sqrtm(self, x: ArrayT, /, *, rtol: float | None = None) -> ArrayT:
+    def sqrtm(
+        self, x: ArrayT, /, *, rtol: float | None = None, driver: EighDriver = "auto"
+    ) -> ArrayT:
         """Square root of a Hermitian positive semidefinite matrix.
 
         Parameters
@@ -33,6 +37,8 @@ class Root(Calls[ArrayT]):
         rtol : float, optional
             Eigenvalues whose size is at most this, relative to the largest, are rounding and
             count as 0. Default ``eps * n``.
+        driver : {"auto", "eigh", "jacobi"}, default "auto"
+            As for `eigh`.
 
         Returns
         -------
@@ -45,7 +51,8 @@ class Root(Calls[ArrayT]):
         TypeError
             If `x` is not a floating-point array, or `rtol` is not a number.
         ValueError
-            If `x` has fewer than two dimensions or is not square, or `rtol` is negative.
+            If `x` has fewer than two dimensions or is not square, `rtol` is negative, or for an
+            unknown `driver`.
 
         Notes
         -----
@@ -66,10 +73,16 @@ class Root(Calls[ArrayT]):
                [0., 3.]])
         """
         rtol = check_number("rtol", rtol, at_least=0.0, optional=True)
-        return self._hermitian(SquareRoot(rtol), x)
+        return self._hermitian(SquareRoot(rtol), x, driver)
 
     def inv_sqrtm(
-        self, x: ArrayT, /, *, floor: float | None = None, rtol: float | None = None
+        self,
+        x: ArrayT,
+        /,
+        *,
+        floor: float | None = None,
+        rtol: float | None = None,
+        driver: EighDriver = "auto",
     ) -> ArrayT:
         """Inverse square root of a Hermitian positive definite matrix: whitening.
 
@@ -82,6 +95,8 @@ class Root(Calls[ArrayT]):
             matrix has no inverse root without it.
         rtol : float, optional
             As for `sqrtm`.
+        driver : {"auto", "eigh", "jacobi"}, default "auto"
+            As for `eigh`.
 
         Returns
         -------
@@ -95,7 +110,7 @@ class Root(Calls[ArrayT]):
             If `x` is not a floating-point array, or `floor` or `rtol` is not a number.
         ValueError
             If `x` has fewer than two dimensions or is not square, `floor` is not greater than 0,
-            or `rtol` is negative.
+            `rtol` is negative, or for an unknown `driver`.
 
         Notes
         -----
@@ -115,15 +130,17 @@ class Root(Calls[ArrayT]):
         """
         floor = check_number("floor", floor, above=0.0, optional=True)
         rtol = check_number("rtol", rtol, at_least=0.0, optional=True)
-        return self._hermitian(InverseSquareRoot(floor, rtol), x)
+        return self._hermitian(InverseSquareRoot(floor, rtol), x, driver)
 
-    def logm(self, x: ArrayT, /) -> ArrayT:
+    def logm(self, x: ArrayT, /, *, driver: EighDriver = "auto") -> ArrayT:
         """Logarithm of a Hermitian positive definite matrix.
 
         Parameters
         ----------
         x : array (..., n, n)
             Real or complex floating point; its Hermitian part is used.
+        driver : {"auto", "eigh", "jacobi"}, default "auto"
+            As for `eigh`.
 
         Returns
         -------
@@ -136,7 +153,7 @@ class Root(Calls[ArrayT]):
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions or is not square.
+            If `x` has fewer than two dimensions or is not square, or for an unknown `driver`.
 
         Notes
         -----
@@ -154,15 +171,17 @@ class Root(Calls[ArrayT]):
         array([[0., 0.],
                [0., 0.]])
         """
-        return self._hermitian(Logarithm(), x)
+        return self._hermitian(Logarithm(), x, driver)
 
-    def expm(self, x: ArrayT, /) -> ArrayT:
+    def expm(self, x: ArrayT, /, *, driver: EighDriver = "auto") -> ArrayT:
         """Exponential of a Hermitian matrix.
 
         Parameters
         ----------
         x : array (..., n, n)
             Real or complex floating point; its Hermitian part is used.
+        driver : {"auto", "eigh", "jacobi"}, default "auto"
+            As for `eigh`.
 
         Returns
         -------
@@ -174,7 +193,7 @@ class Root(Calls[ArrayT]):
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions or is not square.
+            If `x` has fewer than two dimensions or is not square, or for an unknown `driver`.
 
         Notes
         -----
@@ -193,9 +212,11 @@ class Root(Calls[ArrayT]):
         array([[1., 0.],
                [0., 1.]])
         """
-        return self._hermitian(Exponential(), x)
+        return self._hermitian(Exponential(), x, driver)
 
-    def powm(self, x: ArrayT, p: float, /, *, rtol: float | None = None) -> ArrayT:
+    def powm(
+        self, x: ArrayT, p: float, /, *, rtol: float | None = None, driver: EighDriver = "auto"
+    ) -> ArrayT:
         """Real power of a Hermitian positive semidefinite matrix.
 
         Parameters
@@ -206,6 +227,8 @@ class Root(Calls[ArrayT]):
             Any real number; for a negative one the matrix has to be positive definite.
         rtol : float, optional
             As for `sqrtm`.
+        driver : {"auto", "eigh", "jacobi"}, default "auto"
+            As for `eigh`.
 
         Returns
         -------
@@ -218,8 +241,8 @@ class Root(Calls[ArrayT]):
         TypeError
             If `x` is not a floating-point array, or `p` or `rtol` is not a number.
         ValueError
-            If `x` has fewer than two dimensions or is not square, `p` is not finite, or `rtol` is
-            negative.
+            If `x` has fewer than two dimensions or is not square, `p` is not finite, `rtol` is
+            negative, or for an unknown `driver`.
 
         Notes
         -----
@@ -241,4 +264,4 @@ class Root(Calls[ArrayT]):
         operator = Power(
             check_number("p", p), check_number("rtol", rtol, at_least=0.0, optional=True)
         )
-        return self._hermitian(operator, x)
+        return self._hermitian(operator, x, driver)

@@ -23,6 +23,7 @@ NEEDS: dict[str, Needs] = {
     "spectral_function": "all values",
     "polar": "all values",
     "procrustes": "all values",
+    "align_points": "all values",
     "pinv": "all values",
     "lstsq": "all values",
     "range_projector": "all values",
@@ -30,6 +31,12 @@ NEEDS: dict[str, Needs] = {
     "svdvals": "factors",
     "eigh": "eigenvectors",
     "eigenvalue_map": "eigenvectors",
+    "eigvalsh": "eigenvectors",
+    "sqrtm": "eigenvectors",
+    "inv_sqrtm": "eigenvectors",
+    "logm": "eigenvectors",
+    "expm": "eigenvectors",
+    "powm": "eigenvectors",
 }
 """What each function needs of its factors."""
 

@@ -337,8 +337,9 @@ def align_points(
     *,
     scale: bool = False,
     reflection: bool = False,
+    driver: Driver = "auto",
 ) -> AlignmentResult[jax.Array]:
-    return _functions.align_points(p, q, weights, scale=scale, reflection=reflection)
+    return _functions.align_points(p, q, weights, scale=scale, reflection=reflection, driver=driver)
 
 
 @documented_by(Functions)
@@ -360,13 +361,13 @@ def eigh(
 
 
 @documented_by(Functions)
-def eigvalsh(x: jax.Array, /) -> jax.Array:
-    return _functions.eigvalsh(x)
+def eigvalsh(x: jax.Array, /, *, driver: EighDriver = "auto") -> jax.Array:
+    return _functions.eigvalsh(x, driver=driver)
 
 
 @documented_by(Functions)
-def expm(x: jax.Array, /) -> jax.Array:
-    return _functions.expm(x)
+def expm(x: jax.Array, /, *, driver: EighDriver = "auto") -> jax.Array:
+    return _functions.expm(x, driver=driver)
 
 
 @documented_by(Functions)
@@ -378,14 +379,19 @@ def gauge_residual(
 
 @documented_by(Functions)
 def inv_sqrtm(
-    x: jax.Array, /, *, floor: float | None = None, rtol: float | None = None
+    x: jax.Array,
+    /,
+    *,
+    floor: float | None = None,
+    rtol: float | None = None,
+    driver: EighDriver = "auto",
 ) -> jax.Array:
-    return _functions.inv_sqrtm(x, floor=floor, rtol=rtol)
+    return _functions.inv_sqrtm(x, floor=floor, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)
-def logm(x: jax.Array, /) -> jax.Array:
-    return _functions.logm(x)
+def logm(x: jax.Array, /, *, driver: EighDriver = "auto") -> jax.Array:
+    return _functions.logm(x, driver=driver)
 
 
 @documented_by(Functions)
@@ -418,8 +424,10 @@ def polar(
 
 
 @documented_by(Functions)
-def powm(x: jax.Array, p: float, /, *, rtol: float | None = None) -> jax.Array:
-    return _functions.powm(x, p, rtol=rtol)
+def powm(
+    x: jax.Array, p: float, /, *, rtol: float | None = None, driver: EighDriver = "auto"
+) -> jax.Array:
+    return _functions.powm(x, p, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)
@@ -486,8 +494,8 @@ def spectral_norm(x: jax.Array, /, *, driver: Driver = "auto") -> jax.Array:
 
 
 @documented_by(Functions)
-def sqrtm(x: jax.Array, /, *, rtol: float | None = None) -> jax.Array:
-    return _functions.sqrtm(x, rtol=rtol)
+def sqrtm(x: jax.Array, /, *, rtol: float | None = None, driver: EighDriver = "auto") -> jax.Array:
+    return _functions.sqrtm(x, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)

@@ -100,9 +100,16 @@ __all__ = [
 
 @documented_by(Functions)
 def align_points(
-    p: _Array, q: _Array, weights: Any = None, /, *, scale: bool = False, reflection: bool = False
+    p: _Array,
+    q: _Array,
+    weights: Any = None,
+    /,
+    *,
+    scale: bool = False,
+    reflection: bool = False,
+    driver: Driver = "auto",
 ) -> AlignmentResult[_Array]:
-    return _functions.align_points(p, q, weights, scale=scale, reflection=reflection)
+    return _functions.align_points(p, q, weights, scale=scale, reflection=reflection, driver=driver)
 
 
 @documented_by(Functions)
@@ -124,13 +131,13 @@ def eigh(
 
 
 @documented_by(Functions)
-def eigvalsh(x: _Array, /) -> _Array:
-    return _functions.eigvalsh(x)
+def eigvalsh(x: _Array, /, *, driver: EighDriver = "auto") -> _Array:
+    return _functions.eigvalsh(x, driver=driver)
 
 
 @documented_by(Functions)
-def expm(x: _Array, /) -> _Array:
-    return _functions.expm(x)
+def expm(x: _Array, /, *, driver: EighDriver = "auto") -> _Array:
+    return _functions.expm(x, driver=driver)
 
 
 @documented_by(Functions)
@@ -139,13 +146,20 @@ def gauge_residual(U: _Array, S: _Array, Vh: _Array, ct_U: _Array, ct_Vh: _Array
 
 
 @documented_by(Functions)
-def inv_sqrtm(x: _Array, /, *, floor: float | None = None, rtol: float | None = None) -> _Array:
-    return _functions.inv_sqrtm(x, floor=floor, rtol=rtol)
+def inv_sqrtm(
+    x: _Array,
+    /,
+    *,
+    floor: float | None = None,
+    rtol: float | None = None,
+    driver: EighDriver = "auto",
+) -> _Array:
+    return _functions.inv_sqrtm(x, floor=floor, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)
-def logm(x: _Array, /) -> _Array:
-    return _functions.logm(x)
+def logm(x: _Array, /, *, driver: EighDriver = "auto") -> _Array:
+    return _functions.logm(x, driver=driver)
 
 
 @documented_by(Functions)
@@ -176,8 +190,10 @@ def polar(x: _Array, /, *, side: Side = "auto", driver: Driver = "auto") -> Pola
 
 
 @documented_by(Functions)
-def powm(x: _Array, p: float, /, *, rtol: float | None = None) -> _Array:
-    return _functions.powm(x, p, rtol=rtol)
+def powm(
+    x: _Array, p: float, /, *, rtol: float | None = None, driver: EighDriver = "auto"
+) -> _Array:
+    return _functions.powm(x, p, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)
@@ -234,8 +250,8 @@ def spectral_norm(x: _Array, /, *, driver: Driver = "auto") -> _Array:
 
 
 @documented_by(Functions)
-def sqrtm(x: _Array, /, *, rtol: float | None = None) -> _Array:
-    return _functions.sqrtm(x, rtol=rtol)
+def sqrtm(x: _Array, /, *, rtol: float | None = None, driver: EighDriver = "auto") -> _Array:
+    return _functions.sqrtm(x, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)

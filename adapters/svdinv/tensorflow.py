@@ -257,9 +257,16 @@ __all__ = [
 
 @documented_by(Functions)
 def align_points(
-    p: Any, q: Any, weights: Any = None, /, *, scale: bool = False, reflection: bool = False
+    p: Any,
+    q: Any,
+    weights: Any = None,
+    /,
+    *,
+    scale: bool = False,
+    reflection: bool = False,
+    driver: Driver = "auto",
 ) -> AlignmentResult[Any]:
-    return _functions.align_points(p, q, weights, scale=scale, reflection=reflection)
+    return _functions.align_points(p, q, weights, scale=scale, reflection=reflection, driver=driver)
 
 
 @documented_by(Functions)
@@ -275,13 +282,13 @@ def eigh(x: Any, /, *, rule: str | Rule = "auto", driver: EighDriver = "auto") -
 
 
 @documented_by(Functions)
-def eigvalsh(x: Any, /) -> Any:
-    return _functions.eigvalsh(x)
+def eigvalsh(x: Any, /, *, driver: EighDriver = "auto") -> Any:
+    return _functions.eigvalsh(x, driver=driver)
 
 
 @documented_by(Functions)
-def expm(x: Any, /) -> Any:
-    return _functions.expm(x)
+def expm(x: Any, /, *, driver: EighDriver = "auto") -> Any:
+    return _functions.expm(x, driver=driver)
 
 
 @documented_by(Functions)
@@ -290,13 +297,15 @@ def gauge_residual(U: Any, S: Any, Vh: Any, ct_U: Any, ct_Vh: Any) -> Any:
 
 
 @documented_by(Functions)
-def inv_sqrtm(x: Any, /, *, floor: float | None = None, rtol: float | None = None) -> Any:
-    return _functions.inv_sqrtm(x, floor=floor, rtol=rtol)
+def inv_sqrtm(
+    x: Any, /, *, floor: float | None = None, rtol: float | None = None, driver: EighDriver = "auto"
+) -> Any:
+    return _functions.inv_sqrtm(x, floor=floor, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)
-def logm(x: Any, /) -> Any:
-    return _functions.logm(x)
+def logm(x: Any, /, *, driver: EighDriver = "auto") -> Any:
+    return _functions.logm(x, driver=driver)
 
 
 @documented_by(Functions)
@@ -327,8 +336,8 @@ def polar(x: Any, /, *, side: Side = "auto", driver: Driver = "auto") -> PolarRe
 
 
 @documented_by(Functions)
-def powm(x: Any, p: float, /, *, rtol: float | None = None) -> Any:
-    return _functions.powm(x, p, rtol=rtol)
+def powm(x: Any, p: float, /, *, rtol: float | None = None, driver: EighDriver = "auto") -> Any:
+    return _functions.powm(x, p, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)
@@ -383,8 +392,8 @@ def spectral_norm(x: Any, /, *, driver: Driver = "auto") -> Any:
 
 
 @documented_by(Functions)
-def sqrtm(x: Any, /, *, rtol: float | None = None) -> Any:
-    return _functions.sqrtm(x, rtol=rtol)
+def sqrtm(x: Any, /, *, rtol: float | None = None, driver: EighDriver = "auto") -> Any:
+    return _functions.sqrtm(x, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)

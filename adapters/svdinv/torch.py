@@ -309,8 +309,9 @@ def align_points(
     *,
     scale: bool = False,
     reflection: bool = False,
+    driver: Driver = "auto",
 ) -> AlignmentResult[torch.Tensor]:
-    return _functions.align_points(p, q, weights, scale=scale, reflection=reflection)
+    return _functions.align_points(p, q, weights, scale=scale, reflection=reflection, driver=driver)
 
 
 @documented_by(Functions)
@@ -332,13 +333,13 @@ def eigh(
 
 
 @documented_by(Functions)
-def eigvalsh(x: torch.Tensor, /) -> torch.Tensor:
-    return _functions.eigvalsh(x)
+def eigvalsh(x: torch.Tensor, /, *, driver: EighDriver = "auto") -> torch.Tensor:
+    return _functions.eigvalsh(x, driver=driver)
 
 
 @documented_by(Functions)
-def expm(x: torch.Tensor, /) -> torch.Tensor:
-    return _functions.expm(x)
+def expm(x: torch.Tensor, /, *, driver: EighDriver = "auto") -> torch.Tensor:
+    return _functions.expm(x, driver=driver)
 
 
 @documented_by(Functions)
@@ -350,14 +351,19 @@ def gauge_residual(
 
 @documented_by(Functions)
 def inv_sqrtm(
-    x: torch.Tensor, /, *, floor: float | None = None, rtol: float | None = None
+    x: torch.Tensor,
+    /,
+    *,
+    floor: float | None = None,
+    rtol: float | None = None,
+    driver: EighDriver = "auto",
 ) -> torch.Tensor:
-    return _functions.inv_sqrtm(x, floor=floor, rtol=rtol)
+    return _functions.inv_sqrtm(x, floor=floor, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)
-def logm(x: torch.Tensor, /) -> torch.Tensor:
-    return _functions.logm(x)
+def logm(x: torch.Tensor, /, *, driver: EighDriver = "auto") -> torch.Tensor:
+    return _functions.logm(x, driver=driver)
 
 
 @documented_by(Functions)
@@ -390,8 +396,10 @@ def polar(
 
 
 @documented_by(Functions)
-def powm(x: torch.Tensor, p: float, /, *, rtol: float | None = None) -> torch.Tensor:
-    return _functions.powm(x, p, rtol=rtol)
+def powm(
+    x: torch.Tensor, p: float, /, *, rtol: float | None = None, driver: EighDriver = "auto"
+) -> torch.Tensor:
+    return _functions.powm(x, p, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)
@@ -469,8 +477,10 @@ def spectral_norm(x: torch.Tensor, /, *, driver: Driver = "auto") -> torch.Tenso
 
 
 @documented_by(Functions)
-def sqrtm(x: torch.Tensor, /, *, rtol: float | None = None) -> torch.Tensor:
-    return _functions.sqrtm(x, rtol=rtol)
+def sqrtm(
+    x: torch.Tensor, /, *, rtol: float | None = None, driver: EighDriver = "auto"
+) -> torch.Tensor:
+    return _functions.sqrtm(x, rtol=rtol, driver=driver)
 
 
 @documented_by(Functions)

@@ -127,6 +127,55 @@ def test_eigh_by_jacobi(framework, hold):
     )
 
 
+ROOTS = {
+    "eigvalsh": (),
+    "sqrtm": (),
+    "inv_sqrtm": (),
+    "logm": (),
+    "expm": (),
+    "powm": (1.5,),
+    "eigenvalue_map": (np.cosh,),
+}
+
+
+def test_functions_of_a_hermitian_matrix_by_every_driver(monkeypatch):
+    """The same values; by `jacobi` without an eigendecomposition of NumPy's, and refusals."""
+    rng = np.random.default_rng(0)
+    Q = haar(rng, (3,), 4, 4, True)
+    A = (Q * np.array([1.0, 1.0, 2.0, 3.0])) @ adjoint(Q)
+    expected = {name: getattr(svdinv.numpy, name)(A, *args) for name, args in ROOTS.items()}
+    for name, args in ROOTS.items():
+        np.testing.assert_array_equal(
+            getattr(svdinv.numpy, name)(A, *args, driver="eigh"), expected[name]
+        )
+    monkeypatch.setattr(np.linalg, "eigh", None)
+    for name, args in ROOTS.items():
+        found = getattr(svdinv.numpy, name)(A, *args, driver="jacobi")
+        np.testing.assert_allclose(found, expected[name], atol=1e-13)
+        with pytest.raises(ValueError, match=r"^driver: expected 'auto', 'eigh' or 'jacobi', got "):
+            getattr(svdinv.numpy, name)(A, *args, driver="svd")
+
+
+def test_points_aligned_by_every_driver(monkeypatch):
+    """Points of a plane too, whose covariance is singular; `gram` has no vector for that value."""
+    p = np.random.default_rng(0).standard_normal((2, 9, 3))
+    p[1, :, 2] = 0.0
+    R = haar(np.random.default_rng(1), (2,), 3, 3, False)
+    q = p @ np.swapaxes(R * np.linalg.det(R)[:, None, None], -1, -2)
+    expected = svdinv.numpy.align_points(p, q, driver="svd")
+    for which in ("auto", "qr", "gram"):
+        kept = slice(0, 1 if which == "gram" else 2)
+        found = svdinv.numpy.align_points(p, q, driver=which)
+        for y, z in zip(found, expected, strict=True):
+            np.testing.assert_allclose(y[kept], z[kept], atol=1e-13)
+    monkeypatch.setattr(np.linalg, "svd", None)
+    for y, z in zip(svdinv.numpy.align_points(p, q, driver="jacobi"), expected, strict=True):
+        np.testing.assert_allclose(y, z, atol=1e-13)
+    many = np.concatenate([p] * 512)
+    found = svdinv.numpy.align_points(many, np.concatenate([q] * 512))  # "auto" rotates as well
+    np.testing.assert_allclose(found.rotation[-2:], expected.rotation, atol=1e-13)
+
+
 @pytest.mark.parametrize("which", ["qr", "jacobi"])
 @pytest.mark.parametrize("shape", [(3, 300, 4), (3, 4, 300), (3, 3, 3)], ids=str)
 def test_a_spoilt_matrix_leaves_the_others_alone(which, shape):

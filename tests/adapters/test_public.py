@@ -18,6 +18,7 @@ import svdinv
 import svdinv.numpy
 import torch
 from svdinv._api import Driver, EighDriver, Functions, Gauge
+from svdinv.drivers import NEEDS
 
 from svdinv_core.drivers import BY_NAME, BY_NAME_HERMITIAN
 
@@ -92,20 +93,11 @@ def test_choices_are_literal_types():
     assert typing.get_args(Driver) == ("auto", *BY_NAME)
     assert typing.get_args(EighDriver) == ("auto", *BY_NAME_HERMITIAN)
     assert typing.get_args(Gauge) == ("ignore", "warn", "raise")
-    for name in (
-        "svt",
-        "low_rank",
-        "polar",
-        "procrustes",
-        "nuclear_norm",
-        "singular_value_map",
-        "svd",
-        "svdvals",
-    ):
+    hermitian = {name for name, needs in NEEDS.items() if needs == "eigenvectors"}
+    assert set(NEEDS) == set(NAMES) - {"gauge_residual", "rule_residual"}  # which decompose nothing
+    for name in NEEDS:
         hints = typing.get_type_hints(getattr(svdinv.numpy, name))
-        assert hints["driver"] == Driver
-    for name in ("eigh", "eigenvalue_map"):
-        assert typing.get_type_hints(getattr(svdinv.numpy, name))["driver"] == EighDriver
+        assert hints["driver"] == (EighDriver if name in hermitian else Driver)
     assert typing.get_type_hints(svdinv.numpy.svd)["gauge"] == Gauge
 
 
