@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from .arrays import adjoint, first, last, reciprocal, scale_rows, sum_to_shape
 from .namespace import Array, Namespace
-from .spectral import FactorsOperator, Unitary
+from .spectral import SmoothScalar, Unitary
 from .step import Arrays
-from .svd import SVDFactors, directional_core
+from .svd import SVDFactors
 
 __all__ = ["Moments", "Overlap", "Placement", "alignment_margin"]
 
@@ -83,36 +83,23 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Overlap(FactorsOperator):
+class Overlap(SmoothScalar):
     """``max tr(R^T M)``, whose derivative is R."""
 
     special: bool = True
 
-    def _signs(self, xp: Namespace, factors: SVDFactors) -> Array:
-        return Unitary(special=self.special).values(xp, factors, ())
+    @property
+    def _rotation(self) -> Unitary:
+        return Unitary(special=self.special)
 
-    def apply(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
-    ) -> Array:
-        return xp.sum(self._signs(xp, factors) * factors.S, axis=-1)
+    def value(self, xp: Namespace, factors: SVDFactors) -> Array:
+        return xp.sum(self.slopes(xp, factors) * factors.S, axis=-1)
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Array:
-        P, _, _ = directional_core(xp, factors, dA)
-        return xp.sum(self._signs(xp, factors) * xp.linalg.diagonal(P), axis=-1)
+    def slopes(self, xp: Namespace, factors: SVDFactors) -> Array:
+        return self._rotation.values(xp, factors, ())
 
-    def vjp(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...], ct: Array
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        weights = self._signs(xp, factors) * xp.expand_dims(ct, axis=-1)
-        return xp.matmul(factors.U, scale_rows(xp, weights, factors.Vh)), ()
+    def hessian(self, xp: Namespace, factors: SVDFactors, X: Array) -> Array:
+        return self._rotation.jvp(xp, X, factors, (), X, ())
 
 
 @dataclass(frozen=True)

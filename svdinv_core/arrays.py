@@ -7,6 +7,7 @@ from math import frexp
 from .namespace import Array, Namespace
 
 __all__ = [
+    "added",
     "adjoint",
     "cast_like",
     "counted",
@@ -180,3 +181,8 @@ def sum_to_shape(xp: Namespace, x: Array, shape: tuple[int | None, ...]) -> Arra
         x = xp.sum(x, axis=tuple(range(lead)))
     axes = tuple(i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1)
     return xp.sum(x, axis=axes, keepdims=True) if axes else x
+
+
+def added(x: Array | None, y: Array | None) -> Array | None:
+    """The sum of two terms, each of which may be absent."""
+    return y if x is None else x if y is None else x + y

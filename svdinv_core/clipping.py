@@ -7,10 +7,10 @@ It is what thresholding takes away, ``min(S, t) = S - max(S - t, 0)``, and so ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from .namespace import Array, Namespace
-from .scaled import Divided
+from .operator import Tangents
+from .scaled import Divided, ScaledFactors
 from .soft_threshold import SoftThreshold, Thresholded
 
 __all__ = ["SingularValueClip"]
@@ -23,8 +23,6 @@ def _negative(x: Array | None) -> Array | None:
 @dataclass(frozen=True)
 class SingularValueClip(SoftThreshold):
     """Clipping at an upper bound; one parameter, the bound."""
-
-    twice: ClassVar[bool] = False
 
     def leading(self, k: int) -> int:
         return k
@@ -59,3 +57,26 @@ class SingularValueClip(SoftThreshold):
     ) -> tuple[tuple[Array | None, ...], Array | None]:
         ct_params, more = super().pull(xp, S, point, params, diagonal)
         return tuple(map(_negative, ct_params)), _negative(more)
+
+    def second(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: ScaledFactors,
+        params: tuple[Array, ...],
+        one: Tangents,
+        two: Tangents,
+    ) -> Array | None:
+        return _negative(SoftThreshold().second(xp, A, factors, params, one, two))
+
+    def hvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: ScaledFactors,
+        params: tuple[Array, ...],
+        ct: Array,
+        along: Tangents,
+    ) -> tuple[Array | None, tuple[Array | None, ...]]:
+        out, ct_params = SoftThreshold().hvp(xp, A, factors, params, ct, along)
+        return _negative(out), tuple(map(_negative, ct_params))

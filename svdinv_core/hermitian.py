@@ -231,6 +231,34 @@ class Eigenvalues(HermitianOperator):
 class HermitianFunction(HermitianOperator):
     """``Q diag(f(w)) Q^H``: apply and both derivatives, from f and its divided differences."""
 
+    twice: ClassVar[bool] = True
+
+    def second_map(self, xp: Namespace, factors: EighFactors, X: Array, Y: Array) -> Array:
+        """``T[X, Y]``, the second derivative."""
+        raise NotImplementedError
+
+    def second(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: EighFactors,
+        params: tuple[Array, ...],
+        one: Tangents,
+        two: Tangents,
+    ) -> Array:
+        return self.second_map(xp, factors, one.A, two.A)
+
+    def hvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: EighFactors,
+        params: tuple[Array, ...],
+        ct: Array,
+        along: Tangents,
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        return self.second_map(xp, factors, ct, along.A), ()
+
     def values(self, xp: Namespace, w: Array) -> Array:
         """``f(w)``."""
         raise NotImplementedError
@@ -284,34 +312,12 @@ class EigenvalueMap(HermitianFunction):
         """Of a function of each value, where its second derivative is known."""
         return self.curvature is not None
 
-    def _second(self, xp: Namespace, factors: EighFactors, X: Array, Y: Array) -> Array:
+    def second_map(self, xp: Namespace, factors: EighFactors, X: Array, Y: Array) -> Array:
         if self.curvature is None:
             raise TypeError("curvature: expected the second derivative of fn, got None")
         w = factors.eigenvalues
         jet = Jet(self.fn(w), self.derivative(w), self.curvature(w))
         return second_of_eigenvalues(xp, factors, jet, X, Y)
-
-    def second(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: EighFactors,
-        params: tuple[Array, ...],
-        one: Tangents,
-        two: Tangents,
-    ) -> Array:
-        return self._second(xp, factors, one.A, two.A)
-
-    def hvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: EighFactors,
-        params: tuple[Array, ...],
-        ct: Array,
-        along: Tangents,
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        return self._second(xp, factors, ct, along.A), ()
 
     def values(self, xp: Namespace, w: Array) -> Array:
         return self.fn(w)

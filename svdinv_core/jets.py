@@ -26,7 +26,7 @@ from .second import Jet
 from .spectral import Loewner, SpectralOperator, loewner_coefficients, near_pairs, second_of_jet
 from .svd import SVDFactors, directional_core
 
-__all__ = ["EigenvalueJet", "SingularValueJet"]
+__all__ = ["EigenvalueJet", "SingularValueJet", "variation_weights"]
 
 Params = tuple[Array, ...]
 Absent = tuple[Array | None, ...]
@@ -139,25 +139,35 @@ class SingularValueJet(_OfJet, SpectralOperator):
     def weights(
         self, xp: Namespace, factors: SVDFactors, G: Array, X: Array
     ) -> tuple[Array, Array]:
-        pairs = Pairs.of(xp, factors.S, factors.U.shape[-2], factors.Vh.shape[-1], Pinv())
         near = near_pairs(xp, factors.S, xp.expand_dims(first(factors.S), axis=-1))
-        of_G, of_X = (directional_core(xp, factors, Y) for Y in (G, X))
-        (hG, aG), (hX, aX) = (
-            (0.5 * (P + adjoint(xp, P)), 0.5 * (P - adjoint(xp, P))) for P in (of_G[0], of_X[0])
-        )
-        plus, minus = real_product(xp, hG, hX), real_product(xp, aG, aX)
-        inverse_gap = reciprocal(xp, -pairs.gap, ~near)
-        ct_f = 2.0 * xp.sum(plus * inverse_gap + minus * pairs.inverse_total, axis=-1)
-        both_zero = xp.where(pairs.both_zero, minus, 0.0)
-        ct_slope = xp.sum(xp.where(near, plus, 0.0) + both_zero, axis=-1)
-        for side, axis in ((1, -2), (2, -1)):  # tall, wide
-            if of_G[side] is not None:
-                whole = xp.sum(real_product(xp, of_G[side], of_X[side]), axis=axis)
-                within = xp.sum(real_product(xp, of_G[0], of_X[0]), axis=axis)
-                outside = whole - within
-                ct_f = ct_f + outside * pairs.inverse_values
-                ct_slope = ct_slope + xp.where(pairs.inverse_values == 0, outside, 0.0)
-        return ct_f, ct_slope
+        return variation_weights(xp, factors, near, G, X)
+
+
+def variation_weights(
+    xp: Namespace, factors: SVDFactors, near: Array, G: Array, X: Array
+) -> tuple[Array, Array]:
+    """The adjoint of ``(df, dslope) -> <G, D[X]>``, D of the variation of a function.
+
+    `near` are the pairs whose ``plus`` is the slope.
+    """
+    pairs = Pairs.of(xp, factors.S, factors.U.shape[-2], factors.Vh.shape[-1], Pinv())
+    of_G, of_X = (directional_core(xp, factors, Y) for Y in (G, X))
+    (hG, aG), (hX, aX) = (
+        (0.5 * (P + adjoint(xp, P)), 0.5 * (P - adjoint(xp, P))) for P in (of_G[0], of_X[0])
+    )
+    plus, minus = real_product(xp, hG, hX), real_product(xp, aG, aX)
+    inverse_gap = reciprocal(xp, -pairs.gap, ~near)
+    ct_f = 2.0 * xp.sum(plus * inverse_gap + minus * pairs.inverse_total, axis=-1)
+    both_zero = xp.where(pairs.both_zero, minus, 0.0)
+    ct_slope = xp.sum(xp.where(near, plus, 0.0) + both_zero, axis=-1)
+    for side, axis in ((1, -2), (2, -1)):  # tall, wide
+        if of_G[side] is not None:
+            whole = xp.sum(real_product(xp, of_G[side], of_X[side]), axis=axis)
+            within = xp.sum(real_product(xp, of_G[0], of_X[0]), axis=axis)
+            outside = whole - within
+            ct_f = ct_f + outside * pairs.inverse_values
+            ct_slope = ct_slope + xp.where(pairs.inverse_values == 0, outside, 0.0)
+    return ct_f, ct_slope
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@ r"""Norms of the singular values: scalars, whose gradient is ``U diag(g) Vh``.
     Schatten p    (sum S^p)^(1/p)    g = (S/norm)^(p - 1)
     spectral      S_1                g = 1/r on the r repetitions of the largest value
 
+The Hessian of a Schatten norm N is, with the map D of ``u^(p-1)``, ``u = S/N``,
+
+    H[X] = ( D[X] - (p - 1) G Re<G, X> )/N         G = U diag(g) Vh
+
 Where a norm has no derivative, g is the subgradient of least norm: 0 on values of zero for p = 1,
 the mean over the repetitions for the spectral norm. It does not depend on the choice of singular
 vectors.
@@ -14,11 +18,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .arrays import first
+from .arrays import first, inner, over, reciprocal, scale, scale_columns
 from .drivers import Needs
 from .namespace import Array, Namespace
+from .roots import power_differences
 from .rules import default_degeneracy_rtol
-from .spectral import PiecewiseLinear, ScalarOperator, not_zero
+from .spectral import (
+    Loewner,
+    PiecewiseLinear,
+    ScalarOperator,
+    SmoothScalar,
+    derivative_map,
+    not_zero,
+)
 from .svd import SVDFactors
 
 __all__ = ["SchattenNorm", "SpectralFunction", "SpectralNorm", "largest_weights"]
@@ -60,8 +72,11 @@ class SpectralNorm(PiecewiseLinear):
 
 
 @dataclass(frozen=True)
-class SchattenNorm(ScalarOperator):
-    """``(sum S^p)^(1/p)``; not a norm for p < 1."""
+class SchattenNorm(SmoothScalar):
+    """``(sum S^p)^(1/p)``; not a norm for p < 1.
+
+    On values of zero, where the second derivative does not exist for p < 2, it is left out.
+    """
 
     p: float
 
@@ -77,6 +92,35 @@ class SchattenNorm(ScalarOperator):
     def slopes(self, xp: Namespace, factors: SVDFactors) -> Array:
         s, norm = self._relative(xp, factors.S)
         return not_zero(xp, factors) * _power(xp, _divide(xp, s, norm), self.p - 1.0)
+
+    def hessian(self, xp: Namespace, factors: SVDFactors, X: Array) -> Array:
+        s, norm = self._relative(xp, factors.S)
+        nonzero = not_zero(xp, factors)
+        kept, q = nonzero != 0, self.p - 1.0
+        u, g = nonzero * _divide(xp, s, norm), self.slopes(xp, factors)
+        at_zero = xp.zeros_like(u) + (1.0 if q == 1 else 0.0)  # the slope of u^q
+        inverse = reciprocal(xp, u, kept)
+        ratio = xp.where(kept, g * inverse, at_zero)
+        (u_i, u_j), (g_i, g_j), (ratio_i, ratio_j), (kept_i, kept_j) = (
+            (xp.expand_dims(v, axis=-1), xp.expand_dims(v, axis=-2)) for v in (u, g, ratio, kept)
+        )
+        plus = xp.ones_like(u_i + u_j)
+        for factor in power_differences(xp, xp.where(kept, u, 1.0), q):
+            plus = plus * factor
+        some, both = kept_i | kept_j, kept_i & kept_j
+        total = reciprocal(xp, u_i + u_j, some)
+        one_zero = xp.where(some, xp.where(kept_i, ratio_i, ratio_j), 0.5 * (ratio_i + ratio_j))
+        loewner = Loewner(
+            values=g,
+            plus=xp.where(both, plus, one_zero),
+            minus=xp.where(some, (g_i + g_j) * total, one_zero),
+            ratio=ratio,
+        )
+        D = derivative_map(xp, factors, loewner, X)
+        G = xp.matmul(scale_columns(xp, factors.U, g), factors.Vh)
+        along = xp.expand_dims(xp.expand_dims(q * inner(xp, G, X), axis=-1), axis=-1)
+        size = first(factors.S) * norm if factors.S.shape[-1] else norm
+        return over(xp, D - scale(xp, along, G), xp.where(size == 0, xp.ones_like(size), size))
 
 
 @dataclass(frozen=True)

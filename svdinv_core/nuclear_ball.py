@@ -12,11 +12,11 @@ Inside the ball t is 0. Equal values enter t alike, so that the derivative is ex
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from .arrays import counted
 from .namespace import Array, Namespace
-from .soft_threshold import SoftThreshold
+from .second_scaled import Cut, OneSided
+from .soft_threshold import Change, SoftThreshold
 
 __all__ = ["NuclearBall"]
 
@@ -24,8 +24,6 @@ __all__ = ["NuclearBall"]
 @dataclass(frozen=True)
 class NuclearBall(SoftThreshold):
     """Projection onto the ball of the nuclear norm; one parameter, its radius."""
-
-    twice: ClassVar[bool] = False
 
     def _kept(self, xp: Namespace, S: Array, radius: Array) -> tuple[Array, Array, Array]:
         """Which values are above the threshold, their number, and the sum of all minus r."""
@@ -46,3 +44,17 @@ class NuclearBall(SoftThreshold):
         kept, number, excess = self._kept(xp, S, tau)
         weights = kept / number
         return weights, xp.where(excess <= 0, xp.zeros_like(excess), -1.0 / number)
+
+    def cut(
+        self, xp: Namespace, side: OneSided, params: tuple[Array, ...]
+    ) -> tuple[Cut, Array | None]:
+        t = self._threshold(xp, side.s * side.size, params[0])
+        return SoftThreshold().cut(xp, side, (xp.sum(t, axis=-1),))
+
+    def change(self, xp: Namespace, side: OneSided, tau: Array) -> Change:
+        S = side.s * side.size
+        kept, number, _ = self._kept(xp, S, tau)
+        in_tau = self._slopes(xp, S, tau)[1]
+        return Change(
+            side.constant(kept, 1.0 / number), xp.ones_like(number), in_tau / side.size, 0.0
+        )

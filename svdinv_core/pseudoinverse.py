@@ -12,21 +12,39 @@ that count as zero and 0 for the others,
     core_ij = -w_i conj(P_ji) w_j + d_i P_ij w_j^2 + w_i^2 P_ij d_j
 
 and no gap between two values stands in it. D is self-adjoint, so that this one map is the
-derivative in both modes. ``w^2`` is not formed: it overflows long before the result does.
+derivative in both modes. ``w^2`` is not formed: it overflows long before the result does. The
+second derivative is that of ``1/S``, continued by 0 where values are dropped
+(:class:`.second.OfInverse`).
 
 The projector onto the span of the kept columns ``U_r`` is turned towards the others only:
 
     d(U_r U_r^H) = X + X^H     X = U K U_r^H + (I - U U^H) G V_r diag(w) U_r^H
     K_ji = (S_i P_ji + S_j conj(P_ij))/(S_i^2 - S_j^2)     i kept, j dropped
+
+For second derivatives it is ``Q Q^H``, ``Q = U_r V_r^H``, whose own are those of `second_scaled`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from .arrays import adjoint, counted, first, reciprocal, scale, scale_columns, scale_rows
+from .arrays import (
+    adjoint,
+    counted,
+    first,
+    over,
+    reciprocal,
+    safe_size,
+    scale,
+    scale_columns,
+    scale_rows,
+)
 from .namespace import Array, Namespace
+from .operator import Tangents
 from .rules import default_degeneracy_rtol, default_rank_rtol
+from .second import OfInverse, second_two_sided
+from .second_scaled import Cut, OneSided, Side
 from .spectral import FactorsOperator
 from .svd import SVDFactors, directional_core
 
@@ -53,6 +71,7 @@ class Pseudoinverse(FactorsOperator):
     """
 
     rtol: float | None = None
+    twice: ClassVar[bool] = True
 
     def _weights(self, xp: Namespace, factors: SVDFactors) -> tuple[Array, Array]:
         """w, and d."""
@@ -99,6 +118,36 @@ class Pseudoinverse(FactorsOperator):
     ) -> tuple[Array, tuple[Array | None, ...]]:
         return self._derivative(xp, factors, adjoint(xp, ct)), ()
 
+    def _second_map(self, xp: Namespace, factors: SVDFactors, X: Array, Y: Array) -> Array:
+        """Of ``pinv(A)^H``."""
+        w, d = self._weights(xp, factors)
+        size = safe_size(xp, factors.S)
+        odd = OfInverse(xp, w * size, d)
+        T = second_two_sided(xp, factors, odd, over(xp, X, size), over(xp, Y, size))
+        return over(xp, T, size)
+
+    def second(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        one: Tangents,
+        two: Tangents,
+    ) -> Array:
+        return adjoint(xp, self._second_map(xp, factors, one.A, two.A))
+
+    def hvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        ct: Array,
+        along: Tangents,
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        return self._second_map(xp, factors, adjoint(xp, ct), along.A), ()
+
 
 @dataclass(frozen=True)
 class RangeProjector(FactorsOperator):
@@ -117,6 +166,7 @@ class RangeProjector(FactorsOperator):
 
     rank: int | None = None
     rtol: float | None = None
+    twice: ClassVar[bool] = True
 
     def _kept(self, xp: Namespace, factors: SVDFactors) -> Array:
         """1 for a value that is kept, else 0."""
@@ -186,3 +236,51 @@ class RangeProjector(FactorsOperator):
         else:
             inner = xp.matmul(U, core)
         return xp.matmul(inner, Vh), ()
+
+    def _one_sided(self, xp: Namespace, factors: SVDFactors) -> tuple[OneSided, Cut]:
+        """A without what counts as zero, and Q."""
+        kept = self._kept(xp, factors)
+        U, S, Vh = factors
+        if self.rank is None:
+            S = S * kept
+        wide = U.shape[-2] < Vh.shape[-1]
+        W, V = (adjoint(xp, Vh), U) if wide else (U, adjoint(xp, Vh))
+        side = OneSided(xp, scale_columns(xp, W, S), V, S, wide)
+        return side, side.constant(kept, 1.0)
+
+    @staticmethod
+    def _second_of_Q(xp: Namespace, side: OneSided, cut: Cut, x: Side, y: Side) -> Array:
+        return side.back(side.second(cut, -xp.ones_like(side.size), x, y))  # g = 1/S
+
+    def second(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        one: Tangents,
+        two: Tangents,
+    ) -> Array:
+        side, cut = self._one_sided(xp, factors)
+        x, y = side.divided(one.A), side.divided(two.A)
+        D_x, D_y = (side.back(side.first(cut, z)) for z in (x, y))
+        half = xp.matmul(
+            self._second_of_Q(xp, side, cut, x, y), adjoint(xp, side.back(side.value(cut)))
+        ) + xp.matmul(D_x, adjoint(xp, D_y))
+        return half + adjoint(xp, half)
+
+    def hvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        ct: Array,
+        along: Tangents,
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        side, cut = self._one_sided(xp, factors)
+        x, twice = side.divided(along.A), ct + adjoint(xp, ct)
+        of_Q = side.divided(xp.matmul(twice, side.back(side.value(cut))))
+        through = side.divided(xp.matmul(twice, side.back(side.first(cut, x))))
+        T = self._second_of_Q(xp, side, cut, x, of_Q)
+        return T + side.back(side.first(cut, through)), ()

@@ -12,16 +12,30 @@ so is exact at ties, beside them and apart from them:
     log(a)        log1p((a - b)/b)/(a - b)                 b the smaller one
     exp(a)        exp(a) (1 - exp(-(a - b)))/(a - b)       a the larger one
     a^p           c^(p - 1) ((1 + s)^p - 1)/s              s = (e - c)/c,  c, e the two values
+
+Second differences of the roots have a closed form, too,
+
+    sqrt(a)       -1/((sqrt(a) + sqrt(b)) (sqrt(b) + sqrt(c)) (sqrt(a) + sqrt(c)))
+    1/sqrt(a)     that times -(sqrt(a) + sqrt(b) + sqrt(c))/(sqrt(a) sqrt(b) sqrt(c))
+
+and those of the others are quotients of these first ones, or ``f''/2`` where all three values are
+near. All but the exponential are taken of values divided by the largest one: but for a constant
+``f(c w) = c^p f(w)``.
+
+Where the derivative is infinite, between two eigenvalues of 0, it is left out, and so it is in
+second differences: ``f[0, b, 0] = f[0, b]/b``. In the derivative of a function of y at constant
+rank, such as the root of ``y y^H``, the infinite parts cancel.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .arrays import first, last, reciprocal
-from .hermitian import HermitianFunction
+from .arrays import first, last, over, reciprocal, safe_size, scale, scale_columns, scale_rows
+from .hermitian import EighFactors, HermitianFunction, largest_eigenvalue
 from .namespace import Array, Namespace
-from .rules import default_rank_rtol
+from .rules import default_rank_rtol, difference_rtol
+from .second import Nodes, second_product
 
 __all__ = ["Exponential", "InverseSquareRoot", "Logarithm", "Power", "SquareRoot"]
 
@@ -53,8 +67,75 @@ def _nonnegative(xp: Namespace, w: Array, rtol: float | None) -> Array:
     return xp.where(w > limit, w, xp.where(w >= -limit, xp.zeros_like(w), _NAN))
 
 
+def power(xp: Namespace, v: Array, p: float) -> Array:
+    """``v^p``; 0 stays 0 (for p = 0 it becomes 1), and is not differentiated through."""
+    zero = v == 0
+    powers = xp.where(zero, xp.ones_like(v), v) ** p
+    return powers if p == 0 else xp.where(zero, xp.zeros_like(v), powers)
+
+
+def power_differences(xp: Namespace, v: Array, p: float) -> tuple[Array, ...]:
+    """``(v_i^p - v_j^p)/(v_i - v_j)`` of values that are not negative, as factors."""
+    smaller, larger, gap = _smaller_larger_gap(xp, v)
+    if p in (0, 1):
+        return (p + xp.zeros_like(gap),)
+    # The one whose power is the larger one, so that nothing overflows but the result.
+    c, e, gap = (larger, smaller, -gap) if p > 0 else (smaller, larger, gap)
+    divisor = xp.where(c != 0, c, xp.ones_like(c))
+    s, quotient = gap / divisor, e / divisor
+    near = xp.abs(s) < 0.5
+    far = ~near & (quotient != 0)
+    logarithm = xp.where(
+        near,
+        xp.log1p(xp.where(near, s, xp.zeros_like(s))),
+        xp.log(xp.where(far, quotient, xp.ones_like(s))),
+    )
+    growth = xp.where(near | far, xp.expm1(p * logarithm), -1.0)
+    apart = s != 0
+    ratio = xp.where(apart, growth / xp.where(apart, s, 1.0), p)
+    half = 1.0 / xp.sqrt(divisor)  # 1/c itself overflows for a subnormal c
+    return (half, power(xp, c, p), half, ratio)
+
+
+class NamedFunction(HermitianFunction):
+    """One whose first differences are exact."""
+
+    @property
+    def degree(self) -> float | None:
+        """p, where ``f(c w) = c^p f(w)`` but for a constant."""
+        return None
+
+    def curvature(self, xp: Namespace, w: Array) -> Array:
+        """``f''``; 0 where it is infinite."""
+        raise NotImplementedError
+
+    def near(self, xp: Namespace, w: Array) -> Array:
+        """Which values are so near that second differences are ``f''/2``."""
+        rtol = difference_rtol(float(xp.finfo(w.dtype).eps))
+        (w_i, w_j), (size_i, size_j) = _pair(xp, w), _pair(xp, xp.abs(w))
+        return xp.abs(w_i - w_j) <= rtol * xp.maximum(size_i, size_j)
+
+    def second_core(self, xp: Namespace, w: Array, X: Array, Y: Array) -> Array:
+        """``T[X, Y]`` in the basis of the eigenvectors."""
+        gamma: Array = None
+        for weights in self.differences(xp, w):
+            gamma = weights if gamma is None else gamma * weights
+        nodes = Nodes(w, gamma, self.near(xp, w), self.curvature(xp, w))
+        return second_product(xp, nodes, X, Y, w.shape[-1])
+
+    def second_map(self, xp: Namespace, factors: EighFactors, X: Array, Y: Array) -> Array:
+        w = factors.eigenvalues
+        X, Y = (self.core(xp, factors, G) for G in (X, Y))
+        if self.degree is None:
+            return self.conjugate(xp, factors, self.second_core(xp, w, X, Y))
+        size = safe_size(xp, largest_eigenvalue(xp, w))
+        R = self.second_core(xp, w / size, over(xp, X, size), over(xp, Y, size))
+        R = scale(xp, xp.expand_dims(size**self.degree, axis=-1), R)
+        return self.conjugate(xp, factors, R)
+
+
 @dataclass(frozen=True)
-class SquareRoot(HermitianFunction):
+class SquareRoot(NamedFunction):
     """``x^(1/2)`` of a positive semidefinite matrix.
 
     Between two eigenvalues of 0 the derivative is infinite; there it is 0.
@@ -75,9 +156,31 @@ class SquareRoot(HermitianFunction):
         total = root_i + root_j
         return (reciprocal(xp, total, total != 0),)
 
+    @property
+    def degree(self) -> float:
+        return 0.5
+
+    def second_core(self, xp: Namespace, w: Array, X: Array, Y: Array) -> Array:
+        root = self.values(xp, w)
+        (inverse_total,) = self.differences(xp, w)
+        Xt, Yt = scale(xp, inverse_total, X), scale(xp, inverse_total, Y)
+        R = -scale(xp, inverse_total, xp.matmul(Xt, Yt) + xp.matmul(Yt, Xt))
+        # f[0, b, 0] = f[0, b]/b = b^(-3/2), and so in any order
+        zero = xp.where(root == 0, xp.ones_like(root), 0.0)
+        inverse = reciprocal(xp, root, root != 0)
+        cube = inverse * inverse * inverse
+        X0, Y0 = scale_columns(xp, X, zero), scale_columns(xp, Y, zero)
+        through_zero = xp.matmul(X0, Y) + xp.matmul(Y0, X)
+        X3, Y3 = scale_columns(xp, X, cube), scale_columns(xp, Y, cube)
+        between = xp.matmul(X3, Y) + xp.matmul(Y3, X)
+        zero_i, zero_j = _pair(xp, zero)
+        cube_i, cube_j = _pair(xp, cube)
+        ends = zero_i * cube_j + cube_i * zero_j
+        return R + scale(xp, ends, through_zero) + scale(xp, zero_i * zero_j, between)
+
 
 @dataclass(frozen=True)
-class InverseSquareRoot(HermitianFunction):
+class InverseSquareRoot(NamedFunction):
     """``x^(-1/2)`` of a positive definite matrix, or of one whose eigenvalues have a floor.
 
     Parameters
@@ -113,10 +216,45 @@ class InverseSquareRoot(HermitianFunction):
         some = kept_i + kept_j
         return (*factors, some * reciprocal(xp, size_i + size_j, some != 0))
 
+    @property
+    def degree(self) -> float | None:
+        return -0.5 if self.floor is None else None
+
+    def curvature(self, xp: Namespace, w: Array) -> Array:
+        """Where there is a floor, 0 below it."""
+        f = 1.0 / xp.sqrt(self._raised(xp, w))
+        curvature = 0.75 * f * f * f * f * f
+        return xp.where(w < self.floor, xp.zeros_like(w), curvature)
+
+    def near(self, xp: Namespace, w: Array) -> Array:
+        below_i, below_j = _pair(xp, w < self.floor)
+        return super().near(xp, w) & (below_i == below_j) | (below_i & below_j)
+
+    def second_core(self, xp: Namespace, w: Array, X: Array, Y: Array) -> Array:
+        if self.floor is not None:
+            return super().second_core(xp, w, X, Y)
+        root = xp.sqrt(self._raised(xp, w))
+        inverse = 1.0 / root
+        root_i, root_j = _pair(xp, root)
+        total = 1.0 / (root_i + root_j)
+        X, Y = scale(xp, total, X), scale(xp, total, Y)
+        direct = xp.matmul(X, Y) + xp.matmul(Y, X)
+        Xi, Yi = scale_columns(xp, X, inverse), scale_columns(xp, Y, inverse)
+        R = xp.matmul(Xi, Y) + xp.matmul(Yi, X) + scale(xp, total, direct)
+        return scale_columns(xp, scale_rows(xp, inverse, R), inverse)
+
 
 @dataclass(frozen=True)
-class Logarithm(HermitianFunction):
+class Logarithm(NamedFunction):
     """``log(x)`` of a positive definite matrix; of any other NaN."""
+
+    @property
+    def degree(self) -> float:
+        return 0.0
+
+    def curvature(self, xp: Namespace, w: Array) -> Array:
+        inverse = 1.0 / xp.where(w > 0, w, _NAN)
+        return -inverse * inverse
 
     def values(self, xp: Namespace, w: Array) -> Array:
         return xp.log(xp.where(w > 0, w, _NAN))
@@ -131,8 +269,15 @@ class Logarithm(HermitianFunction):
 
 
 @dataclass(frozen=True)
-class Exponential(HermitianFunction):
+class Exponential(NamedFunction):
     """``exp(x)``."""
+
+    def curvature(self, xp: Namespace, w: Array) -> Array:
+        return xp.exp(w)
+
+    def near(self, xp: Namespace, w: Array) -> Array:
+        w_i, w_j = _pair(xp, w)
+        return xp.abs(w_i - w_j) <= difference_rtol(float(xp.finfo(w.dtype).eps))
 
     def values(self, xp: Namespace, w: Array) -> Array:
         return xp.exp(w)
@@ -145,7 +290,7 @@ class Exponential(HermitianFunction):
 
 
 @dataclass(frozen=True)
-class Power(HermitianFunction):
+class Power(NamedFunction):
     """``x^p`` of a positive semidefinite matrix, for p < 0 of a positive definite one.
 
     Between two eigenvalues of 0 the derivative is infinite for p < 1; there it is 0.
@@ -168,28 +313,14 @@ class Power(HermitianFunction):
         return self._power(xp, self._base(xp, w))
 
     def _power(self, xp: Namespace, v: Array) -> Array:
-        """``v^p``; 0 stays 0 (for p = 0 it becomes 1), and is not differentiated through."""
-        zero = v == 0
-        power = xp.where(zero, xp.ones_like(v), v) ** self.p
-        return power if self.p == 0 else xp.where(zero, xp.zeros_like(v), power)
+        return power(xp, v, self.p)
+
+    @property
+    def degree(self) -> float:
+        return self.p
+
+    def curvature(self, xp: Namespace, w: Array) -> Array:
+        return self.p * (self.p - 1.0) * power(xp, self._base(xp, w), self.p - 2.0)
 
     def differences(self, xp: Namespace, w: Array) -> tuple[Array, ...]:
-        smaller, larger, gap = _smaller_larger_gap(xp, self._base(xp, w))
-        if self.p in (0, 1):
-            return (self.p + xp.zeros_like(gap),)
-        # The one whose power is the larger one, so that nothing overflows but the result.
-        c, e, gap = (larger, smaller, -gap) if self.p > 0 else (smaller, larger, gap)
-        divisor = xp.where(c != 0, c, xp.ones_like(c))
-        s, quotient = gap / divisor, e / divisor
-        near = xp.abs(s) < 0.5
-        far = ~near & (quotient != 0)
-        logarithm = xp.where(
-            near,
-            xp.log1p(xp.where(near, s, xp.zeros_like(s))),
-            xp.log(xp.where(far, quotient, xp.ones_like(s))),
-        )
-        growth = xp.where(near | far, xp.expm1(self.p * logarithm), -1.0)
-        apart = s != 0
-        ratio = xp.where(apart, growth / xp.where(apart, s, 1.0), self.p)
-        half = 1.0 / xp.sqrt(divisor)  # 1/c itself overflows for a subnormal c
-        return (half, self._power(xp, c), half, ratio)
+        return power_differences(xp, self._base(xp, w), self.p)

@@ -35,7 +35,21 @@ from .namespace import Array, Namespace
 from .rules import Pairs, Pinv, difference_rtol, hermite_rtol
 from .svd import SVDFactors
 
-__all__ = ["Jet", "OfJet", "OfSign", "second_hermitian", "second_two_sided"]
+__all__ = [
+    "Jet",
+    "Nodes",
+    "OfDifferences",
+    "OfInverse",
+    "OfSign",
+    "kinked",
+    "of_jet",
+    "second_hermitian",
+    "second_product",
+    "second_two_sided",
+]
+
+ROUNDINGS = 128
+"""How many roundings the value of a caller's function may be off."""
 
 
 class Jet(NamedTuple):
@@ -51,17 +65,49 @@ def _columns(xp: Namespace, v: Array) -> tuple[Array, Array]:
     return xp.expand_dims(v, axis=-1), xp.expand_dims(v, axis=-2)
 
 
+def kinked(
+    xp: Namespace, f: tuple[Array, Array], slope: tuple[Array, Array], predicted: Array
+) -> Array:
+    """Where ``f_i - f_j`` is not what the slopes predict, and the quotient is better than they are.
+
+    There f has a kink, or varies on a scale of its own. It has not where the slopes are as good as
+    one, or where rounding may be the reason; nor where anything is NaN.
+    """
+    (f_i, f_j), (s_i, s_j) = f, slope
+    eps = float(xp.finfo(f_i.dtype).eps)
+    unlike = xp.abs(s_i - s_j) > difference_rtol(eps) * (xp.abs(s_i) + xp.abs(s_j))
+    rounding = ROUNDINGS * eps * (xp.abs(f_i) + xp.abs(f_j))
+    return unlike & (xp.abs(f_i - f_j - predicted) > rounding)
+
+
 def _differences(xp: Namespace, v: Array, jet: Jet, size: Array) -> Array:
     """``(f_i - f_j)/(v_i - v_j)``; of near values by Hermite interpolation, error gap^4/720."""
     rtol = hermite_rtol(float(xp.finfo(v.dtype).eps))
-    (v_i, v_j), (f_i, f_j), (s_i, s_j), (c_i, c_j) = (_columns(xp, y) for y in (v, *jet))
-    gap = v_i - v_j
+    v_ij, f, slope, (c_i, c_j) = (_columns(xp, y) for y in (v, *jet))
+    gap = v_ij[0] - v_ij[1]
+    near = 0.5 * (slope[0] + slope[1]) - (c_i - c_j) * gap * (1 / 12)
     apart = xp.abs(gap) > rtol * xp.expand_dims(size, axis=-1)
-    near = 0.5 * (s_i + s_j) - (c_i - c_j) * gap * (1 / 12)
-    return xp.where(apart, (f_i - f_j) * reciprocal(xp, gap, apart), near)
+    apart = apart | ((gap != 0) & kinked(xp, f, slope, near * gap))
+    return xp.where(apart, (f[0] - f[1]) * reciprocal(xp, gap, apart), near)
 
 
-class _Nodes(NamedTuple):
+def _near(xp: Namespace, v: Array, jet: Jet, size: Array) -> Array:
+    """Which values are so near that their second differences are ``f''/2``.
+
+    Not those between which the slopes change otherwise than f'' says, by more than rounding.
+    """
+    eps = float(xp.finfo(v.dtype).eps)
+    (v_i, v_j), (s_i, s_j), (c_i, c_j) = (_columns(xp, y) for y in (v, jet.slope, jet.curvature))
+    gap = v_i - v_j
+    bent = xp.abs(s_i - s_j - 0.5 * (c_i + c_j) * gap)
+    slopes = xp.abs(jet.slope) + xp.abs(jet.f) / size
+    largest = xp.max if v.shape[-1] else xp.sum
+    noise = ROUNDINGS * eps * xp.expand_dims(largest(slopes, axis=(-1,), keepdims=True), axis=-1)
+    kink = (bent > eps**0.5 * (xp.abs(s_i) + xp.abs(s_j))) & (bent > noise) & (gap != 0)
+    return ~kink & (xp.abs(gap) <= difference_rtol(eps) * xp.expand_dims(size, axis=-1))
+
+
+class Nodes(NamedTuple):
     """Values ``(..., p)``, ``f[x_a, x_b]`` and which pairs are near ``(..., p, p)``, ``f''``."""
 
     x: Array
@@ -70,7 +116,7 @@ class _Nodes(NamedTuple):
     curvature: Array
 
 
-def _second_product(xp: Namespace, nodes: _Nodes, X: Array, Y: Array, rows: int) -> Array:
+def second_product(xp: Namespace, nodes: Nodes, X: Array, Y: Array, rows: int) -> Array:
     """``sum_b f[x_a, x_b, x_c] (X_ab Y_bc + Y_ab X_bc)`` for the first rows a.
 
     For x_a apart from x_c by their gap; else by that of x_a and x_b; of three near values the mean
@@ -106,13 +152,11 @@ def second_hermitian(
     xp: Namespace, w: Array, Q: Array, jet: Jet, size: Array, X: Array, Y: Array
 ) -> Array:
     """``T[X, Y]`` of ``Q diag(f(w)) Q^H``, X and Y Hermitian; the size ``(..., 1)`` is not 0."""
-    first_differences = _differences(xp, w, jet, size)
-    w_i, w_j = _columns(xp, w / size)
-    near = xp.abs(w_i - w_j) <= difference_rtol(float(xp.finfo(w.dtype).eps))
-    nodes = _Nodes(w / size, first_differences, near, jet.curvature * size)
+    first_differences, near = _differences(xp, w, jet, size), _near(xp, w, jet, size)
+    nodes = Nodes(w / size, first_differences, near, jet.curvature * size)
     Qh = adjoint(xp, Q)
     X, Y = (xp.matmul(Qh, xp.matmul(G, Q)) for G in (over(xp, X, size), Y))
-    R = _second_product(xp, nodes, X, Y, w.shape[-1])
+    R = second_product(xp, nodes, X, Y, w.shape[-1])
     return xp.matmul(xp.matmul(Q, R), Qh)
 
 
@@ -121,6 +165,13 @@ class _Inside(NamedTuple):
 
     h: Array
     a: Array
+
+
+def _both_signs(xp: Namespace, part: _Inside) -> Array:
+    """A direction in the basis of S and of -S."""
+    upper = xp.concat([part.h, -part.a], axis=-1)
+    lower = xp.concat([part.a, -part.h], axis=-1)
+    return xp.concat([upper, lower], axis=-2)
 
 
 class _Odd(Protocol):
@@ -133,55 +184,46 @@ class _Odd(Protocol):
         """``Z+`` and ``Z-``."""
 
 
-class OfJet:
-    """Any smooth odd function, by its values, slopes and curvatures.
+class OfDifferences:
+    """An odd function by its first differences between values of the same and different sign.
 
     Parameters
     ----------
+    s : array (..., k)
+        The values, divided by the largest.
     plus, minus, ratio
-        Its first differences, as in :class:`.spectral.Loewner`; those of near values are done
-        again here, more accurately.
+        First differences, as in :class:`.spectral.Loewner`.
+    near : array (..., k, k)
+        Which values are one.
+    curvature : array (..., k)
+    small : array (..., k)
+        Which values are one with 0.
     """
 
     def __init__(
-        self, xp: Namespace, factors: SVDFactors, jet: Jet, minus: Array, ratio: Array
+        self,
+        xp: Namespace,
+        s: Array,
+        plus: Array,
+        minus: Array,
+        ratio: Array,
+        near: Array,
+        curvature: Array,
+        small: Array,
     ) -> None:
-        U, S, Vh = factors
-        size = safe_size(xp, S)
-        pairs = Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], Pinv())
-        rtol = difference_rtol(float(xp.finfo(S.dtype).eps))
-        s = S / size
-        zero = pairs.inverse_values == 0
-        # Next to 0 it is smooth only if it is odd: f - S f' is then much smaller than f.
-        offset = xp.abs(jet.f - S * jet.slope)
-        small = zero | ((s <= rtol) & (2.0 * offset <= xp.abs(jet.f)))
-        curvature = xp.where(zero, xp.zeros_like(s), jet.curvature * size)
-        s_i, s_j = _columns(xp, s)
         small_i, small_j = _columns(xp, small)
-        plus = _differences(xp, S, jet, size)
-        near = xp.abs(s_i - s_j) <= rtol
-        across = small_i & small_j
-        self.rows = S.shape[-1]
+        self.rows = s.shape[-1]
         self.small, self.ratio = small, ratio
-        self.nodes = _Nodes(
+        self.nodes = Nodes(
             x=xp.concat([s, -s], axis=-1),
             first=_blocks(xp, plus, minus),
-            near=_blocks(xp, near, across),
+            near=_blocks(xp, near, small_i & small_j),
             curvature=xp.concat([curvature, -curvature], axis=-1),
         )
 
     def inside(self, xp: Namespace, x: _Inside, y: _Inside) -> Array:
-        X, Y = (
-            xp.concat(
-                [
-                    xp.concat([part.h, -part.a], axis=-1),
-                    xp.concat([part.a, -part.h], axis=-1),
-                ],
-                axis=-2,
-            )
-            for part in (x, y)
-        )
-        R = _second_product(xp, self.nodes, X, Y, self.rows)
+        X, Y = _both_signs(xp, x), _both_signs(xp, y)
+        R = second_product(xp, self.nodes, X, Y, self.rows)
         return R[..., : self.rows] - R[..., self.rows :]
 
     def beside_zero(self, xp: Namespace) -> tuple[Array, Array]:
@@ -197,6 +239,24 @@ class OfJet:
         mean = (curve_i[..., :k, :] + curve_c) * (1 / 6)
         Z = xp.where(~small_c, by_c, xp.where(~small_i[..., :k, :], by_i, mean))
         return Z[..., :k], Z[..., k:]
+
+
+def of_jet(
+    xp: Namespace, factors: SVDFactors, jet: Jet, minus: Array, ratio: Array
+) -> OfDifferences:
+    """Any smooth odd function; the differences of near values are done again, more accurately."""
+    U, S, Vh = factors
+    size = safe_size(xp, S)
+    pairs = Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], Pinv())
+    rtol = difference_rtol(float(xp.finfo(S.dtype).eps))
+    s = S / size
+    zero = pairs.inverse_values == 0
+    # Next to 0 it is smooth only if it is odd: f - S f' is then much smaller than f.
+    offset = xp.abs(jet.f - S * jet.slope)
+    small = zero | ((s <= rtol) & (2.0 * offset <= xp.abs(jet.f)))
+    curvature = xp.where(zero, xp.zeros_like(s), jet.curvature * size)
+    plus, near = _differences(xp, S, jet, size), _near(xp, S, jet, size)
+    return OfDifferences(xp, s, plus, minus, ratio, near, curvature, small)
 
 
 def _blocks(xp: Namespace, same: Array, different: Array) -> Array:
@@ -225,6 +285,50 @@ class OfSign:
         (s_i, s_j), (inverse_i, inverse_j) = (_columns(xp, v) for v in (self.s, self.inverse))
         product = inverse_i * inverse_j
         return -product, (s_j - s_i) * self.inverse_total * product
+
+
+class OfInverse:
+    """``f(x) = 1/x`` of the values that are kept, 0 near the dropped ones, which count as 0.
+
+    With ``w = 1/x`` and 0, d = 0 and 1 for kept and dropped values
+
+        f[a, b, c] = w_a w_b w_c   - d_a (w_b^2 w_c + w_b w_c^2) and its permutations
+                     + d_a d_b w_c^3 and its permutations
+    """
+
+    def __init__(self, xp: Namespace, w: Array, d: Array) -> None:
+        self.rows = w.shape[-1]
+        self.w, self.d = xp.concat([w, -w], axis=-1), xp.concat([d, d], axis=-1)
+
+    def inside(self, xp: Namespace, x: _Inside, y: _Inside) -> Array:
+        X, Y = _both_signs(xp, x), _both_signs(xp, y)
+        w, d = self.w, self.d
+        (w_a, w_c), (d_a, d_c) = _columns(xp, w), _columns(xp, d)
+        w_a, d_a = w_a[..., : self.rows, :], d_a[..., : self.rows, :]
+
+        def through(b: Array) -> Array:
+            left, right = X[..., : self.rows, :], Y[..., : self.rows, :]
+            XY = xp.matmul(scale_columns(xp, left, b), Y)
+            return XY + xp.matmul(scale_columns(xp, right, b), X)
+
+        R = (
+            scale(xp, w_a * w_c - w_a * w_a * d_c - d_a * w_c * w_c, through(w))
+            - scale(xp, w_a * d_c + d_a * w_c, through(w * w))
+            + scale(xp, d_a * d_c, through(w * w * w))
+            + scale(
+                xp,
+                w_a * w_a * w_a * d_c + d_a * w_c * w_c * w_c - w_a * w_c * (w_a + w_c),
+                through(d),
+            )
+        )
+        return R[..., : self.rows] - R[..., self.rows :]
+
+    def beside_zero(self, xp: Namespace) -> tuple[Array, Array]:
+        w, d = self.w, self.d
+        (w_a, w_c), (d_a, d_c) = _columns(xp, w), _columns(xp, d)
+        Z = w_a * w_a * w_a * d_c + d_a * w_c * w_c * w_c - w_a * w_c * (w_a + w_c)
+        Z = Z[..., : self.rows, :]
+        return Z[..., : self.rows], Z[..., self.rows :]
 
 
 def second_two_sided(xp: Namespace, factors: SVDFactors, odd: _Odd, X: Array, Y: Array) -> Array:

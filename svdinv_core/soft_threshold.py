@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .arrays import first, last, order_sign, real_product, scale, sum_to_shape, unit
+from .arrays import added, first, last, order_sign, real_product, scale, sum_to_shape, unit
 from .namespace import Array, Namespace
 from .norms import largest_weights
 from .operator import Tangents
@@ -43,6 +43,19 @@ class Thresholded(NamedTuple):
     q: Array
     g: Array
     unit: Array
+
+
+class Change(NamedTuple):
+    """A threshold t as a function of A and tau, A divided by its largest value.
+
+    Its derivative in A is `weight` times the matrix `of` (None: 0), that in tau `in_tau`
+    ``(..., 1)``, and what `of` is multiplied by in the mixed one `mixed`.
+    """
+
+    of: Cut | None
+    weight: Array | None
+    in_tau: Array | float
+    mixed: float
 
 
 def _sums(xp: Namespace, v: Array, r: int) -> Array:
@@ -208,8 +221,8 @@ class SoftThreshold(ScaledOperator):
         ct_tau = xp.sum(ct_t if in_tau is None else ct_t * in_tau, axis=-1)
         return (sum_to_shape(xp, ct_tau, tuple(tau.shape)),), more
 
-    # With N = dB/dt, of f = -1 on kept values, and M = dS_1/dA, the threshold, t = tau S_1 where it
-    # is relative, enters the second derivative by its own first and second derivatives:
+    # With N = dB/dt, of f = -1 on kept values, the threshold enters the second derivative by its
+    # own first and second derivatives (Change):
     #     B'' = T[X, Y] + t_X N'[Y] + t_Y N'[X] + t_XY N
 
     def cut(
@@ -226,12 +239,16 @@ class SoftThreshold(ScaledOperator):
         gamma = divided.ratio * divided.first * divided.second
         return Cut(point.g, kept, gamma, side.across(kept)), threshold
 
-    def _largest(self, xp: Namespace, side: OneSided) -> Cut:
-        """The derivative of the largest value in A."""
+    def change(self, xp: Namespace, side: OneSided, tau: Array) -> Change:
+        """How the threshold depends on A and on tau."""
+        if not self.relative:
+            return Change(None, None, 1.0 / side.size, 0.0)
         weights = largest_weights(xp, side.s)
         top = xp.where(weights != 0, xp.ones_like(weights), 0.0)
         share = xp.max if weights.shape[-1] else xp.sum
-        return side.constant(top, share(weights, axis=(-1,), keepdims=True))
+        largest = side.constant(top, share(weights, axis=(-1,), keepdims=True))
+        tau = self._column(xp, self._finite(xp, tau, side.s), side.s)
+        return Change(largest, tau, 1.0, 1.0)
 
     def second(
         self,
@@ -245,38 +262,37 @@ class SoftThreshold(ScaledOperator):
         side = one_sided(xp, factors)
         cut, threshold = self.cut(xp, side, params)
         by_t = side.constant(cut.kept, -1.0)
+        change = self.change(xp, side, params[0])
         x = None if one.A is None else side.divided(one.A)
         y = None if two.A is None else side.side(two.A)
-        tau = self._column(xp, self._finite(xp, params[0], side.s), side.s)
-        # t_X is divided by the largest value as X is.
-        t_x, t_y = (
+        tau_x, tau_y = (
             None if dtau is None else self._column(xp, dtau, side.s)
             for dtau in (one.params[0], two.params[0])
         )
+        # t_x is divided by the largest value as X is.
+        t_x = None if tau_x is None else tau_x * change.in_tau
+        t_y = None if tau_y is None else tau_y * (change.in_tau * side.size)
         t_xy: Array = None
-        if self.relative:
-            largest = self._largest(xp, side)
-            s_x = None if x is None else side.along(largest, x)
-            s_y = None if y is None else side.along(largest, y)
-            t_xy = _sum(
-                None if t_x is None or s_y is None else t_x * s_y,
-                None if t_y is None or s_x is None else t_y * side.size * s_x,
+        if change.of is not None:
+            s_x = None if x is None else side.along(change.of, x)
+            s_y = None if y is None else side.along(change.of, y)
+            t_xy = added(
+                None if tau_x is None or s_y is None else tau_x * s_y * change.mixed,
+                None if tau_y is None or s_x is None else tau_y * side.size * s_x * change.mixed,
             )
             if x is not None and y is not None:
-                bent = xp.sum(real_product(xp, side.first(largest, x), y.XV), axis=(-2, -1))
-                t_xy = _sum(t_xy, tau * xp.expand_dims(bent, axis=-1))
-            t_x = _sum(t_x, None if s_x is None else tau * s_x)
-            t_y = _sum(None if t_y is None else t_y * side.size, None if s_y is None else tau * s_y)
-        elif t_x is not None:
-            t_x = t_x / side.size
+                bent = xp.sum(real_product(xp, side.first(change.of, x), y.XV), axis=(-2, -1))
+                t_xy = added(t_xy, change.weight * xp.expand_dims(bent, axis=-1))
+            t_x = added(t_x, None if s_x is None else change.weight * s_x)
+            t_y = added(t_y, None if s_y is None else change.weight * s_y)
         out: Array = None
         if x is not None and y is not None:
             out = side.second(cut, threshold, x, y)
         for t, z in ((t_x, y), (t_y, x)):
             if t is not None and z is not None:
-                out = _sum(out, _times(xp, t, side.first(by_t, z)))
+                out = added(out, _times(xp, t, side.first(by_t, z)))
         if t_xy is not None:
-            out = _sum(out, _times(xp, t_xy, side.value(by_t)))
+            out = added(out, _times(xp, t_xy, side.value(by_t)))
         return None if out is None else side.back(out)
 
     def hvp(
@@ -293,44 +309,38 @@ class SoftThreshold(ScaledOperator):
         by_t = side.constant(cut.kept, -1.0)
         (tau,), (dtau,) = params, along.params or (None,)
         fixed = isinstance(tau, (int, float))
-        tau_column = self._column(xp, self._finite(xp, tau, side.s), side.s)
+        change = self.change(xp, side, tau)
         y = side.side(ct)
         x = None if along.A is None else side.divided(along.A)
-        t_x: Array = None if dtau is None else self._column(xp, dtau, side.s)
-        of_t = side.first(by_t, y) if t_x is not None or self.relative or not fixed else None
+        tau_x: Array = None if dtau is None else self._column(xp, dtau, side.s)
+        t_x = None if tau_x is None else tau_x * change.in_tau
+        wanted = t_x is not None or change.of is not None or not fixed
+        of_t = side.first(by_t, y) if wanted else None
         out: Array = None
         ct_tau: Array = None
+        bent: Array = None  # <N'[X], ct>
         if x is not None:
             out = side.second(cut, threshold, x, y)
             if of_t is not None:
-                ct_tau = xp.expand_dims(
-                    xp.sum(real_product(xp, of_t, x.XV), axis=(-2, -1)), axis=-1
-                )
-        if self.relative:
-            largest = self._largest(xp, side)
+                bent = xp.expand_dims(xp.sum(real_product(xp, of_t, x.XV), axis=(-2, -1)), axis=-1)
+                ct_tau = side.size * change.in_tau * bent
+        if change.of is not None:
             ct_t = side.along(by_t, y)
-            weight = None if t_x is None else t_x * ct_t
+            weight = None if tau_x is None else tau_x * ct_t * change.mixed
             if x is not None:
-                s_x = side.along(largest, x)
-                weight = _sum(weight, tau_column * ct_tau)
-                out = out + _times(xp, tau_column * ct_t, side.first(largest, x))
-                ct_tau = side.size * (ct_tau + ct_t * s_x)
-                t_x = _sum(t_x, tau_column * s_x)
+                s_x = side.along(change.of, x)
+                weight = added(weight, change.weight * bent)
+                out = out + _times(xp, change.weight * ct_t, side.first(change.of, x))
+                ct_tau = ct_tau + side.size * ct_t * s_x * change.mixed
+                t_x = added(t_x, change.weight * s_x)
             if weight is not None:
-                out = _sum(out, _times(xp, weight, side.value(largest)))
-        elif t_x is not None:
-            t_x = t_x / side.size
+                out = added(out, _times(xp, weight, side.value(change.of)))
         if t_x is not None:
-            out = _sum(out, _times(xp, t_x, of_t))
+            out = added(out, _times(xp, t_x, of_t))
         if ct_tau is not None:
-            ct_tau = xp.sum(ct_tau, axis=-1)
+            ct_tau = xp.sum(ct_tau + xp.zeros_like(side.size), axis=-1)
             ct_tau = None if fixed else sum_to_shape(xp, ct_tau, tuple(tau.shape))
         return None if out is None else side.back(out), (ct_tau,)
-
-
-def _sum(x: Array | None, y: Array | None) -> Array | None:
-    """The sum of two terms, each of which may be absent."""
-    return y if x is None else x if y is None else x + y
 
 
 def _times(xp: Namespace, weight: Array, X: Array) -> Array:

@@ -43,7 +43,7 @@ from .drivers import Needs
 from .namespace import Array, Namespace
 from .operator import Operator, Tangents
 from .rules import Pairs, Pinv, difference_rtol
-from .second import Jet, OfJet, OfSign, second_two_sided
+from .second import Jet, OfSign, kinked, of_jet, second_two_sided
 from .svd import SVD, SVDFactors, directional_core
 
 __all__ = [
@@ -205,6 +205,12 @@ def _map(xp: Namespace, factors: SVDFactors, loewner: Loewner, G: Array) -> tupl
     Ph = adjoint(xp, P)
     core = 0.5 * (scale(xp, loewner.plus, P + Ph) + scale(xp, loewner.minus, P - Ph))
     return core, products
+
+
+def derivative_map(xp: Namespace, factors: SVDFactors, loewner: Loewner, G: Array) -> Array:
+    """``D[G]``."""
+    core, products = _map(xp, factors, loewner, G)
+    return _recompose(xp, factors, loewner, core, products)
 
 
 def _recompose(
@@ -487,27 +493,14 @@ class ScalarOperator(_ValuesOperator):
         return xp.sum(self.slopes(xp, factors) * dS, axis=-1)
 
 
-class PiecewiseLinear(ScalarOperator):
-    """One whose slopes do not change with the values, but from one of them to another.
-
-    The Hessian is the derivative of ``U diag(slopes) Vh``.
-    """
+class SmoothScalar(ScalarOperator):
+    """One with a Hessian: the derivative of ``U diag(slopes) Vh``."""
 
     twice: ClassVar[bool] = True
 
-    def _hessian(self, xp: Namespace, factors: SVDFactors, X: Array) -> Array:
-        pairs = pairs_of(xp, factors)
-        f = self.slopes(xp, factors)
-        f_i, f_j = _columns(xp, f)
-        apart = (f_i != f_j) & (pairs.gap != 0)
-        loewner = Loewner(
-            values=f,
-            plus=(f_j - f_i) * reciprocal(xp, pairs.gap, apart),
-            minus=(f_i + f_j) * pairs.inverse_total,
-            ratio=f * pairs.inverse_values,
-        )
-        core, products = _map(xp, factors, loewner, X)
-        return _recompose(xp, factors, loewner, core, products)
+    def hessian(self, xp: Namespace, factors: SVDFactors, X: Array) -> Array:
+        """Its product with X."""
+        raise NotImplementedError
 
     def second(
         self,
@@ -518,7 +511,7 @@ class PiecewiseLinear(ScalarOperator):
         one: Tangents,
         two: Tangents,
     ) -> Array:
-        return inner(xp, two.A, self._hessian(xp, factors, one.A))
+        return inner(xp, two.A, self.hessian(xp, factors, one.A))
 
     def hvp(
         self,
@@ -530,7 +523,24 @@ class PiecewiseLinear(ScalarOperator):
         along: Tangents,
     ) -> tuple[Array, tuple[Array | None, ...]]:
         weight = xp.expand_dims(xp.expand_dims(ct, axis=-1), axis=-1)
-        return scale(xp, weight, self._hessian(xp, factors, along.A)), ()
+        return scale(xp, weight, self.hessian(xp, factors, along.A)), ()
+
+
+class PiecewiseLinear(SmoothScalar):
+    """One whose slopes do not change with the values, but from one of them to another."""
+
+    def hessian(self, xp: Namespace, factors: SVDFactors, X: Array) -> Array:
+        pairs = pairs_of(xp, factors)
+        f = self.slopes(xp, factors)
+        f_i, f_j = _columns(xp, f)
+        apart = (f_i != f_j) & (pairs.gap != 0)
+        loewner = Loewner(
+            values=f,
+            plus=(f_j - f_i) * reciprocal(xp, pairs.gap, apart),
+            minus=(f_i + f_j) * pairs.inverse_total,
+            ratio=f * pairs.inverse_values,
+        )
+        return derivative_map(xp, factors, loewner, X)
 
 
 def not_zero(xp: Namespace, factors: SVDFactors) -> Array:
@@ -582,6 +592,9 @@ def divided_differences(
         limit = limit - derivative - xp.matrix_transpose(derivative)
     gap = v_i - v_j
     apart = xp.abs(gap) > near * xp.expand_dims(largest * one, axis=-1)
+    # With a unit that is not 1 the product may overflow; the slopes of huge values are small.
+    predicted = 0.5 * limit * (gap / xp.expand_dims(one, axis=-1))
+    apart = apart | ((gap != 0) & kinked(xp, (f_i, f_j), (s_i, s_j), predicted))
     # The unit comes last: f has a scale of its own.
     quotient = (f_i - f_j) * reciprocal(xp, gap, apart) * xp.expand_dims(one, axis=-1)
     return xp.where(apart, quotient, 0.5 * limit)
@@ -691,7 +704,7 @@ class SingularValueMap(SpectralOperator):
 def second_of_jet(xp: Namespace, factors: SVDFactors, jet: Jet, X: Array, Y: Array) -> Array:
     """``T[X, Y]`` of any smooth odd function."""
     loewner = loewner_coefficients(xp, factors, jet.f, jet.slope)
-    odd = OfJet(xp, factors, jet, loewner.minus, loewner.ratio)
+    odd = of_jet(xp, factors, jet, loewner.minus, loewner.ratio)
     return second_two_sided(xp, factors, odd, over(xp, X, safe_size(xp, factors.S)), Y)
 
 
