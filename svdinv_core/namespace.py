@@ -18,7 +18,10 @@ Array = Any
 
 
 class LinalgNamespace(Protocol):
-    """The part of the namespace below ``xp.linalg``."""
+    """The part of the namespace below ``xp.linalg``.
+
+    A matrix at which `svd` or `eigh` fails gets NaN, and the rest of its batch is right.
+    """
 
     def svd(self, x: Array, /, *, full_matrices: bool) -> Any:
         """Thin factors ``(U, S, Vh)``, values in descending order."""

@@ -119,6 +119,18 @@ class Backend(ABC):
         """Static shape, None for a length (or a whole shape) that is not known yet."""
         return tuple(x.shape)
 
+    def failed(self, values: Any) -> bool:
+        """Whether values of a decomposition have a NaN, where a look at them costs nothing."""
+        return False
+
+    def compute(self, decomposition: Decomposition, x: Any) -> Any:
+        """Factors of values that are finite."""
+        return decomposition.compute(self.values_xp, x, finite=True)
+
+    def some(self, flags: Any) -> bool:
+        """Whether one is true, by a look."""
+        return bool(flags.any())
+
     @property
     def values_xp(self) -> Any:
         """The array functions for values, from which no derivative is taken."""

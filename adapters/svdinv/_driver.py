@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from svdinv_core import Decomposition, Operator, by_name, compute_factors, select
+from svdinv_core.drivers import rescue, rescuers
 
 from ._backend import Backend
 
-__all__ = ["factors_for", "operate"]
+__all__ = ["Factors", "factors_for", "operate"]
 
 
 def operate(
@@ -27,11 +29,30 @@ def factors_for(
     driver: str = "auto",
 ) -> Any:
     """Factors of x with its gradient stopped, for an operator or for a decomposition itself."""
-    return backend.of_values(_Factors(backend, operation, driver), x, params)
+    factors = backend.of_values(Factors(backend, operation, driver), x, params)
+    # The last but one are the values of every decomposition.
+    return _rescued(backend, operation, x, factors) if backend.failed(factors[-2]) else factors
+
+
+def _rescued(backend: Backend, operation: Operator | Decomposition, x: Any, factors: Any) -> Any:
+    """Factors by other drivers, where the first has failed at a finite matrix."""
+    decomposition = operation.decomposition if isinstance(operation, Operator) else operation
+    drivers = rescuers(backend.situation(x), operation.needs)
+    xp, some = backend.values_xp, backend.some
+    factors, failed = backend.of_values(
+        lambda x: rescue(xp, decomposition, drivers, x, factors, some, backend.compute), x, ()
+    )
+    if some(failed):
+        warnings.warn(
+            "x: has a matrix that no driver can decompose; its results are NaN",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+    return factors
 
 
 @dataclass(frozen=True)
-class _Factors:
+class Factors:
     """The function ``(x, *params) -> factors``; equal to one that does the same."""
 
     backend: Backend

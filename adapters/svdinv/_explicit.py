@@ -90,9 +90,11 @@ class ExplicitBackend(Backend):
         with self.quiet():
             return function(x, *params)
 
-    def some(self, mask: Any) -> bool:
-        """Whether any entry is true."""
-        return not bool(self.xp.all(~mask))
+    def some(self, flags: Any) -> bool:
+        return not bool(self.xp.all(~flags))
+
+    def failed(self, values: Any) -> bool:
+        return self._looks == "free" and bool(self.xp.any(self.xp.isnan(values)))
 
     def largest_count(self, x: Any, counts: Callable[[], Any]) -> int | None:
         """Where values may be looked at."""

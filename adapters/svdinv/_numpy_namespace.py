@@ -5,14 +5,24 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import array_api_compat.numpy as _compat
 import numpy as np
 from array_api_compat.numpy import *  # noqa: F403
 
+from ._failures import apart
 from ._numpy_batches import LARGEST_EIGH, LARGEST_SVD, in_pieces
 
 
 def permute_dims(x: Any, axes: tuple[int, ...], /) -> Any:
     return np.ascontiguousarray(np.transpose(x, axes))  # what follows runs along the new last axis
+
+
+def _converging(fn: Any, x: Any, largest: int) -> Any:
+    """``fn(x)`` of a batch, NaN for a matrix at which LAPACK does not converge."""
+    try:
+        return in_pieces(fn, x, largest)
+    except np.linalg.LinAlgError:
+        return apart(_compat, fn, x, np.linalg.LinAlgError)
 
 
 class linalg:
@@ -29,8 +39,8 @@ class linalg:
 
     @staticmethod
     def svd(x: Any, /, *, full_matrices: bool = True) -> Any:
-        return in_pieces(partial(np.linalg.svd, full_matrices=full_matrices), x, LARGEST_SVD)
+        return _converging(partial(np.linalg.svd, full_matrices=full_matrices), x, LARGEST_SVD)
 
     @staticmethod
     def eigh(x: Any, /) -> Any:
-        return in_pieces(np.linalg.eigh, x, LARGEST_EIGH)
+        return _converging(np.linalg.eigh, x, LARGEST_EIGH)

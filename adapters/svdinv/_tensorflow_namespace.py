@@ -6,12 +6,14 @@ a line or two over `tf`.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
+from ._failures import apart
 from ._limits import limit
 
 __all__ = [
@@ -163,7 +165,11 @@ class linalg:
 
     @staticmethod
     def eigh(x: Any, /) -> tuple[Any, Any]:
-        w, Q = tf.linalg.eigh(x)
+        if tf.executing_eagerly():
+            failure = tf.errors.InvalidArgumentError
+            w, Q = apart(sys.modules[__name__], tf.linalg.eigh, x, failure)
+        else:
+            w, Q = tf.linalg.eigh(x)
         return tf.math.real(w), Q
 
     @staticmethod

@@ -7,11 +7,13 @@ matrices.
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import Any
 
 import torch
 
+from ._failures import apart
 from ._torch_batches import in_pieces
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
 
 float32, float64 = torch.float32, torch.float64
 int32 = torch.int32
+_LinAlgError: Any = torch.linalg.LinAlgError  # type: ignore[attr-defined,unused-ignore]
 complex64, complex128 = torch.complex64, torch.complex128
 
 abs = torch.abs
@@ -129,7 +132,8 @@ def _without_small_entries(x: torch.Tensor, *, subnormal_only: bool) -> torch.Te
 def _converging(fn: Any, x: torch.Tensor) -> Any:
     """``fn(x)``, without the smallest entries where LAPACK does not converge because of them.
 
-    One such matrix makes `torch.linalg` raise for its whole batch. In complex64 it may give NaN
+    One such matrix makes `torch.linalg` raise for its whole batch. Where leaving them out changes
+    nothing, it gets NaN. In complex64 it may give NaN
     without a word, if a column has nothing but subnormal entries.
     """
     if x.dtype == torch.complex64:
@@ -138,8 +142,11 @@ def _converging(fn: Any, x: torch.Tensor) -> Any:
         return in_pieces(fn, x)
     try:
         return in_pieces(fn, x)
-    except torch.linalg.LinAlgError:  # type: ignore[attr-defined,unused-ignore]
-        return in_pieces(fn, _without_small_entries(x, subnormal_only=False))
+    except _LinAlgError:
+        easier = partial(_without_small_entries, subnormal_only=False)
+        if torch._C._are_functorch_transforms_active():
+            return fn(easier(x))  # what looks like one matrix may be many
+        return apart(sys.modules[__name__], fn, x, _LinAlgError, easier)
 
 
 class linalg:

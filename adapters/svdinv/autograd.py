@@ -242,6 +242,9 @@ class _AutogradBackend(Backend):
         with _quiet():
             return function(*map(getval, (x, *params)))
 
+    def failed(self, values: Any) -> bool:
+        return bool(np.isnan(values).any())
+
     def largest_count(self, x: Any, counts: Any) -> int | None:
         with _quiet():
             return None if 0 in x.shape else int(_xp.max(getval(counts())))

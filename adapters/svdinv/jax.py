@@ -42,6 +42,7 @@ from ._api import (
 )
 from ._backend import Backend, Function
 from ._checks import check_dtype
+from ._driver import Factors
 from ._frameworks import is_foreign
 from ._gauge import Watch
 from ._jax_operator import apply as _apply
@@ -59,6 +60,13 @@ def _run(operation: Decomposition | Operator, method: str, *args: Any) -> Any:
 def _values(function: Any, *args: Any) -> Any:
     """A function that is equal to one like it, compiled."""
     return function(*args)
+
+
+@partial(jax.jit, static_argnums=0)
+def _compute(decomposition: Decomposition, x: Any) -> Any:
+    """Factors of values that are finite, compiled."""
+    xp: Any = _jax_namespace
+    return decomposition.compute(xp, x, finite=True)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -239,12 +247,20 @@ class _JaxBackend(Backend):
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
         x, *fixed = (jax.lax.stop_gradient(a) for a in (x, *params))
+        if not isinstance(function, Factors):  # what looks at values
+            return function(x)
         if function.operation.needs == "eigenvectors":
             x = _without_small_entries(x)
         with jax.default_matmul_precision("float32"):
             if not any(isinstance(a, jax.core.Tracer) for a in (x, *fixed)):
                 return _values(function, x, *fixed)
             return _for_a_batch(function)(x, *fixed)
+
+    def failed(self, values: Any) -> bool:
+        return _on_the_host(values) and bool(np.isnan(np.asarray(values)).any())
+
+    def compute(self, decomposition: Decomposition, x: Any) -> Any:
+        return _compute(decomposition, x)
 
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
         if _on_the_host(enough):

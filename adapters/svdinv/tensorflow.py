@@ -166,6 +166,13 @@ class _TensorFlowBackend(Backend):
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
         return function(*map(tf.stop_gradient, (x, *params)))
 
+    def failed(self, values: Any) -> bool:
+        here = tf.executing_eagerly() and "GPU" not in values.device
+        return here and bool(np.isnan(values.numpy()).any())
+
+    def some(self, flags: Any) -> bool:
+        return bool(flags.numpy().any())
+
     def choose(self, enough: Any, found: Any, otherwise: Any) -> Any:
         if tf.executing_eagerly():
             return found if enough else otherwise()

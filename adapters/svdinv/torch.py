@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
+from math import isnan
 from typing import Any
 
 from ._missing import cannot_import
@@ -186,6 +187,9 @@ class _TorchBackend(Backend):
             return function(
                 x.detach(), *(p if isinstance(p, float) else p.detach() for p in params)
             )
+
+    def failed(self, values: Any) -> bool:
+        return is_plain(values) and isnan(values.sum().item())
 
     def largest_count(self, x: Any, counts: Any) -> int | None:
         if not is_plain(x) or work(x) < WORTH_LEAVING_OUT:

@@ -18,6 +18,7 @@ from .gram import Gram
 from .jacobi import Jacobi
 from .native import Native, native
 from .qr import BlockQR
+from .rescue import rescue, rescuers
 
 __all__ = [
     "BY_NAME",
@@ -33,5 +34,7 @@ __all__ = [
     "by_name",
     "compute_factors",
     "native",
+    "rescue",
+    "rescuers",
     "select",
 ]

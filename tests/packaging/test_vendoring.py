@@ -18,7 +18,7 @@ import svdinv_core
 ROOT = Path(__file__).parents[2]
 CORE = Path(svdinv_core.__file__).parent
 ADAPTERS = Path(svdinv.__file__).parent
-SHIM = ("_tensorflow_namespace.py", "_limits.py")  # what TensorFlow needs besides
+SHIM = ("_tensorflow_namespace.py", "_failures.py", "_limits.py")  # what TensorFlow needs besides
 
 PACKAGES = ("torch", "jax", "jaxlib", "tensorflow", "cupy", "dask", "array_api_strict")
 

@@ -1,0 +1,75 @@
+"""What is done about a matrix at which the framework's own decomposition fails.
+
+A namespace gives NaN for it, and the others of its batch as they are. Here it is decomposed again:
+in double precision, by its R, and at last by rotations, which do not fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ..namespace import Array, Namespace
+from .choice import Needs, Situation
+from .driver import Driver
+from .jacobi import Jacobi
+from .native import Native
+from .qr import BlockQR
+
+__all__ = ["rescue", "rescuers"]
+
+
+def rescuers(situation: Situation, needs: Needs) -> tuple[Driver, ...]:
+    """Which drivers to try in turn."""
+    double = situation.single and situation.doubles != "never"
+    own: tuple[Driver, ...] = (Native(double=True),) if double and situation.has_svd else ()
+    by_R: tuple[Driver, ...] = () if needs == "eigenvectors" else (BlockQR(double=double),)
+    return (*own, *by_R, Jacobi(double=double))
+
+
+def rescue(
+    xp: Namespace,
+    decomposition: Any,
+    drivers: tuple[Driver, ...],
+    A: Array,
+    factors: Any,
+    some: Callable[[Array], bool],
+    compute: Callable[[Any, Array], Any],
+) -> tuple[Any, Array]:
+    """The factors without the NaN in those of finite matrices, and for which it is left.
+
+    Parameters
+    ----------
+    some : callable
+        Whether an entry of a boolean array is true: a look at values.
+    compute : callable
+        Calls ``compute(xp, A, finite=True)`` of a decomposition.
+    """
+    failed = xp.all(xp.isfinite(A), axis=(-2, -1)) & ~_whole(xp, factors)
+    for driver in drivers:
+        if not some(failed):
+            break
+        X = xp.where(_over(xp, failed, A), A, xp.zeros_like(A))
+        found = compute(replace(decomposition, driver=driver), X)
+        pairs = zip(found, factors, strict=True)
+        factors = type(factors)(*(xp.where(_over(xp, failed, y), y, x) for y, x in pairs))
+        failed = failed & ~_whole(xp, factors)
+    return factors, failed
+
+
+def _whole(xp: Namespace, factors: Any) -> Array:
+    """Which matrices have no NaN in their factors; infinite values are those of a huge matrix."""
+    lead = min(len(factor.shape) for factor in factors) - 1
+    out: Array = None
+    for x in factors:
+        same = xp.all(x == x, axis=tuple(range(lead, len(x.shape))))
+        out = same if out is None else out & same
+    return out
+
+
+def _over(xp: Namespace, flags: Array, x: Array) -> Array:
+    """One flag for each matrix, with the other axes of x."""
+    for _ in range(len(x.shape) - len(flags.shape)):
+        flags = xp.expand_dims(flags, axis=-1)
+    return flags
