@@ -5,7 +5,8 @@ it calls ``apply`` once more: with :class:`Pulled` in reverse mode, with :class:
 mode, whose parameters are the cotangents or tangents besides those of the operator. As functions
 of A their derivatives are `hvp` and `second` of the operator, and as functions of what they are
 linear in `vjp` and `jvp`: every order of nesting ends in the same second derivative. Their own
-derivatives are differentiated through the factors.
+derivatives are differentiated through the factors, which at a tie is not right; there a third
+derivative is NaN.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .arrays import scale
 from .namespace import Array, Namespace
-from .operator import Operator, Tangents
+from .operator import Operator, Tangents, undefined_at_ties
 
 __all__ = ["Pulled", "Pushed", "pulled", "pushed"]
 
@@ -47,6 +49,11 @@ class _Derivative(Operator):
     given: tuple[bool, ...]
 
     @property
+    def whole(self) -> bool:
+        """Whether the first one given has the batch shape of A."""
+        return True
+
+    @property
     def decomposition(self) -> Any:  # type: ignore[override]
         """The operator's."""
         return self.operator.decomposition
@@ -60,7 +67,16 @@ class _Derivative(Operator):
         self, xp: Namespace, params: tuple[Array, ...], factors: Any, raw: Any
     ) -> tuple[Array, ...]:
         count = sum(self.given)
-        return (*params[:count], *self.operator.moved(xp, params[count:], factors, raw))
+        given = list(params[:count])
+        undefined = undefined_at_ties(xp, factors, raw)
+        if self.whole:
+            extra = len(given[0].shape) - len(undefined.shape) + 1  # axes of one matrix's own
+            for _ in range(extra - 1):
+                undefined = xp.expand_dims(undefined, axis=-1)
+            given[0] = given[0] + scale(xp, undefined if extra else undefined[..., 0], given[0])
+        else:
+            given[0] = given[0] + xp.sum(undefined, axis=None) * given[0]
+        return (*given, *self.operator.moved(xp, params[count:], factors, raw))
 
 
 @dataclass(frozen=True)
@@ -146,6 +162,11 @@ class Pushed(_Derivative):
     given : tuple of bool
         Whether A has a tangent, and which parameters.
     """
+
+    @property
+    def whole(self) -> bool:
+        """Only the tangent of A has for certain."""
+        return self.given[0]
 
     @property
     def outputs(self) -> int:  # type: ignore[override]

@@ -36,7 +36,7 @@ from .arrays import (
 )
 from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
-from .operator import Constant, Operator, Some, Tangents, unchanged
+from .operator import Constant, Operator, Some, Tangents, unchanged, undefined_at_ties
 from .rules import Inv, Pairs, Rule
 from .second import Jet, second_hermitian
 from .spectral import divided_differences
@@ -341,6 +341,16 @@ class RecomposeHermitian(HermitianOperator):
 
     As :class:`.spectral.Recompose`, for a framework that differentiates ``f(w)`` by itself.
     """
+
+    nan_at_ties: bool = False
+
+    def moved(
+        self, xp: Namespace, params: tuple[Array, ...], factors: EighFactors, raw: EighFactors
+    ) -> tuple[Array, ...]:
+        f, gamma = params
+        if self.nan_at_ties:
+            gamma = gamma + xp.expand_dims(undefined_at_ties(xp, factors, raw), axis=-1)
+        return f, gamma
 
     def apply(
         self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...]

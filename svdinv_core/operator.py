@@ -11,10 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+from .arrays import first
 from .drivers import Driver, Needs
 from .namespace import Array, Namespace
+from .rules import default_degeneracy_rtol
 
-__all__ = ["Constant", "Decomposition", "Operator", "Some", "Tangents", "unchanged"]
+__all__ = [
+    "Constant",
+    "Decomposition",
+    "Operator",
+    "Some",
+    "Tangents",
+    "unchanged",
+    "undefined_at_ties",
+]
 
 Constant = Callable[[Array], Array]
 Some = Callable[[Array], bool]
@@ -169,3 +179,21 @@ class Operator:
     ) -> tuple[Array, ...]:
         """Parameters that stand for functions of the raw factors, as functions of the others."""
         return params
+
+
+def undefined_at_ties(xp: Namespace, factors: Any, raw: Any) -> Array:
+    """0 for each matrix, ``(..., 1)``, whose derivative is NaN where values are repeated.
+
+    For what is differentiated through factors and is not right there: better no number than a
+    wrong one. `factors` are functions of A, `raw` the same without a derivative.
+    """
+    name = "S" if hasattr(raw, "S") else "eigenvalues"
+    v, fixed = getattr(factors, name), getattr(raw, name)
+    sizes = xp.abs(fixed)
+    largest = xp.maximum(first(sizes), sizes[..., -1:])
+    gaps = xp.abs(fixed[..., 1:] - fixed[..., :-1])
+    apart = gaps > default_degeneracy_rtol(float(xp.finfo(fixed.dtype).eps)) * largest
+    tied = xp.expand_dims(~xp.all(apart, axis=-1), axis=-1)
+    d = xp.sum((v - fixed) ** 2, axis=-1, keepdims=True)
+    root = xp.sqrt(xp.where(tied, d, xp.ones_like(d)))
+    return xp.where(tied, root, xp.zeros_like(root))

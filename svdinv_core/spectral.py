@@ -41,7 +41,7 @@ from .arrays import (
 )
 from .drivers import Needs
 from .namespace import Array, Namespace
-from .operator import Operator, Tangents
+from .operator import Operator, Tangents, undefined_at_ties
 from .rules import Pairs, Pinv, difference_rtol
 from .second import Jet, OfSign, kinked, of_jet, second_two_sided
 from .svd import SVD, SVDFactors, directional_core
@@ -715,8 +715,23 @@ class Recompose(SpectralOperator):
     For a framework that differentiates ``f(S)`` by itself: the derivative along the diagonal
     goes through f, and here stands what is left with f held fixed. The coefficients are
     arguments too, so that second derivatives go through them; the value does not depend on
-    them, and their cotangents are absent.
+    them, and their cotangents are absent. The second derivatives are not right at a tie.
+
+    Parameters
+    ----------
+    nan_at_ties : bool
+        They are NaN there.
     """
+
+    nan_at_ties: bool = False
+
+    def moved(
+        self, xp: Namespace, params: tuple[Array, ...], factors: SVDFactors, raw: SVDFactors
+    ) -> tuple[Array, ...]:
+        f, plus, minus, ratio = params
+        if self.nan_at_ties:
+            plus = plus + xp.expand_dims(undefined_at_ties(xp, factors, raw), axis=-1)
+        return f, plus, minus, ratio
 
     def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
         return _off_diagonal(xp, Loewner(*params))

@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from svdinv_core import (
     SVD,
+    EigenvalueJet,
     EigenvalueMap,
     Eigenvalues,
     Eigh,
@@ -24,6 +25,7 @@ from svdinv_core import (
     Recompose,
     RecomposeHermitian,
     Rule,
+    SingularValueJet,
     SingularValueMap,
     SingularValues,
     SoftThreshold,
@@ -603,13 +605,27 @@ class Functions(
             operator = SingularValueMap(values, derivative, not elementwise, curvature)
             return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
         raw = factors_for(backend, Recompose(), array, (), driver)
+        if elementwise:
+            params = self._jet(backend, fn, values, derivative, raw.S)
+            out = backend.apply(SingularValueJet(), array, raw, params)
+            return self._finish(backend, out, dtype)
         S = backend.apply(SingularValues(), array, raw, ())
         f = values(S)
         held, held_f = map(backend.held_for_derivative, (S, f))
         coefficients = loewner_coefficients(
             backend.xp, raw._replace(S=held), held_f, derivative(held)
         )._replace(values=f)
-        return self._finish(backend, backend.apply(Recompose(), array, raw, coefficients), dtype)
+        out = backend.apply(Recompose(nan_at_ties=True), array, raw, coefficients)
+        return self._finish(backend, out, dtype)
+
+    @staticmethod
+    def _jet(
+        backend: Backend, fn: Function, values: Function, derivative: Function, v: Any
+    ) -> tuple[Any, ...]:
+        """An elementwise function and its derivatives at values, differentiable in what it closes
+        over."""
+        held = map(backend.held_for_derivative, (derivative(v), *backend.bends(fn, v)))
+        return (values(v), *held)
 
     @staticmethod
     def _derivative(backend: Backend, fn: Function, elementwise: bool) -> Function:
@@ -1026,11 +1042,15 @@ class Functions(
             operator = EigenvalueMap(values, derivative, not elementwise, curvature)
             return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
         raw = factors_for(backend, RecomposeHermitian(), array, driver=driver)
+        if elementwise:
+            params = self._jet(backend, fn, values, derivative, raw.eigenvalues)
+            out = backend.apply(EigenvalueJet(), array, raw, params)
+            return self._finish(backend, out, dtype)
         w = backend.apply(Eigenvalues(), array, raw, ())
         f = values(w)
         held, held_f = map(backend.held_for_derivative, (w, f))
         gamma = eigenvalue_coefficients(
             backend.xp, raw._replace(eigenvalues=held), held_f, derivative(held)
         )
-        out = backend.apply(RecomposeHermitian(), array, raw, (f, gamma))
+        out = backend.apply(RecomposeHermitian(nan_at_ties=True), array, raw, (f, gamma))
         return self._finish(backend, out, dtype)

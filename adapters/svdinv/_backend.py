@@ -83,6 +83,23 @@ class Backend(ABC):
 
         return derivative
 
+    def bends(self, fn: Function, s: Any) -> tuple[Any, Any]:
+        """Second and third derivative of an elementwise function; NaN where it has none here."""
+
+        def along_ones(f: Function) -> Function:
+            return lambda s: self.product(f, s)(self.xp.ones_like(s))
+
+        curvature = along_ones(along_ones(fn))
+        try:
+            return curvature(s), along_ones(curvature)(s)
+        except Exception:  # whatever the framework says; nobody may ask for a second derivative
+            return self.no_bends(s)
+
+    def no_bends(self, s: Any) -> tuple[Any, Any]:
+        """NaN in the place of second and third derivative."""
+        missing = self.xp.where(self.xp.isfinite(s), float("nan"), s)
+        return missing, missing
+
     def without_matrix_axes(self, parameter: Any) -> Any:
         """A parameter ``(..., 1, 1)`` without its last two axes."""
         return parameter[..., 0, 0]

@@ -258,6 +258,11 @@ class _TorchBackend(Backend):
             return _exported_derivative(fn, elementwise)
         return super().derivative(fn, elementwise, refuse)
 
+    def bends(self, fn: Function, s: Any) -> tuple[Any, Any]:
+        if torch.compiler.is_exporting():
+            return self.no_bends(s)
+        return super().bends(fn, s)
+
     def any(self, flags: Any) -> bool:
         return is_plain(flags) and bool(flags.any())
 
