@@ -257,7 +257,7 @@ class HermitianFunction(HermitianOperator):
         ct: Array,
         along: Tangents,
     ) -> tuple[Array, tuple[Array | None, ...]]:
-        return self.second_map(xp, factors, ct, along.A), ()
+        return self.second_map(xp, factors, along.A, ct), ()
 
     def values(self, xp: Namespace, w: Array) -> Array:
         """``f(w)``."""

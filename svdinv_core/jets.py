@@ -80,7 +80,7 @@ class _OfJet(Operator):
         out = self._varied(xp, factors, along.params, ct)
         if along.A is None:
             return out, (None, None, None, None)
-        T = self.second_map(xp, factors, params, ct, along.A)
+        T = self.second_map(xp, factors, params, along.A, ct)
         ct_f, ct_slope = self.weights(xp, factors, ct, along.A)
         return (T if out is None else T + out), (ct_f, ct_slope, None, None)
 

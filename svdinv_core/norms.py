@@ -23,9 +23,9 @@ from .drivers import Needs
 from .namespace import Array, Namespace
 from .roots import power_differences
 from .rules import default_degeneracy_rtol
+from .second_scaled import Cut, OneSided, one_sided
 from .spectral import (
     Loewner,
-    PiecewiseLinear,
     ScalarOperator,
     SmoothScalar,
     derivative_map,
@@ -33,7 +33,7 @@ from .spectral import (
 )
 from .svd import SVDFactors
 
-__all__ = ["SchattenNorm", "SpectralFunction", "SpectralNorm", "largest_weights"]
+__all__ = ["SchattenNorm", "SpectralFunction", "SpectralNorm", "largest_cut", "largest_weights"]
 
 
 def largest_weights(xp: Namespace, S: Array) -> Array:
@@ -42,6 +42,14 @@ def largest_weights(xp: Namespace, S: Array) -> Array:
     rtol = default_degeneracy_rtol(float(xp.finfo(S.dtype).eps))
     top = xp.where(~(largest - S > rtol * largest), xp.ones_like(S), 0.0)
     return top / xp.sum(top, axis=-1, keepdims=True)
+
+
+def largest_cut(xp: Namespace, side: OneSided) -> Cut:
+    """The derivative of the largest value in A."""
+    weights = largest_weights(xp, side.s)
+    top = xp.where(weights != 0, xp.ones_like(weights), 0.0)
+    share = xp.max if weights.shape[-1] else xp.sum
+    return side.constant(top, share(weights, axis=(-1,), keepdims=True))
 
 
 def _divide(xp: Namespace, v: Array, size: Array) -> Array:
@@ -56,7 +64,7 @@ def _power(xp: Namespace, v: Array, p: float) -> Array:
 
 
 @dataclass(frozen=True)
-class SpectralNorm(PiecewiseLinear):
+class SpectralNorm(SmoothScalar):
     """The largest singular value."""
 
     needs: ClassVar[Needs] = "large values"
@@ -69,6 +77,10 @@ class SpectralNorm(PiecewiseLinear):
 
     def slopes(self, xp: Namespace, factors: SVDFactors) -> Array:
         return largest_weights(xp, factors.S)
+
+    def hessian(self, xp: Namespace, factors: SVDFactors, X: Array) -> Array:
+        side = one_sided(xp, *factors)  # there may be no vectors of zero values
+        return side.back(side.first(largest_cut(xp, side), side.divided(X)))
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from .namespace import Array, Namespace
 from .operator import Tangents
 from .rules import default_degeneracy_rtol, default_rank_rtol
 from .second import OfInverse, second_two_sided
-from .second_scaled import Cut, OneSided, Side
+from .second_scaled import Cut, OneSided, Side, one_sided
 from .spectral import FactorsOperator
 from .svd import SVDFactors, directional_core
 
@@ -146,7 +146,7 @@ class Pseudoinverse(FactorsOperator):
         ct: Array,
         along: Tangents,
     ) -> tuple[Array, tuple[Array | None, ...]]:
-        return self._second_map(xp, factors, adjoint(xp, ct), along.A), ()
+        return self._second_map(xp, factors, along.A, adjoint(xp, ct)), ()
 
 
 @dataclass(frozen=True)
@@ -243,9 +243,7 @@ class RangeProjector(FactorsOperator):
         U, S, Vh = factors
         if self.rank is None:
             S = S * kept
-        wide = U.shape[-2] < Vh.shape[-1]
-        W, V = (adjoint(xp, Vh), U) if wide else (U, adjoint(xp, Vh))
-        side = OneSided(xp, scale_columns(xp, W, S), V, S, wide)
+        side = one_sided(xp, U, S, Vh)
         return side, side.constant(kept, 1.0)
 
     @staticmethod

@@ -129,9 +129,10 @@ class NamedFunction(HermitianFunction):
         if self.degree is None:
             return self.conjugate(xp, factors, self.second_core(xp, w, X, Y))
         size = safe_size(xp, largest_eigenvalue(xp, w))
-        R = self.second_core(xp, w / size, over(xp, X, size), over(xp, Y, size))
-        R = scale(xp, xp.expand_dims(size**self.degree, axis=-1), R)
-        return self.conjugate(xp, factors, R)
+        # c^(p - 1) may be out of range before it meets Y, and its root is not.
+        root = xp.expand_dims(size ** (0.5 * self.degree - 0.5), axis=-1)
+        X, Y = over(xp, X, size), scale(xp, root, Y)
+        return self.conjugate(xp, factors, scale(xp, root, self.second_core(xp, w / size, X, Y)))
 
 
 @dataclass(frozen=True)

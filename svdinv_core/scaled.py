@@ -315,7 +315,7 @@ class ScaledOperator(Operator):
         ct: Array,
         along: Tangents,
     ) -> tuple[Array | None, tuple[Array | None, ...]]:
-        return self.second(xp, A, factors, params, Tangents(ct, ()), along), ()
+        return self.second(xp, A, factors, params, along, Tangents(ct, ())), ()
 
 
 def one_sided(xp: Namespace, factors: ScaledFactors) -> OneSided:

@@ -37,7 +37,7 @@ from .arrays import (
 )
 from .namespace import Array, Namespace
 
-__all__ = ["Cut", "OneSided", "Side"]
+__all__ = ["Cut", "OneSided", "Side", "one_sided"]
 
 
 class Cut(NamedTuple):
@@ -125,6 +125,13 @@ class OneSided:
     def second(self, cut: Cut, threshold: Array | None, x: Side, y: Side) -> Array:
         """``T[X, Y] V``, the threshold ``(..., 1)`` that of ``g = 1 - t/S``, and None if g = 1."""
         return _second(self.xp, self.W, self.s, cut, threshold, x, y)
+
+
+def one_sided(xp: Namespace, U: Array, S: Array, Vh: Array) -> OneSided:
+    """From the factors of A; the vectors of the longer side may lack those of zero values."""
+    wide = bool(U.shape[-2] < Vh.shape[-1])
+    W, V = (adjoint(xp, Vh), U) if wide else (U, adjoint(xp, Vh))
+    return OneSided(xp, scale_columns(xp, W, S), V, S, wide)
 
 
 def _second(

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from .arrays import added, first, last, order_sign, real_product, scale, sum_to_shape, unit
 from .namespace import Array, Namespace
-from .norms import largest_weights
+from .norms import largest_cut, largest_weights
 from .operator import Tangents
 from .scaled import Divided, ScaledFactors, ScaledOperator, one_sided
 from .second_scaled import Cut, OneSided
@@ -243,12 +243,8 @@ class SoftThreshold(ScaledOperator):
         """How the threshold depends on A and on tau."""
         if not self.relative:
             return Change(None, None, 1.0 / side.size, 0.0)
-        weights = largest_weights(xp, side.s)
-        top = xp.where(weights != 0, xp.ones_like(weights), 0.0)
-        share = xp.max if weights.shape[-1] else xp.sum
-        largest = side.constant(top, share(weights, axis=(-1,), keepdims=True))
         tau = self._column(xp, self._finite(xp, tau, side.s), side.s)
-        return Change(largest, tau, 1.0, 1.0)
+        return Change(largest_cut(xp, side), tau, 1.0, 1.0)
 
     def second(
         self,

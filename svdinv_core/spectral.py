@@ -106,7 +106,7 @@ class SpectralOperator(FactorsOperator):
     def second_map(
         self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], X: Array, Y: Array
     ) -> Array:
-        """``T[X, Y]``, the second derivative in A."""
+        """``T[X, Y]``, the second derivative in A; X has the scale of A rather than Y."""
         raise NotImplementedError
 
     def second(
@@ -133,7 +133,7 @@ class SpectralOperator(FactorsOperator):
     ) -> tuple[Array | None, tuple[Array | None, ...]]:
         if along.A is None:
             return None, ()
-        return self.second_map(xp, factors, params, ct, along.A), ()
+        return self.second_map(xp, factors, params, along.A, ct), ()
 
     def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
         """Coefficients of D."""
@@ -410,14 +410,14 @@ class Polar(FactorsOperator):
         ct_Q, ct_H = ct
         X, left = along.A, self._left(factors)
         if ct_H is None:
-            return self.unitary.second_map(xp, factors, (), ct_Q, X), ()
+            return self.unitary.second_map(xp, factors, (), X, ct_Q), ()
         C = 0.5 * (ct_H + adjoint(xp, ct_H))
 
         def times(Y: Array) -> Array:
             return xp.matmul(C, Y) if left else xp.matmul(Y, C)
 
         of_Q = times(A) if ct_Q is None else ct_Q + times(A)
-        T = self.unitary.second_map(xp, factors, (), of_Q, X)
+        T = self.unitary.second_map(xp, factors, (), X, of_Q)
         through_X = self.unitary.jvp(xp, A, factors, (), times(X), ())
         return T + through_X + times(self.unitary.jvp(xp, A, factors, (), X, ())), ()
 

@@ -214,7 +214,7 @@ class WeightedThreshold(SpectralOperator):
         ct_f = real_diagonal(xp, directional_core(xp, factors, ct)[0])
         ct_tau, ct_weights = self._apart(xp, params, (dtau, dweights), -ct_f * kept)
         if along.A is not None:
-            out = added(out, self.second_map(xp, factors, params, ct, along.A))
+            out = added(out, self.second_map(xp, factors, params, along.A, ct))
             _, valid = self._change(xp, factors, self._thresholds(xp, factors.S, params))
             ct_f, _ = variation_weights(xp, factors, ~valid, ct, along.A)
             more_tau, more_weights = self.pull(xp, factors, params, ct_f)[0]

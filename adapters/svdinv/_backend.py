@@ -28,6 +28,9 @@ __all__ = ["Backend", "Function"]
 
 Function = Callable[[Any], Any]
 
+# What frameworks raise where they do not differentiate again. Not every exception: some steer them.
+_REFUSALS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError)
+
 
 class Backend(ABC):
     """Arrays of one framework, and the two derivatives that are registered with it."""
@@ -92,7 +95,7 @@ class Backend(ABC):
         curvature = along_ones(along_ones(fn))
         try:
             return curvature(s), along_ones(curvature)(s)
-        except Exception:  # whatever the framework says; nobody may ask for a second derivative
+        except _REFUSALS:  # nobody may ask for a second derivative
             return self.no_bends(s)
 
     def no_bends(self, s: Any) -> tuple[Any, Any]:

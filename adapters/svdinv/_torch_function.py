@@ -103,6 +103,8 @@ class _Apply(torch.autograd.Function):
         count = len(operator.decomposition.Factors._fields)
         factors = operator.decomposition.Factors(*rest[:count])
         out = resolved(operator.apply(_xp, x, factors, rest[count:]))
+        if isinstance(out, tuple):  # forward mode refuses views whose tangent has other strides
+            return tuple(y.clone() if y._is_view() else y for y in out)
         # An input may not be returned as it is.
         return out.view_as(out) if any(out is factor for factor in factors) else out
 

@@ -11,9 +11,11 @@ from functools import cache, partial
 import mpmath as mp
 import numpy as np
 import pytest
+import svdinv.numpy
 from support.arrays import adjoint
 from support.errors import norm
 from support.family import haar, normal
+from support.functions import NAMED, WEIGHTS
 from support.namespaces import namespace
 from support.operators import CASES, condition, from_mp, to_mp
 
@@ -209,6 +211,96 @@ def test_at_every_scale(hold, name, precision, scale):
                 scale,
             )
             assert checked or (name, spectrum) == ("rank 2", "pair of the smallest")
+
+
+# Functions with a name, by the explicit derivatives of NumPy: their second derivative in two
+# directions against that of reverse mode along one of them, times the other.
+
+
+@cache
+def exact_named(name, *where):
+    """The second derivative, both directions of the matrix's scale; None if it is 0."""
+    _, size, is_complex, _, scale = where
+    total = None
+    for sign, (U, S, Vh) in corners(*where):
+        factors = (Vh.H, S, U.H) if size[0] < size[1] else (U, S, Vh)
+        value = NAMED[name].value(*factors, scale)
+        total = sign * value if total is None else total + sign * value
+    value, total = (from_mp(v, is_complex) for v in (value, total / (4 * STEP * STEP)))
+    return total if np.abs(total).max() > 1e-20 * np.abs(value).max() else None
+
+
+def check_named(hold, name, precision, *where):
+    """As `check`; along one direction in reverse mode, times the other."""
+    case = NAMED[name]
+    spectrum, size, is_complex, hermitian, scale = where
+    with np.errstate(divide="ignore"):
+        values = np.array(SPECTRA[spectrum])
+        allowed = max(case.condition(values[::-1] if hermitian else values), 1.0) ** 2
+    if name == "powm of 2.5" and values[-1] == 0:
+        allowed = np.inf  # f'' of what rounding left of 0 is its root
+    reference = exact_named(name, *where) if allowed <= 1e6 else None
+    if reference is None:
+        return False
+    dtype = np.result_type(np.dtype(precision), np.complex64 if is_complex else np.float32)
+    x, X, Y = problem(*where)
+    x, X, Y = (z.astype(dtype) for z in (x, X, Y * scale))
+    fn, kwargs = getattr(svdinv.numpy, case.function), dict(case.kwargs)
+    arguments = case.arguments(scale)
+    if "weights" in name:
+        arguments = (*arguments, np.array(WEIGHTS[: min(size)]))
+    nothing = (None,) * len(arguments)
+    out = fn(x, *arguments, **kwargs)
+    picked = out[case.output] if isinstance(out, tuple) else out
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        ct = normal(rng, reference.shape, np.iscomplexobj(picked)) / norm(reference)
+        given = ct.reshape(picked.shape).astype(picked.dtype)
+        if isinstance(out, tuple):
+            given = tuple(given if i == case.output else None for i in range(len(out)))
+
+        def along(a, b, given=given):
+            bent = svdinv.numpy.hvp(fn, (x, *arguments), (a, *nothing), given, **kwargs)[0]
+            assert bent.dtype == dtype
+            return np.vdot(b.astype(np.clongdouble), bent.astype(np.clongdouble)).real
+
+        got, back = along(X, Y), along(Y, X)
+        error = abs(got - np.vdot(ct, reference).real) / norm(ct) / norm(reference)
+        hold(f"{name}, second derivative, {precision}", error / allowed, BOUND[precision], where)
+        if "near" not in spectrum:
+            error = abs(got - back) / norm(ct) / norm(reference) / allowed
+            bound = SYMMETRY[precision]
+            hold(f"{name}, second derivative, symmetry, {precision}", error, bound, where)
+    return True
+
+
+@pytest.mark.parametrize("precision", BOUND)
+@pytest.mark.parametrize("name", NAMED)
+def test_named_functions_have_the_50_digit_ones(hold, name, precision):
+    hermitian = NAMED[name].hermitian
+    seen = set()
+    for spectrum in SPECTRA:
+        for size in SIZES[:1] if hermitian else SIZES:
+            for is_complex in (False, True):
+                if check_named(hold, name, precision, spectrum, size, is_complex, hermitian, 1.0):
+                    seen.add(spectrum)
+    assert "distinct" in seen
+    assert seen & {"all equal", "pair", "pair of the smallest"}, seen
+
+
+@pytest.mark.parametrize(
+    ("precision", "scale"),
+    [("float64", 1e-150), ("float64", 1e150), ("float32", 1e-30), ("float32", 1e30)],
+)
+@pytest.mark.parametrize("name", [name for name, case in NAMED.items() if case.scales])
+def test_named_functions_at_every_scale(hold, name, precision, scale):
+    hermitian = NAMED[name].hermitian
+    checked = [
+        check_named(hold, name, precision, spectrum, size, True, hermitian, scale)
+        for spectrum in ("distinct", "pair", "pair of the smallest")
+        for size in (SIZES[:1] if hermitian else SIZES[:2])
+    ]
+    assert any(checked)
 
 
 WITH_PARAMETERS = {
