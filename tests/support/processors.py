@@ -1,9 +1,9 @@
 """``make processors``: the numerical tests on the code paths that other processors take.
 
-Every library below chooses its code by the processor it finds. An environment variable makes it
-choose otherwise, as far as this processor can. For each such setting, in processes of their own:
-the conformance suite, ``compare --case all`` in every dtype, and the tests that once failed on one
-kind of processor only.
+Every library chooses its code by the processor it finds. An environment variable makes it choose
+otherwise, as far as this processor can. A setting is one such variable for each library. For each,
+in processes of their own: the conformance suite, ``compare --case all`` in every framework and
+dtype, and the tests that once failed on one kind of processor only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from svdinv_conformance.frameworks import FRAMEWORKS
 from svdinv_conformance.losses import EXACT
 from svdinv_conformance.markdown import around_marks, markdown_table, write_between
 
@@ -29,60 +28,54 @@ END = "<!-- processors: end -->"
 TESTS = Path(__file__).parents[1]
 PYTHON = [sys.executable]
 
-ALL = tuple(name for name in FRAMEWORKS if name != "cupy")
 TIMEOUT = 1800
 """Seconds for one process."""
-COMPILED = "not hvp and not batch and (soft or nuclear or polar or hermitian)"
+EAGER, COMPILED = ("numpy", "torch", "autograd"), ("jax", "tensorflow")
+SOME = "not hvp and not batch and (soft or nuclear or polar or hermitian)"
 """What is run of the suite where every case is compiled; elsewhere all of it."""
 RULES = "svt,inv,fit,native"
-"""Of `compare`: the exact operator, the default rule, the rule with a regression of its own."""
+"""Of `compare`: the exact operator, a linear rule, one with a regression of its own."""
 WORKERS = 2
-"""Processes at a time, of one thread each but where a setting says otherwise."""
+"""Settings at a time."""
 DTYPES = "float32,float64,complex64,complex128"
 
-NATIVE_TESTS = (
+TESTS_ONCE_RED = (
     "conformance/test_frameworks_conform.py::test_native_pytorch_fails_where_values_are_close",
     "conformance/test_outsider.py::test_the_command_runs_it",
     "conformance/test_run_command.py::test_files",
-)
-SCALAR_TEST = (
-    "adapters/test_operators.py::test_derivatives_are_the_50_digit_ones[(3, 5, 4, 4)-False-float32]"
+    "adapters/test_operators.py::"
+    "test_derivatives_are_the_50_digit_ones[(3, 5, 4, 4)-False-float32]",
 )
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Environment variables, whom they concern, and the processor flag that they need."""
+    """Environment variables, each for another library, and the processor flag that they need."""
 
+    name: str
     variables: dict[str, str]
-    frameworks: tuple[str, ...]
     needs: str = ""
 
-    @property
-    def name(self) -> str:
-        return " ".join(f"`{k}={v}`" for k, v in self.variables.items()) or "threads not limited"
+
+def _isa(openblas, mkl="", xla="", **others):
+    variables = {"OPENBLAS_CORETYPE": openblas, **others}
+    if mkl:
+        variables["MKL_CBWR"] = mkl
+    if xla:
+        variables["XLA_FLAGS"] = f"--xla_cpu_max_isa={xla}"
+    return variables
 
 
-BLAS = {
-    "Nehalem": "",
-    "Sandybridge": "avx",
-    "Haswell": "avx2",
-    "Zen": "avx2",
-    "SkylakeX": "avx512f",
-}
-MKL = {"COMPATIBLE": "", "AVX": "avx", "AVX2": "avx2", "AVX512": "avx512f"}
-XLA = {"SSE4_2": "", "AVX": "avx", "AVX2": "avx2", "AVX512": "avx512f"}
-ISA = "--xla_cpu_max_isa="
-
+_PLAIN = {"ATEN_CPU_CAPABILITY": "default", "TF_ENABLE_ONEDNN_OPTS": "0"}
 SETTINGS = [
-    Setting({"OMP_NUM_THREADS": "1"}, ALL),
-    Setting({"OMP_NUM_THREADS": "2"}, ("numpy", "torch")),
-    Setting({}, ("numpy", "torch")),
-    *(Setting({"OPENBLAS_CORETYPE": k}, ("numpy", "autograd"), v) for k, v in BLAS.items()),
-    *(Setting({"MKL_CBWR": k}, ("torch",), v) for k, v in MKL.items()),
-    Setting({"ATEN_CPU_CAPABILITY": "default"}, ("torch",)),
-    *(Setting({"XLA_FLAGS": ISA + k}, ("jax",), v) for k, v in XLA.items()),
-    Setting({"TF_ENABLE_ONEDNN_OPTS": "0"}, ("tensorflow",)),
+    Setting("one thread", {"OMP_NUM_THREADS": "1"}),
+    Setting("two threads", {"OMP_NUM_THREADS": "2"}),
+    Setting("threads not limited", {}),
+    Setting("SSE4.2", _isa("Nehalem", "COMPATIBLE", "SSE4_2", **_PLAIN)),
+    Setting("AVX", _isa("Sandybridge", "AVX", "AVX"), "avx"),
+    Setting("AVX2", _isa("Haswell", "AVX2", "AVX2"), "avx2"),
+    Setting("AVX2, Zen", _isa("Zen", **_PLAIN), "avx2"),
+    Setting("AVX-512", _isa("SkylakeX", "AVX512", "AVX512"), "avx512f"),
 ]
 
 
@@ -113,7 +106,7 @@ def environment(setting):
     """Ours, without what any setting sets; one thread unless the setting is about threads."""
     others = {k for s in SETTINGS for k in s.variables}
     env = {k: v for k, v in os.environ.items() if k not in others}
-    if setting.variables and "OMP_NUM_THREADS" not in setting.variables:
+    if "threads" not in setting.name:
         env["OMP_NUM_THREADS"] = "1"
     return {**env, "TF_CPP_MIN_LOG_LEVEL": "3", **setting.variables}
 
@@ -126,8 +119,8 @@ def _call(setting, *arguments):
 
 
 def of_suite(result, report):
-    """Add what the suite found, from its JSON."""
-    for outcome in report["reports"][0]["outcomes"]:
+    """Add what the suite found, from a module's part of its JSON."""
+    for outcome in report["outcomes"]:
         if outcome["status"] == "fail":
             result.failures.append(f"{outcome['id']}: {outcome['note']}")
         if outcome["status"] in ("pass", "fail"):
@@ -140,9 +133,11 @@ def of_compare(result, report, framework):
     """Add what `compare` found, from its JSON: errors of svt, and the share of the tolerance."""
     for group in report["groups"]:
         for row in group["rows"]:
+            if row["framework"] != framework:
+                continue
             where = f"{group['case']}, {row['method']}, {row['framework']} {row['dtype']}"
             result.failures += [f"{where}: {fault}" for fault in row["faults"]]
-            if row["framework"] != framework or not row["tolerance"]:
+            if not row["tolerance"]:
                 continue
             exact = row["method"] == EXACT.get(group["loss"])
             error = row["error"] or 0.0 if exact else 0.0
@@ -156,45 +151,39 @@ def of_compare(result, report, framework):
                 setattr(result, kind, max(getattr(result, kind), *errors))
 
 
-def measure(setting, framework, expression=None, tests=True):
-    """Everything, in one framework; `expression` chooses from the suite."""
-    result = Result()
+def measure(setting):
+    """Everything, by framework, and what failed that is no framework's."""
+    results = {name: Result() for name in (*EAGER, *COMPILED)}
+    failures = []
     command = ("-m", "svdinv_conformance")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "report.json")
 
-        def read(done):
+        def read(what, *arguments):
+            file.unlink(missing_ok=True)
+            done = _call(setting, *command, *arguments, "--json", file)
             if done.returncode in (0, 1) and file.exists():
-                return json.loads(file.read_text(encoding="utf-8"))
+                return json.loads(file.read_text(encoding="utf-8")), done.returncode
             last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-            result.failures.append(f"{done.args[-1]}: status {done.returncode} {last}")
-            return None
+            failures.append(f"{what}: status {done.returncode} {last}")
+            return None, done.returncode
 
-        if expression is None and framework in ("jax", "tensorflow"):
-            expression = COMPILED
-        some = ("-k", expression) if expression else ()
-        done = _call(setting, *command, "run", f"svdinv.{framework}", *some, "--json", file)
-        if (report := read(done)) is not None:
-            of_suite(result, report)
-        file.unlink(missing_ok=True)
-        both = ",".join(dict.fromkeys(["numpy", framework]))
-        what = ("--case", "all", "--dtype", DTYPES, "--framework", both, "--rule", RULES)
-        done = _call(setting, *command, "compare", *what, "--repeat", "1", "--json", file)
-        if (report := read(done)) is not None:
-            of_compare(result, report, framework)
-            if done.returncode and not result.failures:
-                result.failures.append("compare: status 1")
-    chosen = {"torch": NATIVE_TESTS, "jax": (SCALAR_TEST,)}.get(framework, ()) if tests else ()
-    if chosen:
-        options = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly")
-        done = _call(setting, "-m", "pytest", *options, *(str(TESTS / name) for name in chosen))
-        failed = re.findall(r"^(?:FAILED|ERROR) (.*)$", done.stdout, re.MULTILINE)
-        if done.returncode and not failed:
-            failed = [f"pytest: status {done.returncode}"]
-        result.failures += failed
-        result.tests += len(chosen)
-        result.passed += len(chosen) - len(failed)
-    return result
+        for names, chosen in ((EAGER, ()), (COMPILED, ("-k", SOME))):
+            report, _ = read("run", "run", *(f"svdinv.{name}" for name in names), *chosen)
+            for name, part in zip(names, report["reports"] if report else (), strict=bool(report)):
+                of_suite(results[name], part)
+        what = ("--case", "all", "--dtype", DTYPES, "--framework", ",".join(results))
+        report, status = read("compare", "compare", *what, "--rule", RULES, "--repeat", "1")
+        if report:
+            for name, result in results.items():
+                of_compare(result, report, name)
+            if status and not any(r.failures for r in results.values()):
+                failures.append("compare: status 1")
+    options = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly")
+    done = _call(setting, "-m", "pytest", *options, *(str(TESTS / name) for name in TESTS_ONCE_RED))
+    failed = re.findall(r"^(?:FAILED|ERROR) (.*)$", done.stdout, re.MULTILINE)
+    failures += failed or ([f"pytest: status {done.returncode}"] if done.returncode else [])
+    return results, failures
 
 
 HEAD = ("setting", "framework", "tests", "suite", "`svt`, single", "`svt`, double", "`compare`")
@@ -209,6 +198,15 @@ def row(setting, framework, result):
     suite, compare = shares
     errors = f"{result.single:.1e}", f"{result.double:.1e}"
     return [setting.name, framework, tests, suite, *errors, compare]
+
+
+def variables(settings):
+    """What each setting sets, as text."""
+    lines = ["In the environment, each variable for a library of its own:", ""]
+    for setting in settings:
+        listed = " ".join(f"{k}={v}" for k, v in setting.variables.items()) or "none of these"
+        lines.append(f"- {setting.name}: `{listed}`")
+    return "\n".join(lines)
 
 
 def processor(cpuinfo: str) -> str:
@@ -227,16 +225,17 @@ def main(arguments=None):
     listed = Path("/proc/cpuinfo")
     cpuinfo = listed.read_text(encoding="utf-8") if listed.exists() else ""
     chosen = [s for s in possible(SETTINGS, flags(cpuinfo)) if options.only in s.name]
-    pairs = [(setting, framework) for setting in chosen for framework in setting.frameworks]
     rows, failures = [], []
     with ThreadPoolExecutor(WORKERS) as pool:
-        for pair, result in zip(pairs, pool.map(lambda p: measure(*p), pairs), strict=True):
-            rows.append(row(*pair, result))
-            print(" | ".join(rows[-1]), flush=True)
-            for failure in result.failures:
+        for setting, (results, found) in zip(chosen, pool.map(measure, chosen), strict=True):
+            for framework, result in results.items():
+                rows.append(row(setting, framework, result))
+                print(" | ".join(rows[-1]), flush=True)
+                found += result.failures
+            for failure in found:
                 print("   ", failure, flush=True)
-            failures += result.failures
-    text = f"On {processor(cpuinfo)}.\n\n{markdown_table(HEAD, rows)}\n"
+            failures += found
+    text = f"On {processor(cpuinfo)}. {variables(chosen)}\n\n{markdown_table(HEAD, rows)}\n"
     if options.markdown:
         write_between(options.markdown, text, BEGIN, END)
     print(f"{len(failures)} failures" if failures else "all inside the bounds")
