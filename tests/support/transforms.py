@@ -59,10 +59,25 @@ def limit(framework: str, transform: str, observable: str, is_complex: bool) -> 
     return None
 
 
-def cells(transforms: Any) -> list[Any]:
-    """Every transform with every observable it applies to, as parameters of a test."""
+PATHS = ("svd", "svd tanh", "svt relative", "singular_value_map", "polar positive", "eigh")
+"""One observable for each way through an adapter: factors, factors under the rule auto, an operator
+with a parameter, a function of the caller, several results, a Hermitian matrix."""
+
+
+def cells(transforms: Any, usual: tuple[str, ...]) -> list[Any]:
+    """Every transform with every observable it applies to, as parameters of a test.
+
+    Under transforms that are not `usual`, those beside :data:`PATHS` are for `make family`.
+    """
     return [
-        pytest.param(transform, name, id=f"{transform}-{name}")
+        pytest.param(
+            transform,
+            name,
+            id=f"{transform}-{name}",
+            marks=()
+            if transform.name in usual or name in PATHS or transform.only is not None
+            else pytest.mark.whole_family,
+        )
         for transform in transforms
         for name, observable in OBSERVABLES.items()
         if (transform.kind != "second" or observable.second)

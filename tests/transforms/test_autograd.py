@@ -104,7 +104,10 @@ TRANSFORMS = (
 )
 
 
-@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS))
+USUAL = ("grad", "jacobian", "make_jvp", "make_hvp")
+
+
+@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS, USUAL))
 def test_cell(transform, observable):
     check(autograd_operations, transform, observable)
 

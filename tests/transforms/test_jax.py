@@ -199,7 +199,7 @@ TRANSFORMS = tuple(
 )
 
 
-@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS))
+@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS, USUAL))
 def test_cell(transform, observable):
     check(jax_operations, transform, observable)
 

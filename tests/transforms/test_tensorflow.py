@@ -155,7 +155,10 @@ TRANSFORMS = (
 )
 
 
-@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS))
+USUAL = ("GradientTape", "ForwardAccumulator", "function", "nested GradientTape")
+
+
+@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS, USUAL))
 def test_cell(transform, observable):
     check(tensorflow_operations, transform, observable)
 

@@ -257,7 +257,17 @@ TRANSFORMS = (
 )
 
 
-@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS))
+USUAL = (
+    "backward",
+    "forward_ad",
+    "func.jvp",
+    "vmap(grad)",
+    "backward of backward",
+    "compile, backward",
+)
+
+
+@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS, USUAL))
 def test_cell(transform, observable):
     check(torch_operations, transform, observable)
 
