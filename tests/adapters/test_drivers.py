@@ -17,7 +17,7 @@ import svdinv.torch
 import torch
 from support.drivers import FRAMEWORKS, driver
 from support.errors import relative_error
-from support.family import haar, normal
+from support.family import KINDS, haar, normal
 from svdinv import _numpy_batches, _torch_batches
 
 from svdinv_core import Gram, LowRank, ScaledSVD, SoftThreshold, scaled
@@ -130,8 +130,7 @@ def pulled(framework, name, A, static, cts, **kwargs):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("is_complex", [False, True])
+@pytest.mark.parametrize(("precision", "is_complex"), KINDS)
 @pytest.mark.parametrize("size", [(40, 4), (4, 9)], ids=str)
 @pytest.mark.parametrize("smallest", [0.3, 1e-3])
 def test_other_operators_by_every_driver(framework, precision, is_complex, size, smallest):

@@ -375,15 +375,16 @@ def test_importing_imports_no_framework() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+@pytest.mark.parametrize(("dtype", "turn"), [("float32", 0), ("complex128", 1)])
 def test_every_framework_agrees(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, dtype: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, dtype: str, turn: int
 ) -> None:
+    """Every built-in case, half of them in each dtype."""
     target = tmp_path / "r.json"
-    cases = [name for name in BUILT_IN if not name.startswith("photo")]
+    cases = [name for name in BUILT_IN if not name.startswith("photo")][turn::2]
     arguments = ["--case", ",".join(cases), "--loss", "all", "--dtype", dtype]
     status, out, _ = run(capsys, "compare", *arguments, "--repeat", "1", "--json", str(target))
     assert status == 0, out[-2000:]
     data = json.loads(target.read_text())
     judged = [r for g in data["groups"] for r in g["rows"] if r["judged"]]
-    assert len(judged) > 100
+    assert len(judged) > 50

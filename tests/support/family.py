@@ -25,6 +25,16 @@ SPECTRA = (
 )
 SIZES = ((8, 8), (12, 7), (7, 12), (3, 5, 4, 4))
 SOME_SIZES = (pytest.param(SIZES[0], marks=pytest.mark.whole_family), *SIZES[1:])
+KINDS = tuple(  # of numbers, each precision and each field once
+    pytest.param(
+        precision,
+        is_complex,
+        id=f"{precision}-{'complex' if is_complex else 'real'}",
+        marks=() if is_complex == (precision == "float64") else pytest.mark.whole_family,
+    )
+    for precision in ("float32", "float64")
+    for is_complex in (False, True)
+)
 SCALES = (1e-12, 1.0, 1e12)
 MARGIN = 2e-2  # distance of the threshold from every singular value, relative to the largest
 

@@ -20,7 +20,7 @@ import svdinv.numpy
 from jax import export
 from support import jax_operations
 from support.observables import OBSERVABLES, problems
-from support.transforms import Transform, cells, check, native, relative
+from support.transforms import PATHS, Transform, cells, check, native, relative
 
 
 def realified(loss, x):
@@ -204,8 +204,16 @@ def test_cell(transform, observable):
     check(jax_operations, transform, observable)
 
 
-@pytest.mark.parametrize("observable", ["svt", "svd"])
-@pytest.mark.parametrize("transform", [t for t in TRANSFORMS if t.compiled is jitted], ids=str)
+JITTED = [t for t in TRANSFORMS if t.compiled is jitted]
+
+
+@pytest.mark.parametrize(
+    ("transform", "observable"),
+    [
+        *(pytest.param(t, "svt", id=f"{t}-svt") for t in JITTED),
+        *(pytest.param(t, "svd", id=f"{t}-svd") for t in JITTED if t.kind != "second"),
+    ],
+)
 def test_outside_jit(transform, observable):
     """What the cells compile gives the same operation by operation."""
     eager = replace(transform, compiled=None, matrices=("twice a unitary",))
@@ -251,7 +259,7 @@ def test_vmap_over_the_threshold(relative_threshold):
 
 def test_without_double_precision():
     with jax.enable_x64(False):
-        for name in OBSERVABLES:
+        for name in PATHS:
             for problem in problems(name):
                 is_complex = np.iscomplexobj(problem.x)
                 if problem.name == "distinct":
@@ -265,11 +273,25 @@ def test_without_double_precision():
                 assert relative(np.conj(g), problem.gradient) < 2e-5, (name, problem.name)
 
 
+MESHES = [
+    pytest.param(
+        name,
+        mesh,
+        id=f"{name}-{mesh}",
+        marks=() if mesh == "auto" or name in PATHS else pytest.mark.whole_family,
+    )
+    for name in OBSERVABLES
+    for mesh in ("auto", "explicit", "shard_map")
+]
+
+
 @pytest.fixture(scope="module")
-def sharded():
+def sharded(request):
     """Every function on eight host devices, in a process of its own."""
+    whole = request.config.getoption("--whole-family")
+    wanted = [" ".join(m.values[::-1]) for m in MESHES if whole or not m.marks]
     run = subprocess.run(
-        [sys.executable, "-m", "support.jax_sharded"],
+        [sys.executable, "-m", "support.jax_sharded", *wanted],
         cwd=os.path.dirname(os.path.dirname(__file__)),
         env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
         capture_output=True,
@@ -279,8 +301,7 @@ def sharded():
     return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize("mesh", ["auto", "explicit", "shard_map"])
-@pytest.mark.parametrize("observable", OBSERVABLES)
+@pytest.mark.parametrize(("observable", "mesh"), MESHES)
 def test_batch_sharded_over_eight_devices(sharded, observable, mesh):
     result = sharded[f"{observable}, {mesh}"]
     assert result["value"] < 1e-12
