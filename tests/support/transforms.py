@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -83,6 +83,20 @@ def cells(transforms: Any, usual: tuple[str, ...]) -> list[Any]:
         if (transform.kind != "second" or observable.second)
         and (transform.only is None or name in transform.only)
     ]
+
+
+def with_fewer_matrices(transforms: Any, usual: tuple[str, ...]) -> tuple[Transform, ...]:
+    """The same, those that are not `usual` without the batch of tall matrices.
+
+    Where every cell is a program to compile, matrices are what a cell costs.
+    """
+    first, second = ("identity", "twice a unitary"), ("twice a unitary", "distinct")
+    return tuple(
+        t
+        if t.name in usual or t.matrices is not None
+        else replace(t, matrices=second if t.kind == "second" else first)
+        for t in transforms
+    )
 
 
 def relative(got: Any, expected: Any) -> float:

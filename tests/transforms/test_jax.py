@@ -20,7 +20,7 @@ import svdinv.numpy
 from jax import export
 from support import jax_operations
 from support.observables import OBSERVABLES, problems
-from support.transforms import PATHS, Transform, cells, check, native, relative
+from support.transforms import PATHS, Transform, cells, check, native, relative, with_fewer_matrices
 
 
 def realified(loss, x):
@@ -190,13 +190,8 @@ ALL_TRANSFORMS = (
 )
 
 
-# Every cell is a program to compile: the batch of tall matrices for the usual ones only.
-FIRST, SECOND = ("identity", "twice a unitary"), ("twice a unitary", "distinct")
 USUAL = ("grad", "jit(grad)", "vmap(grad)", "jvp", "jvp(grad)")
-TRANSFORMS = tuple(
-    t if t.name in USUAL else replace(t, matrices=SECOND if t.kind == "second" else FIRST)
-    for t in ALL_TRANSFORMS
-)
+TRANSFORMS = with_fewer_matrices(ALL_TRANSFORMS, USUAL)
 
 
 @pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS, USUAL))
