@@ -17,6 +17,7 @@ __all__ = [
     "inner",
     "is_complex",
     "last",
+    "leading",
     "order_sign",
     "over",
     "real_diagonal",
@@ -76,6 +77,11 @@ def first(x: Array) -> Array:
 def last(x: Array) -> Array:
     """The last entry of the last axis, kept as an axis; none of an empty one."""
     return x[..., -1:] if x.shape[-1] else x
+
+
+def leading(x: Array, r: int) -> Array:
+    """The first r entries of the last axis."""
+    return x if x.shape[-1] == r else x[..., :r]
 
 
 def scale_columns(xp: Namespace, x: Array, weights: Array) -> Array:

@@ -30,6 +30,7 @@ from .arrays import (
     adjoint,
     diagonal_matrix,
     first,
+    leading,
     real_diagonal,
     reciprocal,
     scale,
@@ -182,7 +183,7 @@ class Divided(NamedTuple):
     """
 
     first: Array
-    second: Array
+    second: Array | None = None
     ratio: Array | None = None
 
 
@@ -216,7 +217,7 @@ class ScaledOperator(Operator):
         """What depends on the values and the parameters alone.
 
         Its field ``g`` is g. Its field ``unit (..., 1)`` is the :func:`.arrays.unit` of S, by which
-        S is multiplied in `divided`, and W where it meets that.
+        S is multiplied in `divided`, and W where it meets that; or None, for 1.
         """
         raise NotImplementedError
 
@@ -254,7 +255,7 @@ class ScaledOperator(Operator):
         self, xp: Namespace, A: Array, factors: ScaledFactors, params: tuple[Array, ...]
     ) -> Array:
         r = self._columns(factors)
-        return _weigh(xp, factors, self.at(xp, factors.S, params).g[..., :r])
+        return _weigh(xp, factors, leading(self.at(xp, factors.S, params).g, r))
 
     def jvp(
         self,
@@ -328,7 +329,7 @@ def _weigh(xp: Namespace, factors: ScaledFactors, g: Array, one: Array | None = 
     """``W diag(g) V^H``, from the columns that g has a value for; W times the unit, if given."""
     left, _, right = factors
     r = g.shape[-1]
-    left, right = left[..., :r], right[..., :r, :]
+    left, right = leading(left, r), right if right.shape[-2] == r else right[..., :r, :]
     if one is not None:
         left, right = (
             (left, scale_rows(xp, one, right))
@@ -343,17 +344,19 @@ def _weigh(xp: Namespace, factors: ScaledFactors, g: Array, one: Array | None = 
 class _Direction:
     """``C = W^H G V`` of a direction or a cotangent G, and the map of the derivative.
 
-    W is times the unit ``(..., 1)`` of the values.
+    W is times the unit ``(..., 1)`` of the values, if given.
     A long matrix meets W and G in three products, all others being k by k; one that is nearly
     square in four, without those. With ``r < k`` columns that count, the block of C of two others
     is not formed, and every product has a side of r.
     """
 
-    def __init__(self, xp: Namespace, factors: ScaledFactors, G: Array, r: int, one: Array) -> None:
+    def __init__(
+        self, xp: Namespace, factors: ScaledFactors, G: Array, r: int, one: Array | None
+    ) -> None:
         self.xp, self.r = xp, r
         self.wide = _is_wide(factors)
         W, self.V, self.Vh = _tall(xp, factors)
-        self.W = scale(xp, xp.expand_dims(one, axis=-1), W)
+        self.W = W if one is None else scale(xp, xp.expand_dims(one, axis=-1), W)
         self.G = adjoint(xp, G) if self.wide else G
         m, k = self.W.shape[-2], self.V.shape[-1]
         Wh = adjoint(xp, self.W)
@@ -383,8 +386,8 @@ class _Direction:
             M = xp.matmul(scale_columns(xp, self.V, g), self.Vh)
             out = xp.matmul(self.G, M) + xp.matmul(self.W, xp.matmul(K, self.Vh))
             return adjoint(xp, out) if self.wide else out
-        W, Vh = self.W[..., :r], self.Vh[..., :r, :]
-        inner = scale_columns(xp, self.GV, g[..., :r]) + xp.matmul(W, K)
+        W, Vh = leading(self.W, r), self.Vh if self.across is None else self.Vh[..., :r, :]
+        inner = scale_columns(xp, self.GV, leading(g, r)) + xp.matmul(W, K)
         if self.across is None:
             out = xp.matmul(inner, Vh)
         else:
@@ -400,6 +403,6 @@ def _times(xp: Namespace, divided: Divided, X: Array, rows: slice) -> Array:
     for weights in (divided.ratio, divided.first, divided.second):
         if weights is None:
             continue
-        rows_given = weights.shape[-2] != 1
-        X = scale(xp, weights[..., rows, :] if rows_given else weights, X)
+        every = weights.shape[-2] in (1, X.shape[-2])
+        X = scale(xp, weights if every else weights[..., rows, :], X)
     return X

@@ -18,9 +18,10 @@ All of it is of S and t times a :func:`.arrays.unit`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import frexp
 from typing import NamedTuple
 
-from .arrays import added, first, last, order_sign, real_product, scale, sum_to_shape, unit
+from .arrays import added, first, last, leading, order_sign, real_product, scale, sum_to_shape, unit
 from .namespace import Array, Namespace
 from .norms import largest_cut, largest_weights
 from .operator import Tangents
@@ -29,11 +30,13 @@ from .second_scaled import Cut, OneSided
 
 __all__ = ["SoftThreshold", "Thresholded"]
 
+Range = tuple[float, float]
+
 
 class Thresholded(NamedTuple):
     """``S``, ``d = S - t``, ``f = max(d, 0)``, ``1/max(S, t)`` (1 where that is 0), ``q = 1 - g``.
 
-    All of S and t times the unit.
+    All of S and t times the unit, where there is one.
     """
 
     S: Array
@@ -42,7 +45,7 @@ class Thresholded(NamedTuple):
     inverse: Array
     q: Array
     g: Array
-    unit: Array
+    unit: Array | None
 
 
 class Change(NamedTuple):
@@ -60,7 +63,12 @@ class Change(NamedTuple):
 
 def _sums(xp: Namespace, v: Array, r: int) -> Array:
     """``v_i + v_j``, j up to r."""
-    return xp.expand_dims(v, axis=-1) + xp.expand_dims(v[..., :r], axis=-2)
+    return xp.expand_dims(v, axis=-1) + xp.expand_dims(leading(v, r), axis=-2)
+
+
+def _edge(smallest_normal: float) -> float:
+    """The largest of the ordinary numbers, where :func:`.arrays.unit` is still 1."""
+    return 2.0 ** (-3 * frexp(smallest_normal)[1] // 8)
 
 
 @dataclass(frozen=True)
@@ -75,10 +83,13 @@ class SoftThreshold(ScaledOperator):
         one that does not depend on the choice of singular vectors.
     kept : int, optional
         No matrix has more values above its threshold than this, to one who has looked.
+    ordinary : bool
+        :meth:`is_ordinary`, to one who has looked: a half of the operations guards the rest.
     """
 
     relative: bool = False
     kept: int | None = None
+    ordinary: bool = False
 
     def leading(self, k: int) -> int:
         return k if self.kept is None else self.kept
@@ -87,6 +98,16 @@ class SoftThreshold(ScaledOperator):
         """How many values each matrix keeps, ``(...)``; NaN ones are kept."""
         kept = ~(self._threshold(xp, S, params[0]) >= S)
         return xp.sum(xp.astype(kept, S.dtype), axis=-1)
+
+    @staticmethod
+    def is_ordinary(smallest_normal: float, values: Range, thresholds: Range) -> bool:
+        """Whether no ``p = max(S, t)`` is so small or large that products of three overflow.
+
+        From the smallest and the largest of all values, and of all thresholds; False for NaN.
+        """
+        edge = _edge(smallest_normal)
+        large = values[0] >= 1.0 / edge or thresholds[0] >= 1.0 / edge
+        return large and values[1] <= edge and thresholds[1] <= edge
 
     @staticmethod
     def _column(xp: Namespace, t: Array, S: Array) -> Array:
@@ -121,7 +142,18 @@ class SoftThreshold(ScaledOperator):
         smallest = last(S)
         return first(S), xp.maximum(smallest, t + xp.zeros_like(smallest))
 
+    def _at_ordinary(self, xp: Namespace, S: Array, tau: Array) -> Thresholded:
+        t = self._column(xp, tau, S)
+        t = t * first(S) if self.relative else t
+        d = S - t
+        f = xp.maximum(d, 0.0)
+        p = f + t
+        inverse = 1.0 / p
+        return Thresholded(S=S, d=d, f=f, inverse=inverse, q=t * inverse, g=f / p, unit=None)
+
     def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Thresholded:
+        if self.ordinary:
+            return self._at_ordinary(xp, S, params[0])
         one = unit(xp, first(S))
         smallest = float(xp.finfo(S.dtype).smallest_normal)
         t = self._threshold(xp, S, params[0]) * one
@@ -145,6 +177,13 @@ class SoftThreshold(ScaledOperator):
 
     def divided(self, xp: Namespace, S: Array, point: Thresholded, r: int) -> Divided:
         f = _sums(xp, point.f, r)
+        if self.ordinary:
+            tiny = float(xp.finfo(S.dtype).smallest_normal)
+            # Both are as small as that only beside an f of 0.
+            e = xp.maximum(_sums(xp, xp.abs(point.d), r), tiny)
+            total = xp.maximum(_sums(xp, point.S, r), 1.0 / _edge(tiny))
+            q, inverse = xp.expand_dims(point.q, axis=-1), leading(point.inverse, r)
+            return Divided(q * xp.expand_dims(inverse, axis=-2) / total, ratio=f / e)
         # Where neither value is kept the numerator is 0, and the denominators may be.
         some = f != 0
         e = xp.where(some, _sums(xp, xp.abs(point.d), r), 1.0)

@@ -9,7 +9,6 @@ at the array's type. Here stand the documentation, the checks and the delegation
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from svdinv_core import (
@@ -515,8 +514,24 @@ class Functions(
         params = (threshold,)
         raw = factors_for(backend, operator, array, params, driver)
         kept = backend.largest_count(array, lambda: operator.counts(backend.xp, raw.S, params))
-        out = backend.apply(replace(operator, kept=kept), array, raw, params)
+        ordinary = self._is_ordinary(backend, raw.S, threshold, operator.relative)
+        operator = SoftThreshold(operator.relative, kept, ordinary)
+        out = backend.apply(operator, array, raw, params)
         return self._finish(backend, out, dtype)
+
+    @staticmethod
+    def _is_ordinary(backend: Backend, S: Any, threshold: Any, relative: bool) -> bool:
+        """Whether values and thresholds need no guards, where a look at them costs nothing."""
+        values = backend.extremes(S)
+        given = None if values is None else backend.extremes(threshold)
+        if values is None or given is None:
+            return False
+        if relative:
+            of = backend.extremes(S[..., :1])
+            assert of is not None
+            given = given[0] * of[0], given[1] * of[1]
+        smallest_normal = float(backend.xp.finfo(S.dtype).smallest_normal)
+        return SoftThreshold.is_ordinary(smallest_normal, values, given)
 
     def singular_value_map(
         self,

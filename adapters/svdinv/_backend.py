@@ -168,6 +168,13 @@ class Backend(ABC):
         of infinite and NaN numbers.
         """
 
+    def extremes(self, x: Any) -> tuple[float, float] | None:
+        """The smallest and the largest of real numbers, where a look at them costs nothing.
+
+        NaN, if it is among them, may be one or both.
+        """
+        return None
+
     def largest_count(self, x: Any, counts: Callable[[], Any]) -> int | None:
         """The largest of the counts, where a look at them costs little and saves more."""
         return None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from svdinv_core import Decomposition, Operator, by_name, compute_factors, select
-from svdinv_core.drivers import rescue, rescuers
+from svdinv_core import Decomposition, Operator, Situation, by_name, compute_factors, select
+from svdinv_core.drivers import Needs, rescue, rescuers
 
 from ._backend import Backend
 
@@ -51,6 +52,15 @@ def _rescued(backend: Backend, operation: Operator | Decomposition, x: Any, fact
     return factors
 
 
+def _drivers(name: str, situation: Situation, needs: Needs, exact: bool) -> tuple[Any, ...]:
+    if name == "auto":
+        return select(situation, needs, exact=exact)
+    return (by_name(name, situation, needs, exact=exact),)
+
+
+_known = lru_cache(1024)(_drivers)
+
+
 @dataclass(frozen=True)
 class Factors:
     """The function ``(x, *params) -> factors``; equal to one that does the same."""
@@ -66,10 +76,8 @@ class Factors:
         exact = operator is not None
         xp, needs = backend.values_xp, operation.needs
         situation = backend.situation(x)
-        if driver == "auto":
-            drivers = select(situation, needs, exact=exact)
-        else:
-            drivers = (by_name(driver, situation, needs, exact=exact),)
+        free = situation.looks == "free"  # not under a compiler, which has no use for a cache
+        drivers = (_known if free else _drivers)(driver, situation, needs, exact)
         return compute_factors(
             xp,
             decomposition,
@@ -77,5 +85,5 @@ class Factors:
             x,
             None if operator is None else lambda S: operator.extent(xp, S, params),
             choose=backend.choose,
-            look=situation.looks == "free",
+            look=free,
         )

@@ -96,6 +96,13 @@ class ExplicitBackend(Backend):
     def failed(self, values: Any) -> bool:
         return self._looks == "free" and bool(self.xp.any(self.xp.isnan(values)))
 
+    def extremes(self, x: Any) -> tuple[float, float] | None:
+        if isinstance(x, float):
+            return x, x
+        if self._looks == "never" or 0 in x.shape:
+            return None
+        return float(self.xp.min(x)), float(self.xp.max(x))
+
     def largest_count(self, x: Any, counts: Callable[[], Any]) -> int | None:
         """Where values may be looked at."""
         if self._looks == "never" or 0 in x.shape:

@@ -28,8 +28,10 @@ def full_precision(x: torch.Tensor) -> AbstractContextManager[Any]:
     """Autocast off where it is on: it would run the products below in half precision."""
     device = x.device.type
     # Compilers before PyTorch 2.12 cannot trace whether a device has autocast; "meta" has none.
-    known = torch.compiler.is_compiling() or torch.amp.is_autocast_available(device)
-    if known and device != "meta" and torch.is_autocast_enabled(device):
+    if device == "meta":
+        return nullcontext()
+    known = device in ("cpu", "cuda") or torch.compiler.is_compiling()
+    if (known or torch.amp.is_autocast_available(device)) and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
 
@@ -49,7 +51,28 @@ def _differentiated_again(x: torch.Tensor) -> bool:
     return torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None
 
 
-class _Decompose(torch.autograd.Function):
+_wrapped: Any = torch._C._functorch.is_functorch_wrapped_tensor  # type: ignore[attr-defined,unused-ignore]
+
+
+class _Function(torch.autograd.Function):
+    """A custom derivative, whose call costs less where no transform is under way.
+
+    PyTorch's own binds the arguments by the signature of `forward` at each call.
+    """
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        direct = not torch._C._are_functorch_transforms_active() and not any(
+            _wrapped(a) for a in args if isinstance(a, torch.Tensor)
+        )
+        function: Any = torch.autograd.Function
+        if not direct:
+            return super().apply(*args)  # type: ignore[no-untyped-call,unused-ignore]
+        own: Any = super(function, cls)
+        return own.apply(*args)
+
+
+class _Decompose(_Function):
     """The given factors of x as differentiable functions of x."""
 
     generate_vmap_rule = True
@@ -93,7 +116,7 @@ class _Decompose(torch.autograd.Function):
             return resolved(tuple(ctx.decomposition.jvp(_xp, factors, dx)))
 
 
-class _Apply(torch.autograd.Function):
+class _Apply(_Function):
     """An operator on the factors of x, with the operator's own derivative in x."""
 
     generate_vmap_rule = True
@@ -166,7 +189,7 @@ class _Apply(torch.autograd.Function):
             return resolved(ctx.operator.jvp(_xp, x, factors, params, *tangents))
 
 
-class _Watch(torch.autograd.Function):
+class _Watch(_Function):
     """The same factors, whose cotangents are looked at in reverse mode."""
 
     @staticmethod

@@ -66,7 +66,6 @@ isfinite = torch.isfinite
 log = torch.log
 log1p = torch.log1p
 matmul = torch.matmul
-maximum = torch.maximum
 sqrt = torch.sqrt
 ones_like = torch.ones_like
 real = torch.real
@@ -103,6 +102,11 @@ def isdtype(dtype: torch.dtype, kind: str) -> bool:
 
 def max(x: torch.Tensor, /, *, axis: tuple[int, ...], keepdims: bool = False) -> torch.Tensor:
     return torch.amax(x, dim=axis, keepdim=keepdims)
+
+
+def maximum(x1: torch.Tensor, x2: torch.Tensor | float, /) -> torch.Tensor:
+    """The second may be a number."""
+    return torch.maximum(x1, x2) if isinstance(x2, torch.Tensor) else x1.clamp(min=x2)
 
 
 def permute_dims(x: torch.Tensor, axes: tuple[int, ...], /) -> torch.Tensor:

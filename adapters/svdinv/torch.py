@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
+from functools import lru_cache
 from math import isnan
 from typing import Any
 
@@ -22,6 +23,7 @@ from ._missing import cannot_import
 try:
     import torch
     from torch._functorch import pyfunctorch
+    from torch.autograd import forward_ad
 except ImportError as error:
     raise cannot_import(error, "torch", "PyTorch") from error
 
@@ -65,6 +67,9 @@ from ._torch_function import full_precision
 
 WORTH_A_CHOICE = 3e4
 """Entries times shorter side below which the Gram matrix costs more operations than it saves."""
+
+FEW = 64
+"""Numbers that are looked at one by one sooner than by an operation."""
 
 WORTH_LEAVING_OUT = 1e6
 """The same for leaving out the columns that a threshold drops."""
@@ -145,6 +150,19 @@ def _exported_derivative(fn: Function, elementwise: bool) -> Function:
     return derivative
 
 
+@lru_cache(1024)
+def _plain_situation(shape: tuple[int, ...], single: bool) -> Situation:
+    """Of a tensor that has values, on a CPU."""
+    return Situation(
+        shape,
+        single=single,
+        looks="free",
+        worth_a_choice=WORTH_A_CHOICE,
+        doubles="operators",
+        jacobi_over_gram=2,
+    )
+
+
 class _TorchBackend(Backend):
     array_name = "torch.Tensor"
     xp = _xp
@@ -158,7 +176,10 @@ class _TorchBackend(Backend):
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         if isinstance(value, torch.Tensor):
             _check_dense("tau", value)
-            return value.to(dtype)
+            value = value.to(dtype)
+            alone = value.ndim == 0 and not value.requires_grad and is_plain(value)
+            # With a tangent of forward mode it has a derivative, too.
+            return value.item() if alone and forward_ad._current_level < 0 else value
         if isinstance(value, (int, float, numbers.Real)):
             return float(value)
         if hasattr(value, "__array__") and not is_foreign(value):
@@ -172,12 +193,11 @@ class _TorchBackend(Backend):
         threshold amplifies the ten or so units in the last place that LAPACK's single precision is
         off by (worst error of `svt` over the test family 7e-6 without this, 6e-7 with it).
         """
-        plain = is_plain(x)
+        if is_plain(x):
+            return _plain_situation(tuple(x.shape), x.dtype in _SINGLE)
         return Situation(
-            tuple(x.shape) if plain or not _hides_a_batch() else (None, *x.shape[-2:]),
+            (None, *x.shape[-2:]) if _hides_a_batch() else tuple(x.shape),
             single=x.dtype in _SINGLE,
-            looks="free" if plain else "never",
-            worth_a_choice=WORTH_A_CHOICE,
             doubles="operators" if x.device.type == "cpu" else "never",
             jacobi_over_gram=2,
         )
@@ -189,7 +209,21 @@ class _TorchBackend(Backend):
             )
 
     def failed(self, values: Any) -> bool:
-        return is_plain(values) and isnan(values.sum().item())
+        if not is_plain(values):
+            return False
+        few = values.ndim == 1 and values.shape[0] <= FEW
+        return isnan(sum(values.tolist()) if few else values.sum().item())
+
+    def extremes(self, x: Any) -> tuple[float, float] | None:
+        if isinstance(x, float):
+            return x, x
+        if not is_plain(x) or x.numel() == 0:
+            return None
+        if x.ndim == 1 and x.shape[0] <= FEW:
+            numbers = x.tolist()
+            return min(numbers), max(numbers)
+        low, high = torch.aminmax(x)
+        return low.item(), high.item()
 
     def largest_count(self, x: Any, counts: Any) -> int | None:
         if not is_plain(x) or work(x) < WORTH_LEAVING_OUT:

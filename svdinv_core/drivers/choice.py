@@ -273,7 +273,9 @@ def compute_factors(
     """
     driver, *others = drivers
     finite = look and driver.exact and _is_finite(xp, A)
-    found = replace(decomposition, driver=driver).compute(xp, A, finite=finite)
+    same = look and decomposition.driver == driver
+    decomposed = decomposition if same else replace(decomposition, driver=driver)
+    found = decomposed.compute(xp, A, finite=finite)
     if not others or extent is None:
         return found
     bounds = extent(found.S)

@@ -78,6 +78,71 @@ def test_auto_keeps_its_promise_for_small_thresholds(framework, tau, precision):
     assert relative_error(got, exact).max() <= allowed
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("relative", [False, True])
+def test_ordinary_values_need_no_guards(precision, relative):
+    """The same value and derivatives, at the ends of what is ordinary and with zeros and ties."""
+    import array_api_compat.numpy as xp
+
+    A, G = matrices((3, 9, 6), False, precision)
+    info = np.finfo(precision)
+    edge = 2.0 ** (3 * 125 // 8) if precision == "float32" else 2.0 ** (3 * 1021 // 8)
+    for scale in (1.0, 1e-2 * edge, 1e3 / edge):
+        for tau in (0.5, 0.25, 1.0, 3.0):  # on values, between them, above all
+            x = (scale * A).astype(precision)
+            t = np.full(3, tau if relative else tau * scale, dtype=precision)
+            factors = ScaledSVD().compute(xp, x)
+            given = (tau * scale,) * 2
+            extremes = float(factors.S.min()), float(factors.S.max())
+            assert SoftThreshold.is_ordinary(float(info.smallest_normal), extremes, given)
+            found, expected = (
+                everything(xp, SoftThreshold(relative=relative, ordinary=known), x, factors, t, G)
+                for known in (True, False)
+            )
+            for y, z in zip(found, expected, strict=True):
+                np.testing.assert_allclose(y, z, rtol=0, atol=40 * info.eps * np.abs(z).max())
+    for values, thresholds in (
+        ((0.0, 1.0), (0.0, 0.0)),
+        ((0.0, 1.0), (0.5 / edge, 1.0)),
+        ((0.0, 2 * edge), (1.0, 1.0)),
+        ((0.0, 1.0), (1.0, np.inf)),
+        ((np.nan, np.nan), (1.0, 1.0)),
+        ((0.5, 1.0), (np.nan, np.nan)),
+    ):
+        assert not SoftThreshold.is_ordinary(float(info.smallest_normal), values, thresholds)
+
+
+def everything(xp, operator, x, factors, t, G):
+    """Value, both directions, and the derivative in the threshold."""
+    ct, (ct_t,) = operator.vjp(xp, x, factors, (t,), G)
+    dt = np.ones_like(t)
+    return (
+        operator.apply(xp, x, factors, (t,)),
+        ct,
+        ct_t,
+        operator.jvp(xp, x, factors, (t,), G, (dt,)),
+        operator.jvp(xp, x, factors, (t,), None, (dt,)),
+    )
+
+
+def test_a_step_of_a_small_matrix_is_few_operations():
+    """About as many as the framework's own composition, by PyTorch's profiler."""
+    x = torch.randn(8, 8, dtype=torch.float64, requires_grad=True)
+    ct, tau = torch.randn(8, 8, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
+
+    def native():
+        U, S, Vh = torch.linalg.svd(x, full_matrices=False)
+        return (U * torch.relu(S - tau).unsqueeze(-2)) @ Vh
+
+    events = []
+    for forward in (lambda: svdinv.torch.svt(x, tau), native):
+        torch.autograd.grad(forward(), x, ct)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+            torch.autograd.grad(forward(), x, ct)
+        events.append(len(seen.events()))
+    assert events[0] <= 1.25 * events[1]
+
+
 def test_what_auto_decides():
     import array_api_compat.numpy as xp
 
