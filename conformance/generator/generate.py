@@ -39,6 +39,9 @@ DESCRIPTIONS = {
     "nuclear": "y = sum of the singular values",
     "hermitian": "y = Q diag(c f(w/c)) Q^H of the Hermitian part of a: inverse_root "
     "(w + 1/2)^(-1/2), or exp(w)",
+    "factors": "functions of the factors of svd that do not depend on their choice: "
+    "tanh = U diag(tanh(S)) Vh; inverse = U diag(1/S) Vh; unitary = U Vh; gram = U^H U; left = "
+    "sum of u_i u_i^H, right = sum of v_i v_i^H over the values above a cut",
     "gauge": "u = U and vh = Vh themselves: no derivative, for complex input or at a tie",
 }
 
@@ -59,6 +62,8 @@ def where(*parts: tuple[str, list[str]]) -> list[tuple[str, str]]:
 THIN = where(("tall", FEW), ("wide", FEW), ("batch", ["mixed"]))
 EMPTY = where(("empty", list(matrices.EMPTY)))
 MOST = where(("square", [*SQUARE, *SCALED])) + THIN
+TIES = ["tied", "triple", "all-equal", "two-pairs"]
+FEW_TIES = ["tied", "all-equal"]
 REGULAR = [s for s in SQUARE if s not in ("rank-deficient", "two-zeros", "zero")]
 
 
@@ -139,19 +144,33 @@ def questions() -> Iterator[tuple[str, str, Observable, str]]:
     for name in ("scaled-1e+30", "scaled-1e-150"):
         function = {"function": "inverse_root", "scale": scale_of(name)}
         yield "square", name, Observable("hermitian", function), ""
+    for shape, name in where(("square", TIES), ("tall", FEW_TIES), ("wide", FEW_TIES)):
+        yield shape, name, Observable("factors", {"cut": 0.625}), ""
     for shape, name in where(
         ("square", ["distinct", "tied", "triple"]), ("tall", ["distinct", "tied"])
     ):
         yield shape, name, Observable("gauge"), ""
 
 
+def probes(observable: Observable, name: str) -> dict[str, tuple[str, ...]]:
+    """Which outputs the loss of each probe is made of."""
+    if observable.kind != "factors":
+        return {"p0": observable.outputs}
+    losses = {out: (out,) for out in observable.outputs}
+    # Two tied values are too few to tell two losses apart and to check it.
+    return losses | ({"sum": ("tanh", "left")} if name in ("triple", "all-equal") else {})
+
+
 # --- to JSON -------------------------------------------------------------------------------------
 
 
-def numbers(parts: list[mp.matrix], is_complex: bool) -> list[Any]:
-    """Entries in row-major order as doubles; what is zero but for 50-digit rounding is zero."""
+def numbers(parts: list[mp.matrix], is_complex: bool, size: float = 0.0) -> list[Any]:
+    """Entries in row-major order as doubles; what is zero but for 50-digit rounding is zero.
+
+    Rounding is measured by the largest entry, or by the natural size if that is larger.
+    """
     entries = [x for part in parts for x in part]
-    negligible = max((abs(x) for x in entries), default=mp.mpf(0)) * mp.mpf(10) ** -22
+    negligible = max([mp.mpf(size), *map(abs, entries)]) * mp.mpf(10) ** -22
 
     def real(x: Any) -> float:
         return 0.0 if abs(x) <= negligible else float(x)
@@ -161,11 +180,13 @@ def numbers(parts: list[mp.matrix], is_complex: bool) -> list[Any]:
     return [real(mp.re(x)) for x in entries]
 
 
-def tensor(parts: list[mp.matrix], shape: tuple[int, ...], is_complex: bool) -> dict[str, Any]:
+def tensor(
+    parts: list[mp.matrix], shape: tuple[int, ...], is_complex: bool, size: float = 0.0
+) -> dict[str, Any]:
     """An array in the form of the public oracle collection; sums over nothing are zero."""
     dtype = "complex128" if is_complex else "float64"
     zero: Any = [0.0, 0.0] if is_complex else 0.0
-    data = numbers(parts, is_complex) if parts else [zero] * prod(shape)
+    data = numbers(parts, is_complex, size) if parts else [zero] * prod(shape)
     return {"data": data, "dtype": dtype, "order": "row_major", "shape": list(shape)}
 
 
@@ -259,15 +280,15 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
         for i in range(count)
     ]
 
-    def outputs(parts: list[Any]) -> dict[str, Any]:
+    def outputs(parts: list[Any], some: tuple[str, ...] = observable.outputs) -> dict[str, Any]:
         return {
             out: tensor([p[o] for p in parts], (*made.batch, *shapes[o]),
                         is_complex and not real_output)
-            for o, out in enumerate(observable.outputs)
+            for o, out in enumerate(observable.outputs) if out in some
         }  # fmt: skip
 
-    def gradients(parts: list[tuple[Any, Any]]) -> dict[str, Any]:
-        result = {"a": tensor([p for p, _ in parts], (*made.batch, m, n), is_complex)}
+    def gradients(parts: list[tuple[Any, Any]], size: float) -> dict[str, Any]:
+        result = {"a": tensor([p for p, _ in parts], (*made.batch, m, n), is_complex, size)}
         if has_tau:
             slopes = [t for _, t in parts]
             total = slopes if tau_shape else [sum(slopes, mp.mpf(0))]
@@ -278,8 +299,15 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
     if has_tau:
         step["tau"] = scalars(tau_directions if tau_shape else [half], tau_shape)
     tau_directions = tau_directions[:count]
-    probe: dict[str, Any] = {"probe_id": "p0", "direction": step, "cotangent": outputs(cts)}
-    case["probes"] = [probe]
+    # The rule of svd reads a loss in reverse; forward mode has no loss to read.
+    forward = kind != "factors"
+    asked = probes(observable, name)
+    case["probes"] = [
+        {"probe_id": probe_id}
+        | ({"direction": step} if forward else {})
+        | {"cotangent": outputs(cts, some)}
+        for probe_id, some in asked.items()
+    ]
     if reason is not None:
         case["expected_behavior"] = "undefined"
         case["comparison"] = {"kind": "expect_finite", "reason_code": reason}
@@ -291,25 +319,31 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
     ]
     case["expected_behavior"] = "success"
     case["value"] = outputs([r.value() for r in references])
-    probe["reference"] = {
-        "method": "central_difference",
-        "digits": DIGITS,
-        "jvp": outputs(
-            [r.jvp(*d) for r, *d in zip(references, directions, tau_directions, strict=True)]
-        ),
-        "vjp": gradients([r.vjp(c) for r, c in zip(references, cts, strict=True)]),
-    }
     case["comparison"] = compare_by(observable, made, taus, condition, "first_order")
     pairs = zip(made.values, taus, strict=True)
     size = max((slope(observable, v, t, made.shape) for v, t in pairs), default=1.0)
-    step_norm, ct_norm = norm(step["a"]), max(map(norm, probe["cotangent"].values()))
+    step_norm, ct_norm = norm(step["a"]), max(map(norm, outputs(cts).values()))
     case["scale"] = {"value": norm(a), "jvp": size * step_norm, "vjp": size * ct_norm}
-    if second_order(shape, name):
+    for probe, some in zip(case["probes"], asked.values(), strict=True):
+        own = [
+            [c if out in some else 0 * c for c, out in zip(of_one, observable.outputs, strict=True)]
+            for of_one in cts
+        ]
+        probe["reference"] = {"method": "central_difference", "digits": DIGITS}
+        if forward:
+            probe["reference"]["jvp"] = outputs(
+                [r.jvp(*d) for r, *d in zip(references, directions, tau_directions, strict=True)]
+            )
+        probe["reference"]["vjp"] = gradients(
+            [r.vjp(c) for r, c in zip(references, own, strict=True)], case["scale"]["vjp"]
+        )
+    if forward and second_order(shape, name):
         probe["reference"]["hvp"] = gradients(
             [
                 r.hvp(c, *d)
                 for r, c, *d in zip(references, cts, directions, tau_directions, strict=True)
-            ]
+            ],
+            size * ct_norm * step_norm,
         )
         if name == "distinct":
             second = compare_by(observable, made, taus, second_condition, "second_order")

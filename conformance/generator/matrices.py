@@ -37,6 +37,7 @@ def spectrum(name: str) -> list[mp.mpf]:
         "tied": [2, 1, 1, 0.5, 0.25],
         "triple": [2, 1, 1, 1, 0.375],
         "all-equal": [1, 1, 1, 1, 1],
+        "two-pairs": [2, 1, 1, 0.5, 0.5],
         "rank-deficient": [2, 1, 0.875, 0.5, 0],
         "two-zeros": [2, 1, 0.5, 0, 0],
         "zero": [0, 0, 0, 0, 0],

@@ -46,6 +46,8 @@ class Observable:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs."""
+        if self.kind == "factors":
+            return "tanh", "inverse", "unitary", "left", "right", "gram"
         return ("unitary", "positive") if self.kind == "polar" else ("y",)
 
     def value(self, factors: tuple[Any, ...], tau: mp.mpf | None) -> tuple[mp.matrix, ...]:
@@ -91,11 +93,18 @@ class Observable:
         groups = self.options["groups"]
         return (mp.matrix([[sum(s[i] for i in g) / len(g) for g in groups]]),)
 
+    def _factors(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        kept = mp.diag([mp.mpf(1 if x > mp.mpf(self.options["cut"]) else 0) for x in s])
+        products = (self._spectral(u, [f(x) for x in s], vh) for f in (mp.tanh, lambda x: 1 / x))
+        return *products, u * vh, u * kept * u.H, vh.H * kept * vh, u.H * u
+
     def shapes(self, m: int, n: int) -> tuple[tuple[int, ...], ...]:
         """Shapes of the outputs for one ``(m, n)`` matrix."""
         k = min(m, n)
         if self.kind == "polar":
             return (m, n), (k, k)
+        if self.kind == "factors":
+            return (m, n), (m, n), (m, n), (m, m), (n, n), (k, k)
         if self.kind == "nuclear":
             return ((),)
         if self.kind == "values":

@@ -13,8 +13,8 @@ values                1 + 1/gap between groups of values
 smooth, hermitian     1 + min(1/gap, gap^2/eps) over all pairs: the function is a black box with a
                       slope, so of two near values either the difference quotient is used, off by
                       eps/gap, or the mean slope, off by gap^2; the worst over gaps is eps^(-1/3)
-reconstruction        1 + 1/gap + 1/(smallest value), the question being put to U, S and Vh
-                      themselves; an exact tie counts as resolved
+reconstruction,       1 + 1/gap + 1/(smallest value), the question being put to U, S and Vh
+factors               themselves; an exact tie counts as resolved
 ====================  ============================================================================
 
 Gaps and values are relative to the largest value. Where ``64 eps condition`` exceeds `LOOSEST`
@@ -120,6 +120,6 @@ def slope(observable: Observable, values: list[Any], tau: Any, shape: tuple[int,
     kind = observable.kind
     if kind in ("hard", "low_rank"):
         return condition(observable, values, tau, shape, 1.0)
-    if kind in ("projector", "polar"):
+    if kind in ("projector", "polar", "factors"):
         return condition(observable, values, tau, shape, 1.0) / largest
     return 1.0

@@ -38,6 +38,14 @@ class ZeroedOnTies(Sound):
         return fn, args, keywords | {"rule": "tf"}, step
 
 
+class FromTheRule(Sound):
+    """What a linear rule says of products, it says of every loss of the factors."""
+
+    def _plan(self, observable, inputs):
+        fn, args, keywords, step = super()._plan(observable, inputs)
+        return fn, args, keywords | {"rule": "inv"}, step
+
+
 class NoPhase(Sound):
     """The diagonal of the ``1/total`` term, the phase of complex vectors, is left out."""
 
@@ -148,6 +156,9 @@ class Planted:
 
 DEFECTS = [
     Planted(ZeroedOnTies, "reconstruction/square/tied/real::float64::vjp", "vjp of a: error"),
+    Planted(FromTheRule, "factors/square/triple/real/left::float64::vjp", "vjp of a: error"),
+    Planted(FromTheRule, "factors/tall/all-equal/complex/sum::complex128::vjp", "vjp of a: error"),
+    Planted(ZeroedOnTies, "factors/wide/tied/real/unitary::float64::vjp", "vjp of a: error"),
     Planted(NoPhase, "reconstruction/square/distinct/complex::complex128::vjp", "vjp of a: error"),
     Planted(NoConjugate, "soft/square/distinct/complex::complex128::vjp", "vjp of a: error"),
     Planted(NoTau, "soft/square/tied/real::float64::vjp", "vjp of tau: error"),

@@ -56,7 +56,7 @@ def test_the_cases_cover_what_they_are_for(cases):
     kinds = Counter(case.observable.kind for case in cases)
     assert set(kinds) == {
         "values", "reconstruction", "soft", "hard", "smooth", "low_rank", "projector", "polar",
-        "nuclear", "hermitian", "gauge",
+        "nuclear", "hermitian", "factors", "gauge",
     }  # fmt: skip
     situations = {situation(case) for case in cases}
     assert {"distinct", "tied", "triple", "rank-deficient", "zero", "empty", "batch"} <= situations
@@ -72,7 +72,8 @@ def test_the_values_are_those_that_the_matrix_has(cases):
     """Exactly representable, and the gap that the name says: NumPy finds the same values."""
     for path in DATA.glob("*.json"):
         for record in json.loads(path.read_text())["cases"]:
-            a = find(cases, f"{record['case_id']}::{record['dtype']}").inputs["a"]
+            of_matrix = (c for c in cases if f"{c.id}/".startswith(f"{record['case_id']}/"))
+            a = next(c for c in of_matrix if c.dtype == record["dtype"]).inputs["a"]
             if not a.size:
                 continue
             hermitian = record["op"] == "eigh"
@@ -92,6 +93,19 @@ def test_undefined_cases_have_a_reason_and_no_reference(cases):
     for case in cases:
         assert bool(case.reason) == (case.expected != "success")
         assert bool(case.vjp) == (case.expected == "success")
+
+
+def test_losses_of_factors_have_one_case_each(cases):
+    of_one = [c for c in cases if c.name.startswith("factors/square/triple/real/")]
+    single = {c.id.rpartition("/")[2]: c for c in of_one if c.dtype == "float32"}
+    assert set(single) == {"tanh", "inverse", "unitary", "left", "right", "gram", "sum"}
+    assert [name for name, c in single.items() if c.value] == ["tanh"]
+    for name, case in single.items():
+        weighted = {out for out, ct in case.cotangent.items() if ct.any()}
+        assert weighted == ({"tanh", "left"} if name == "sum" else {name})
+        assert not case.direction
+        assert set(checks_for(case)) <= {"value", "vjp", "unchanged", "placement"}
+    assert not single["gram"].vjp["a"].any()  # a constant
 
 
 def test_values_against_numpy(cases):

@@ -34,7 +34,8 @@ class Observable:
     ----------
     kind
         ``"values"``, ``"reconstruction"``, ``"soft"``, ``"hard"``, ``"smooth"``, ``"low_rank"``,
-        ``"projector"``, ``"polar"``, ``"nuclear"``, ``"hermitian"`` or ``"gauge"``.
+        ``"projector"``, ``"polar"``, ``"nuclear"``, ``"hermitian"``, ``"factors"`` or
+        ``"gauge"``.
     options
         What that kind needs, such as ``{"rank": 2}``.
     """
@@ -73,7 +74,8 @@ class Case:
     Attributes
     ----------
     id
-        Name, such as ``soft/tall/pair-1e-08/complex``; the same for every dtype.
+        Name, such as ``soft/tall/pair-1e-08/complex``; the same for every dtype. One matrix with
+        several losses is one case for each, ``factors/tall/tied/complex/left``.
     observable
         What is asked about.
     dtype
@@ -86,9 +88,10 @@ class Case:
     reason
         Why there is no derivative.
     direction, cotangent
-        Of each input, and of each output.
+        Of each input, and of each output; no direction where reverse mode alone is asked for.
     value, jvp, vjp, hvp
-        Reference values, by output, output, input and input; empty where there are none. The
+        Reference values, by output, output, input and input; empty where there are none, the value
+        also where another case of the matrix has it. The
         second derivative is that of ``vjp`` along the direction.
     tolerances
         By quantity: ``"value"``, ``"jvp"``, ``"vjp"``, ``"hvp"``.
@@ -140,16 +143,21 @@ def _tolerance(comparison: Mapping[str, Any], precision: str) -> Tolerance:
     return Tolerance(comparison["eps_factor"], comparison["condition"].get(precision))
 
 
-def _parse(record: Mapping[str, Any], precision: str) -> Case:
+def _parse(record: Mapping[str, Any], precision: str, probe: Mapping[str, Any]) -> Case:
     dtype = record["dtype"] if precision == "float64" else _SINGLE[record["dtype"]]
     comparison = record["comparison"]
     tolerances = {}
     if "first_order" in comparison:
-        first = _tolerance(comparison["first_order"], precision)
-        tolerances = {"value": first, "jvp": first, "vjp": first}
+        tolerance = _tolerance(comparison["first_order"], precision)
+        tolerances = {"value": tolerance, "jvp": tolerance, "vjp": tolerance}
     if "second_order" in comparison:
         tolerances["hvp"] = _tolerance(comparison["second_order"], precision)
-    probe: Mapping[str, Any] = next(iter(record["probes"]), {})
+    alone = len(record["probes"]) == 1
+    first = probe is record["probes"][0]
+    cotangent = {
+        name: probe["cotangent"].get(name, {**entry, "data": np.zeros(np.shape(entry["data"]))})
+        for name, entry in record.get("value", probe["cotangent"]).items()
+    }
     reference = probe.get("reference", {})
     options = dict(record["observable"])
 
@@ -160,15 +168,15 @@ def _parse(record: Mapping[str, Any], precision: str) -> Case:
         return {name: _reference(entry) for name, entry in entries.items()}
 
     return Case(
-        id=record["case_id"],
+        id=record["case_id"] if alone else f"{record['case_id']}/{probe['probe_id']}",
         observable=Observable(options.pop("kind"), options),
         dtype=dtype,
         inputs=arrays(record["inputs"]),
         expected=record["expected_behavior"],
         reason=comparison.get("reason_code", ""),
         direction=arrays(probe.get("direction", {})),
-        cotangent=arrays(probe.get("cotangent", {})),
-        value=references(record.get("value", {})),
+        cotangent=arrays(cotangent),
+        value=references(record.get("value", {}) if first else {}),
         jvp=references(reference.get("jvp", {})),
         vjp=references(reference.get("vjp", {})),
         hvp=references(reference.get("hvp", {})),
@@ -207,5 +215,5 @@ def load_cases(dtypes: Iterable[str] = DTYPES, folder: Path = DATA) -> list[Case
             for precision in record["precisions"]:
                 dtype = record["dtype"] if precision == "float64" else _SINGLE[record["dtype"]]
                 if dtype in wanted:
-                    cases.append(_parse(record, precision))
+                    cases += [_parse(record, precision, probe) for probe in record["probes"]]
     return cases

@@ -259,6 +259,11 @@ def check_gauge(implementation: Implementation, case: Case, device: str = "cpu")
     raise CheckFailed("the loss depends on the choice of singular vectors; nothing said so")
 
 
+def _asked(case: Case) -> tuple[str, ...]:
+    """First-order quantities that the case asks for."""
+    return ("value", "vjp", "jvp") if case.direction else ("value", "vjp")
+
+
 def check_inputs_unchanged(
     implementation: Implementation, case: Case, device: str = "cpu"
 ) -> float:
@@ -266,7 +271,7 @@ def check_inputs_unchanged(
     _only(case, "success", "undefined")
     answers = _ask(implementation, case, device)
     asked = 0
-    for quantity in ("value", "vjp", "jvp"):
+    for quantity in _asked(case):
         try:
             getattr(answers, quantity)
         except NotApplicable:
@@ -299,7 +304,8 @@ def check_placement(implementation: Implementation, case: Case, device: str = "c
         "vjp": {name: wanted if name == "a" else real for name in case.inputs},
     }
     asked = 0
-    for quantity, dtypes in expected.items():
+    for quantity in _asked(case):
+        dtypes = expected[quantity]
         try:
             arrays = getattr(answers, quantity)
         except NotApplicable:
@@ -380,5 +386,8 @@ def checks_for(case: Case) -> list[str]:
         return ["finite", "gauge"]
     if case.expected == "undefined":
         return ["finite", "unchanged", "placement"]
-    names = ["value", "vjp", "jvp", "adjoint", "unchanged", "placement"]
+    if not case.value:
+        return ["vjp"]
+    names = ["value", "vjp"] + ["jvp", "adjoint"] * bool(case.direction)
+    names += ["unchanged", "placement"]
     return names + ["hvp"] * bool(case.hvp) + ["spoilt_batch"] * _is_batch(case)

@@ -25,7 +25,7 @@ from .observables import Functions, elementwise
 __all__ = ["CORE_NAMES", "ArrayApi", "Core", "CuPy", "Explicit"]
 
 CORE_NAMES = (
-    "SVD", "SingularValues", "SoftThreshold", "LowRank", "NuclearNorm", "Polar",
+    "SVD", "Auto", "SingularValues", "SoftThreshold", "LowRank", "NuclearNorm", "Polar",
     "SingularValueMap", "EigenvalueMap", "complex_step_slope",
 )  # fmt: skip
 """What is asked of a copy of `svdinv_core`."""
@@ -67,6 +67,39 @@ def _gram(xp: Any) -> _Step:
         tangent,
         lambda y, ct: ((ct[0] + adjoint(xp, ct[0])) @ y[0],),
     )
+
+
+def _of_factors(xp: Any, cut: float) -> _Step:
+    """The outputs of `factors`, in reverse mode."""
+
+    def functions(s: Any) -> list[tuple[Any, Any]]:
+        """Values and slopes of tanh, the inverse and one."""
+        one = xp.ones_like(s)
+        return [(xp.tanh(s), 1 - xp.tanh(s) ** 2), (1 / s, -1 / s**2), (one, 0 * one)]
+
+    def value(u: Any, s: Any, vh: Any) -> Arrays:
+        kept, v = xp.astype(s > cut, s.dtype), adjoint(xp, vh)
+        products = (scale_columns(xp, u, f) @ vh for f, _ in functions(s))
+        projectors = (scale_columns(xp, q, kept) @ adjoint(xp, q) for q in (u, v))
+        return *products, *projectors, adjoint(xp, u) @ u
+
+    def cotangent(y: Arrays, cts: Arrays) -> Arrays:
+        u, s, vh = y
+        *of_products, left, right, gram = cts
+        kept, v = xp.astype(s > cut, s.dtype), adjoint(xp, vh)
+        ct_u = u @ (gram + adjoint(xp, gram))
+        ct_u = ct_u + scale_columns(xp, (left + adjoint(xp, left)) @ u, kept)
+        ct_v = scale_columns(xp, (right + adjoint(xp, right)) @ v, kept)
+        ct_s, ct_vh = xp.zeros_like(s), adjoint(xp, ct_v)
+        for (f, slope), ct in zip(functions(s), of_products, strict=True):
+            to_u, to_f, to_vh = pull_back(xp, u, f, vh, ct)
+            ct_u, ct_s, ct_vh = ct_u + to_u, ct_s + slope * to_f, ct_vh + to_vh
+        return ct_u, ct_s, ct_vh
+
+    def tangent(y: Arrays, dy: Arrays) -> Arrays:
+        raise NotApplicable("in reverse mode only")
+
+    return _Step(value, tangent, cotangent)
 
 
 def _linear(apply: Callable[[Any], Any], transpose: Callable[[Any], Any]) -> _Step:
@@ -178,6 +211,8 @@ class Explicit:
             return f.svdvals, (a,), {}, self._means(observable, a)
         if kind == "reconstruction":
             return f.svd, (a,), {}, _recompose(xp)
+        if kind == "factors":
+            return f.svd, (a,), {}, _of_factors(xp, float(options["cut"]))
         ends = _Step(
             lambda u, s, vh: (u, vh),
             lambda y, dy: (dy[0], dy[2]),
@@ -244,7 +279,7 @@ class _CoreFunctions:
         self._core, self._xp = core, xp
         slope = core.complex_step_slope
         makers: dict[str, Callable[..., Any]] = {
-            "svd": lambda: core.SVD(),
+            "svd": lambda: core.SVD(core.Auto()),
             "svdvals": lambda: core.SingularValues(),
             "svt": lambda tau: core.SoftThreshold(),
             "low_rank": lambda rank: core.LowRank(rank),

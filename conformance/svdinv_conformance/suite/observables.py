@@ -196,6 +196,14 @@ def _hermitian(f: Functions, ops: Operations, observable: Observable, a: Any) ->
     return (_scaled(ops, q, fn(w)) @ ops.adjoint(q),)
 
 
+def _factors(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    u, s, vh = f.svd(a)
+    kept, v = ops.above(s, float(observable.options["cut"])), ops.adjoint(vh)
+    products = (_scaled(ops, u, values) @ vh for values in (ops.tanh(s), 1 / s))
+    projectors = (_scaled(ops, q, kept) @ ops.adjoint(q) for q in (u, v))
+    return *products, u @ vh, *projectors, ops.adjoint(u) @ u
+
+
 def _gauge(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
     mode = observable.options.get("mode", "ignore")
     if mode == "ignore":
@@ -218,5 +226,6 @@ _BY_KIND: dict[str, Callable[..., Arrays]] = {
     "polar": _polar,
     "nuclear": _nuclear,
     "hermitian": _hermitian,
+    "factors": _factors,
     "gauge": _gauge,
 }

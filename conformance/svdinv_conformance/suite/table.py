@@ -28,7 +28,7 @@ END = "<!-- who passes what: end -->"
 
 def situation(case: Case) -> str:
     """What is special about the matrix of a case, in words."""
-    _, shape, name, _ = case.id.split("/")
+    _, shape, name, *_ = case.id.split("/")
     if shape in ("empty", "batch"):
         return shape
     gap = re.match(r"pair-(1e-\d+)", name)
@@ -39,7 +39,7 @@ def situation(case: Case) -> str:
         return f"tied, scaled {scaled[1]}"
     for word, meaning in {
         "on-value": "no derivative", "cut-on-tie": "no derivative", "distinct": "distinct",
-        "tied": "tied", "triple": "triple", "all-equal": "all equal",
+        "tied": "tied", "triple": "triple", "all-equal": "all equal", "two-pairs": "two pairs",
         "rank-deficient": "rank-deficient", "two-zeros": "rank-deficient", "zero": "zero",
     }.items():  # fmt: skip
         if word in name:
@@ -84,7 +84,7 @@ def _order(names: Sequence[str]) -> list[str]:
             return 0, 0
         if name.startswith("gap "):
             return 1, -float(name.removeprefix("gap "))
-        later = ("tied", "triple", "all equal", "rank-deficient", "zero")
+        later = ("tied", "triple", "two pairs", "all equal", "rank-deficient", "zero")
         return (2, later.index(name)) if name in later else (3, 0)
 
     return sorted(names, key=key)
