@@ -639,8 +639,9 @@ class Functions(
     ) -> tuple[Any, ...]:
         """An elementwise function and its derivatives at values, differentiable in what it closes
         over."""
+        f = values(v)  # first: it checks what fn returns
         held = map(backend.held_for_derivative, (derivative(v), *backend.bends(fn, v)))
-        return (values(v), *held)
+        return (f, *held)
 
     @staticmethod
     def _derivative(backend: Backend, fn: Function, elementwise: bool) -> Function:
