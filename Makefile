@@ -14,7 +14,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Files are UTF-8 whatever the locale.
 export PYTHONUTF8 = 1
 
-.PHONY: demo test check fast family oldest oldest-torch docs format hostile cases conformance-gpu \
+.PHONY: demo test check fast family oldest oldest-torch docs format hostile cases gpu \
   conformance-table processors performance clean
 
 demo: $(VENV)/ready
@@ -73,9 +73,9 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# One report to attach: every module on this machine's GPU.
-conformance-gpu: $(VENV)/ready
-	$(BIN)/python -m svdinv_conformance run adapters --device cuda --html conformance-gpu.html
+# One report to attach, gpu.html: the suite, the comparison and the timings on this machine's GPU.
+gpu: $(VENV)/ready
+	$(BIN)/python -m svdinv_conformance gpu
 
 # The table of who passes what in docs/conformance.md; natives fail, which is what it shows.
 conformance-table: $(VENV)/ready

@@ -12,7 +12,7 @@ import numbers
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from svdinv_core import (
     Decomposition,
@@ -26,6 +26,7 @@ from svdinv_core import (
     complex_step_jacobian,
     complex_step_slope,
 )
+from svdinv_core.drivers import Looks
 
 from ._api import Functions
 from ._backend import Backend, Function
@@ -59,12 +60,14 @@ class ExplicitBackend(Backend):
         array_name: str,
         asarray: Callable[[Any], Any],
         quiet: Callable[[], AbstractContextManager[Any]] = nullcontext,
-        looks: Literal["free", "never"] = "never",
+        looks: Looks = "never",
+        largest_jacobi: int = 4,
     ) -> None:
         self.xp = xp
         self.array_name = array_name
         self._asarray = asarray
-        self._looks = looks  # "never": a look waits for a device, or for a lazy array
+        self._looks: Looks = looks  # "never": a look waits for a device, or for a lazy array
+        self._largest_jacobi = largest_jacobi
         self.quiet = quiet  # silences the floating-point warnings of inf and NaN by design
 
     def asarray(self, x: Any) -> Any:
@@ -84,6 +87,7 @@ class ExplicitBackend(Backend):
             tuple(x.shape),
             single=float(self.xp.finfo(x.dtype).eps) > 1e-10,
             looks=self._looks,
+            largest_jacobi=self._largest_jacobi,
         )
 
     def of_values(self, function: Callable[..., Any], x: Any, params: tuple[Any, ...]) -> Any:
@@ -99,13 +103,13 @@ class ExplicitBackend(Backend):
     def extremes(self, x: Any) -> tuple[float, float] | None:
         if isinstance(x, float):
             return x, x
-        if self._looks == "never" or 0 in x.shape:
+        if self._looks != "free" or 0 in x.shape:
             return None
         return float(self.xp.min(x)), float(self.xp.max(x))
 
     def largest_count(self, x: Any, counts: Callable[[], Any]) -> int | None:
         """Where values may be looked at."""
-        if self._looks == "never" or 0 in x.shape:
+        if self._looks != "free" or 0 in x.shape:
             return None
         with self.quiet():
             return int(self.xp.max(counts()))
@@ -142,7 +146,12 @@ class _Recorder(ExplicitBackend):
 
     def __init__(self, backend: ExplicitBackend) -> None:
         super().__init__(
-            backend.xp, backend.array_name, backend._asarray, backend.quiet, backend._looks
+            backend.xp,
+            backend.array_name,
+            backend._asarray,
+            backend.quiet,
+            backend._looks,
+            backend._largest_jacobi,
         )
         self.calls: list[_Call] = []
         self.given: list[tuple[Any, Any]] = []  # arguments, and the arrays they became

@@ -15,7 +15,7 @@ import torch
 
 from ._threads import Workers
 
-__all__ = ["in_pieces", "is_plain", "work"]
+__all__ = ["in_pieces", "is_plain", "waits", "work"]
 
 Decompose = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
@@ -52,11 +52,22 @@ def work(x: torch.Tensor) -> int:
 
 def is_plain(x: torch.Tensor) -> bool:
     """Whether a tensor has values, on a CPU, and nobody watches what is done with it."""
+    return x.device.type == "cpu" and _is_eager(x)
+
+
+def waits(x: torch.Tensor) -> bool:
+    """The same on a CUDA or ROCm device, where a look waits, as a decomposition does.
+
+    PyTorch copies from the device whether it has converged. Not where a graph is captured.
+    """
+    return x.device.type == "cuda" and _is_eager(x) and not torch.cuda.is_current_stream_capturing()
+
+
+def _is_eager(x: torch.Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     return (
         type(x) in (torch.Tensor, torch.nn.Parameter)
-        and x.device.type == "cpu"
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._len_torch_function_stack() == 0

@@ -16,6 +16,7 @@ except ImportError as error:
     ) from error
 
 from svdinv_core import Rule
+from svdinv_core.drivers import LARGEST_JACOBI_ON_GPU
 
 from . import rules
 from ._api import (
@@ -38,7 +39,10 @@ def _asarray(x: Any) -> Any:
     return x if isinstance(x, cupy.ndarray) else None
 
 
-_backend = ExplicitBackend(_xp, "cupy.ndarray", _asarray)
+# Its SVD is a loop where a side is above 32, its `eigh` is batched: a look that waits is worth it.
+_backend = ExplicitBackend(
+    _xp, "cupy.ndarray", _asarray, looks="waits", largest_jacobi=LARGEST_JACOBI_ON_GPU
+)
 _functions = Functions[Any](lambda x: _backend)
 _explicit = Explicit(lambda x: _backend)
 

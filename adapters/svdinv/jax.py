@@ -25,6 +25,7 @@ except ImportError as error:
     raise cannot_import(error, "jax", "JAX") from error
 
 from svdinv_core import Decomposition, Operator, Rule, Situation, Step, SVDFactors
+from svdinv_core.drivers import LARGEST_JACOBI_ON_GPU, Looks
 
 from . import _jax_namespace, rules
 from ._api import (
@@ -215,6 +216,15 @@ def _for_a_batch(choice: Any) -> Any:
     return call
 
 
+def _situation(shape: tuple[Any, ...], single: bool, looks: Looks, platform: str) -> Situation:
+    """Of an array on a platform of JAX; a traced one is taken to be on the default one.
+
+    On a GPU its SVD is batched only where both sides are at most 32, and its `eigh` is batched.
+    """
+    largest = LARGEST_JACOBI_ON_GPU if platform in ("gpu", "cuda", "rocm") else 8
+    return Situation(shape, single=single, looks=looks, largest_jacobi=largest)
+
+
 class _JaxBackend(Backend):
     array_name = "jax.Array"
     xp = jnp
@@ -238,11 +248,13 @@ class _JaxBackend(Backend):
         return None if is_foreign(value, "jax") else jnp.asarray(value, dtype=dtype)
 
     def situation(self, x: Any) -> Situation:
-        return Situation(
+        traced = isinstance(x, jax.core.Tracer)
+        platform = jax.default_backend() if traced else next(iter(x.devices())).platform
+        return _situation(
             tuple(x.shape),
-            single=x.dtype in (jnp.float32, jnp.complex64),
-            looks="free" if _on_the_host(x) else "program",
-            largest_jacobi=8,
+            x.dtype in (jnp.float32, jnp.complex64),
+            "free" if _on_the_host(x) else "program",
+            platform,
         )
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:

@@ -33,6 +33,7 @@ from svdinv_core import (
     decompose_at_midpoint,
     pulled,
 )
+from svdinv_core.drivers import LARGEST_JACOBI_ON_GPU, Looks
 
 from . import _tensorflow_namespace as _xp
 from . import rules
@@ -120,6 +121,11 @@ def _passed_over(*tensors: Any) -> bool:
     return not tf.executing_eagerly() and bool(pack_tangents(list(tensors)).tangents)
 
 
+def _on_gpu(x: Any) -> bool:
+    """Whether a tensor is on a GPU; a traced one that has no device yet, if there is one."""
+    return "GPU" in x.device if x.device else bool(tf.config.list_logical_devices("GPU"))
+
+
 class _TensorFlowBackend(Backend):
     array_name = "tf.Tensor"
     xp = _xp
@@ -150,17 +156,21 @@ class _TensorFlowBackend(Backend):
 
         On a CPU its singular values are off by up to 15 units in the last place, ten times as much
         as those of LAPACK, and double precision costs up to 1.7 times. Its eigenvectors are
-        orthogonal to 6e-5 at 512x512.
+        orthogonal to 6e-5 at 512x512. On a GPU double precision would cost many times as much.
         """
-        compiled = _xp.compiled_by_xla()
+        compiled, gpu = _xp.compiled_by_xla(), _on_gpu(x)
+        looks: Looks = "program"
+        if tf.executing_eagerly():
+            looks = "waits" if gpu else "free"
+        largest = LARGEST_JACOBI_ON_GPU if gpu else 4
         return Situation(
             tuple(x.shape),
             single=x.dtype in (tf.float32, tf.complex64),
-            looks="free" if tf.executing_eagerly() else "program",
-            doubles="svd",
+            looks=looks,
+            doubles="never" if gpu else "svd",
             polished=True,
             has_svd=not (x.dtype.is_complex and compiled),
-            largest_jacobi=4 if compiled else 0,  # else every operation is a call
+            largest_jacobi=largest if compiled else 0,  # else every operation is a call
         )
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:

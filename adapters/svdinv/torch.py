@@ -40,6 +40,7 @@ from svdinv_core import (
     complex_step_slope,
     decompose_at_midpoint,
 )
+from svdinv_core.drivers import LARGEST_JACOBI_ON_GPU, Looks
 
 from . import _torch_function as _function
 from . import _torch_library as _library
@@ -62,7 +63,7 @@ from ._backend import Backend, Function
 from ._frameworks import is_foreign
 from ._gauge import Watch
 from ._limits import limit
-from ._torch_batches import is_plain, work
+from ._torch_batches import is_plain, waits, work
 from ._torch_function import full_precision
 
 WORTH_A_CHOICE = 3e4
@@ -163,6 +164,23 @@ def _plain_situation(shape: tuple[int, ...], single: bool) -> Situation:
     )
 
 
+def _cuda_situation(shape: tuple[Any, ...], single: bool, looks: Looks) -> Situation:
+    """Of a tensor on a CUDA or ROCm device.
+
+    Its SVD is batched only where both sides are at most 32, and waits for the device anyway; its
+    `eigh` is batched. A rotation is some twenty calls, so that beyond four columns the Gram matrix
+    goes first.
+    """
+    return Situation(
+        shape,
+        single=single,
+        looks=looks,
+        worth_a_choice=WORTH_A_CHOICE,
+        largest_jacobi=LARGEST_JACOBI_ON_GPU,
+        jacobi_over_gram=4,
+    )
+
+
 class _TorchBackend(Backend):
     array_name = "torch.Tensor"
     xp = _xp
@@ -195,12 +213,12 @@ class _TorchBackend(Backend):
         """
         if is_plain(x):
             return _plain_situation(tuple(x.shape), x.dtype in _SINGLE)
-        return Situation(
-            (None, *x.shape[-2:]) if _hides_a_batch() else tuple(x.shape),
-            single=x.dtype in _SINGLE,
-            doubles="operators" if x.device.type == "cpu" else "never",
-            jacobi_over_gram=2,
-        )
+        shape = (None, *x.shape[-2:]) if _hides_a_batch() else tuple(x.shape)
+        single = x.dtype in _SINGLE
+        if x.device.type == "cuda":
+            return _cuda_situation(shape, single, "waits" if waits(x) else "never")
+        doubles: Any = "operators" if x.device.type == "cpu" else "never"
+        return Situation(shape, single=single, doubles=doubles, jacobi_over_gram=2)
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
         with full_precision(x):
@@ -209,7 +227,7 @@ class _TorchBackend(Backend):
             )
 
     def failed(self, values: Any) -> bool:
-        if not is_plain(values):
+        if not is_plain(values) and not waits(values):
             return False
         few = values.ndim == 1 and values.shape[0] <= FEW
         return isnan(sum(values.tolist()) if few else values.sum().item())

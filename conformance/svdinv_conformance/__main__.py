@@ -1,4 +1,4 @@
-"""The command line: ``python -m svdinv_conformance compare``, ``run`` and ``bench``."""
+"""The command line: ``python -m svdinv_conformance compare``, ``run``, ``bench`` and ``gpu``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from . import gpu
 from .arguments import OneLineParser, check_output, names_from, positive, progress_bar, seed
 from .bench import command as bench_command
 from .compare import Plan, compare
@@ -108,6 +109,7 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     suite_command.add_parser(commands)
     bench_command.add_parser(commands)
+    gpu.add_parser(commands)
     inputs = sub.add_argument_group("inputs (repeatable, may be mixed; default: photo-tiled)")
     inputs.add_argument(
         "--case",
@@ -224,8 +226,7 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
 
 
-def _compare(options: argparse.Namespace) -> int:
-    console = _console()
+def _compare(options: argparse.Namespace, console: Console) -> int:
     if options.list_cases:
         _list_cases(console)
         return 0
@@ -282,6 +283,15 @@ def _check_plan(plan: Plan) -> None:
         )
 
 
+def _execute(options: argparse.Namespace, parser: argparse.ArgumentParser, console: Console) -> int:
+    if options.command == "gpu":
+        return gpu.execute(
+            options, console, lambda given, to: _execute(parser.parse_args(given), parser, to)
+        )
+    commands = {"run": suite_command.execute, "bench": bench_command.execute}
+    return commands.get(options.command, _compare)(options, console)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status.
 
@@ -293,11 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _build_parser()
     try:
         options = parser.parse_args(arguments)
-        if options.command == "run":
-            return suite_command.execute(options, _console())
-        if options.command == "bench":
-            return bench_command.execute(options, _console())
-        return _compare(options)
+        return _execute(options, parser, _console())
     except InputError as error:
         print(f"{parser.prog} {options.command}: error: {error}", file=sys.stderr)
         return 2

@@ -23,6 +23,8 @@ __all__ = [
     "BY_NAME",
     "BY_NAME_HERMITIAN",
     "LADDER",
+    "LARGEST_JACOBI_ON_GPU",
+    "Looks",
     "Needs",
     "Rung",
     "Situation",
@@ -41,11 +43,16 @@ Needs = Literal["large values", "all values", "factors", "eigenvectors"]
 """
 
 
+Looks = Literal["free", "waits", "program", "never"]
+
 TALL = 4
 """Ratio of the sides from which `qr` is tried."""
 
 MANY = 1024
 """Number of matrices from which `jacobi` is tried."""
+
+LARGEST_JACOBI_ON_GPU = 16
+"""Up to which shorter side of a batch rotations keep a GPU busier than its own decompositions."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,9 @@ class Situation:
         be symbols of which it is known which is larger.
     single : bool
         Single precision.
-    looks : {"free", "program", "never"}
-        How a choice can hinge on values: by a look from Python, by a conditional in the compiled
-        program, or not at all.
+    looks : {"free", "waits", "program", "never"}
+        How a choice can hinge on values: by a look from Python, by one that waits for a device as
+        its decompositions do, by a conditional in the compiled program, or not at all.
     worth_a_choice : float
         Least `work` for which a choice costs less than it gains.
     doubles : {"never", "operators", "svd"}
@@ -80,7 +87,7 @@ class Situation:
 
     shape: tuple[Any, ...]
     single: bool
-    looks: Literal["free", "program", "never"] = "never"
+    looks: Looks = "never"
     worth_a_choice: float = 0.0
     doubles: Literal["never", "operators", "svd"] = "never"
     polished: bool = False

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from svdinv_conformance import __main__ as command
+from svdinv_conformance import gpu
 from svdinv_conformance.__main__ import main
 from svdinv_conformance.frameworks import FRAMEWORKS, Gradient
 from svdinv_conformance.frameworks.numpy import NumPy
@@ -388,3 +389,45 @@ def test_every_framework_agrees(
     data = json.loads(target.read_text())
     judged = [r for g in data["groups"] for r in g["rows"] if r["judged"]]
     assert len(judged) > 50
+
+
+def test_no_gpu_is_an_error_that_says_who_sees_none(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    target = tmp_path / "gpu.html"
+    status, _, err = run(capsys, "gpu", "--html", str(target))
+    if status == 2:
+        assert re.search(r"gpu: error: no framework sees a GPU here \(torch: .*; cupy: ", err)
+        assert not target.exists()
+
+
+class OnGPU(NumPy):
+    """Stands in for CuPy, and sees a GPU."""
+
+    name = "cupy"
+
+    def check_device(self, device: str) -> None:
+        pass
+
+
+def test_one_report_of_a_gpu(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The three commands, of the frameworks that see it, on one page; the worst exit status."""
+    monkeypatch.setattr(gpu, "FRAMEWORKS", {"torch": OnGPU, "numpy": NumPy, "cupy": OnGPU})
+    given = []
+
+    def one(arguments: list[str], console: Any) -> int:
+        given.append(arguments)
+        console.print(f"ran {arguments[0]}")
+        return len(given) % 3
+
+    options = command._build_parser().parse_args(["gpu", "--html", str(tmp_path / "gpu.html")])
+    assert gpu.execute(options, command._console(), one) == 2
+    assert given == [
+        ["run", "svdinv.torch", "svdinv.cupy", "--device", "cuda"],
+        ["compare", "--framework", "torch,cupy", "--device", "cpu,cuda"],
+        ["bench", "--framework", "torch,cupy", "--device", "cuda"],
+    ]
+    page = (tmp_path / "gpu.html").read_text()
+    assert all(f"ran {name}" in page for name in ("run", "compare", "bench"))

@@ -1,0 +1,74 @@
+"""All that the tools say of the GPU of this machine, as one report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+
+from .arguments import check_output
+from .frameworks import FRAMEWORKS, UnavailableError
+from .inputs import InputError
+
+__all__ = ["add_parser", "execute"]
+
+_DESCRIPTION = """\
+Run the conformance suite, the comparison with the CPU, and the timings on the GPU of this machine,
+in every framework that sees it, and write one page to attach to a report.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to a program's commands."""
+    sub = commands.add_parser(
+        "gpu", help="run, compare and bench on this machine's GPU", description=_DESCRIPTION
+    )
+    sub.add_argument("--html", metavar="FILE", default="gpu.html", help="the page (gpu.html)")
+
+
+def _frameworks() -> list[str]:
+    """Those that see a GPU.
+
+    Raises
+    ------
+    InputError
+        If there is none, with what each of them says.
+    """
+    found, reasons = [], []
+    for name, framework in FRAMEWORKS.items():
+        if name in ("numpy", "autograd"):  # which compute on a CPU only
+            continue
+        try:
+            bridge = framework()
+            bridge.load()
+            bridge.check_device("cuda")
+        except UnavailableError as reason:
+            reasons.append(f"{name}: {reason}")
+        else:
+            found.append(name)
+    if not found:
+        raise InputError(f"no framework sees a GPU here ({'; '.join(reasons)})")
+    return found
+
+
+def execute(
+    options: argparse.Namespace, console: Console, run: Callable[[list[str], Console], int]
+) -> int:
+    """Run the other commands by `run`, and return the largest exit status."""
+    names = _frameworks()
+    check_output(options.html)
+    recorded = Console(record=True, highlight=False, width=console.width)
+    commands = [
+        ["run", *(f"svdinv.{name}" for name in names), "--device", "cuda"],
+        ["compare", "--framework", ",".join(names), "--device", "cpu,cuda"],
+        ["bench", "--framework", ",".join(names), "--device", "cuda"],
+    ]
+    status = 0
+    for command in commands:
+        recorded.rule(" ".join(command))
+        status = max(status, run(command, recorded))
+    recorded.save_html(options.html)
+    console.print(f"written: {options.html}", markup=False, style="dim", soft_wrap=True)
+    return status
