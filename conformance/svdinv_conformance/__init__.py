@@ -13,6 +13,8 @@
 ``bench``
     Timings beside the framework's own functions (:mod:`svdinv_conformance.bench`).
 
+:func:`check` is one line in anybody's tests: the derivative of one function of a matrix.
+
 Only the public interface of ``svdinv`` is used. Importing this package imports no framework but
 NumPy.
 """
@@ -26,14 +28,17 @@ except ImportError as error:
     ) from error
 
 from .compare import Comparison, Plan, compare
+from .derivative_check import DerivativeError, check
 from .inputs import Input, built_in, from_image, from_npy
 from .reference import decompose, exact_gradient
 
 __all__ = [
     "Comparison",
+    "DerivativeError",
     "Input",
     "Plan",
     "built_in",
+    "check",
     "compare",
     "decompose",
     "exact_gradient",
