@@ -33,8 +33,10 @@ FILES = (
     "_project.py",
     "_root.py",
     "_tensor.py",
+    "_truncate.py",
 )
-MORE = {"__init__": ["GaugeError", "GaugeWarning"]}  # what else such a module exports
+# What else such a module exports.
+MORE = {"__init__": ["ConvergenceWarning", "GaugeError", "GaugeWarning"]}
 
 
 def classes(file: str) -> dict[str, ast.ClassDef]:

@@ -7,7 +7,7 @@ its licence is in it.
 """
 
 from .alignment import Moments, Overlap, Placement, alignment_margin
-from .arrays import counted
+from .arrays import adjoint, counted
 from .clipping import SingularValueClip
 from .complex_step import NOT_ANALYTIC, complex_step_jacobian, complex_step_slope
 from .curvature import complex_step_curvature
@@ -17,11 +17,15 @@ from .drivers import (
     Driver,
     Gram,
     Jacobi,
+    Krylov,
     Native,
     Situation,
+    Triples,
     by_name,
     compute_factors,
+    leading,
     select,
+    suits_krylov,
 )
 from .gauge import gauge_residual, rule_residual
 from .hermitian import (
@@ -34,6 +38,7 @@ from .hermitian import (
     eigenvalue_coefficients,
 )
 from .jets import EigenvalueJet, SingularValueJet
+from .linear import ConvergenceWarning, Dense, Given, Linear
 from .low_rank import LowRank
 from .midpoint import apply_at_midpoint, decompose_at_midpoint
 from .namespace import Namespace
@@ -58,6 +63,7 @@ from .rules import (
     rule_names,
 )
 from .scaled import ScaledFactors, ScaledOperator, ScaledSVD
+from .selection import Kept, Selection
 from .slopes import MIXES, Refuse, jacobian, slope_of_each
 from .soft_threshold import SoftThreshold
 from .spectral import (
@@ -75,6 +81,14 @@ from .spectral import (
 from .step import Product, RealProduct, SquaredResiduals, Step
 from .svd import SVD, SVDFactors
 from .tensor import AlongLastAxis, MoveAxis, cosine_transform, fourier_transform
+from .truncated import (
+    NO_SECOND_DERIVATIVE,
+    BestApproximation,
+    KeepColumns,
+    LeadingFactors,
+    LinearProduct,
+    Outside,
+)
 from .weighted import WeightedThreshold
 
 __version__ = "0.1.0.dev0"
@@ -82,12 +96,16 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "MIXES",
     "NOT_ANALYTIC",
+    "NO_SECOND_DERIVATIVE",
     "SVD",
     "AlongLastAxis",
     "Auto",
+    "BestApproximation",
     "BlockQR",
     "Clip",
+    "ConvergenceWarning",
     "Decomposition",
+    "Dense",
     "Driver",
     "EigenvalueJet",
     "EigenvalueMap",
@@ -97,11 +115,18 @@ __all__ = [
     "Exponential",
     "FactorsOperator",
     "Fit",
+    "Given",
     "Gram",
     "HermitianFunction",
     "Inv",
     "InverseSquareRoot",
     "Jacobi",
+    "KeepColumns",
+    "Kept",
+    "Krylov",
+    "LeadingFactors",
+    "Linear",
+    "LinearProduct",
     "Logarithm",
     "Lorentzian",
     "LowRank",
@@ -112,6 +137,7 @@ __all__ = [
     "NuclearBall",
     "NuclearNorm",
     "Operator",
+    "Outside",
     "Overlap",
     "Pinv",
     "Placement",
@@ -134,6 +160,7 @@ __all__ = [
     "ScaledOperator",
     "ScaledSVD",
     "SchattenNorm",
+    "Selection",
     "SingularValueClip",
     "SingularValueJet",
     "SingularValueMap",
@@ -149,8 +176,10 @@ __all__ = [
     "Tangents",
     "Taylor",
     "Tf",
+    "Triples",
     "Unitary",
     "WeightedThreshold",
+    "adjoint",
     "alignment_margin",
     "apply_at_midpoint",
     "by_name",
@@ -168,6 +197,7 @@ __all__ = [
     "get_rule",
     "jacobian",
     "kept_values",
+    "leading",
     "loewner_coefficients",
     "pulled",
     "pushed",
@@ -175,4 +205,5 @@ __all__ = [
     "rule_residual",
     "select",
     "slope_of_each",
+    "suits_krylov",
 ]

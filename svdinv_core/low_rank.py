@@ -1,4 +1,4 @@
-r"""The best approximation of a given rank: the largest values kept, the others dropped.
+r"""The best approximation of a lower rank: the largest values kept, the others dropped.
 
 g = 1 kept, 0 dropped
 Gamma_ij = 1/(S_i^2 - S_j^2) for i kept and j dropped;  0 within either part
@@ -14,6 +14,7 @@ from .namespace import Array, Namespace
 from .rules import Pairs, Pinv
 from .scaled import Divided, ScaledOperator
 from .second_scaled import Cut, OneSided
+from .selection import Selection
 
 __all__ = ["LowRank"]
 
@@ -27,27 +28,39 @@ class _Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class LowRank(ScaledOperator):
-    """Truncation to the `rank` largest values.
+    """Truncation to the `rank` largest values, or to those of them that `selection` keeps.
 
     Where the cut splits a tie the derivative does not exist; there Gamma is 0, and the result
     finite.
     """
 
     rank: int
+    selection: Selection | None = None
 
     def leading(self, k: int) -> int:
         return min(self.rank, k)
 
     def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
         largest = first(S)
+        if self.selection is not None:
+            chosen = self.selection
+            above, below = chosen.edges(xp, S, chosen.weights(xp, S))
+            cut = xp.sqrt(xp.maximum(above - below, xp.zeros_like(above))) * xp.sqrt(above + below)
+            cut = xp.where(above > 0, cut, largest)  # or nothing is kept
+            finest = chosen.finest(xp, S)
+            return largest, cut if finest is None else xp.where(finest < cut, finest, cut)
         if self.rank == 0 or self.rank >= S.shape[-1]:
             return largest, largest
         above, below = S[..., self.rank - 1 : self.rank], S[..., self.rank : self.rank + 1]
         return largest, xp.sqrt(above - below) * xp.sqrt(above + below)
 
     def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> _Kept:
-        g = xp.where(counted(xp, S) <= self.rank, xp.ones_like(S), 0.0)
-        return _Kept(xp.where(S >= 0, g, S), unit(xp, first(S)))  # a NaN stays one
+        if self.selection is None:
+            g = xp.where(counted(xp, S) <= self.rank, xp.ones_like(S), 0.0)
+            g = xp.where(S >= 0, g, S)  # a NaN stays one
+        else:
+            g = self.selection.weights(xp, S)
+        return _Kept(g, unit(xp, first(S)))
 
     def divided(self, xp: Namespace, S: Array, point: _Kept, r: int) -> Divided:
         k = S.shape[-1]

@@ -131,11 +131,9 @@ class SVD:
             coefficients = coefficients._replace(inverse_total=inverse_total)
         return pairs, coefficients
 
-    def jvp(self, xp: Namespace, factors: SVDFactors, dA: Array) -> SVDFactors:
-        """Forward mode: ``(dU, dS, dVh)`` for a tangent `dA` of A's shape and dtype."""
-        U, _, Vh = factors
+    def turns(self, xp: Namespace, factors: SVDFactors, P: Array) -> tuple[Pairs, Array, Array]:
+        """``dOmega_u`` and ``dOmega_v`` of ``P = U^H dA V``: what happens within the spaces."""
         pairs, (inverse_gap, inverse_total, tie) = self._coefficients(xp, factors)
-        P, dA_V, Uh_dA = directional_core(xp, factors, dA)
         Ph = adjoint(xp, P)
         symmetric = scale(xp, inverse_gap, P + Ph)
         skew = scale(xp, inverse_total, P - Ph)
@@ -143,6 +141,13 @@ class SVD:
         omega_v = 0.5 * (symmetric - skew)
         if tie is not None:
             omega_u = omega_u + scale(xp, tie, P)
+        return pairs, omega_u, omega_v
+
+    def jvp(self, xp: Namespace, factors: SVDFactors, dA: Array) -> SVDFactors:
+        """Forward mode: ``(dU, dS, dVh)`` for a tangent `dA` of A's shape and dtype."""
+        U, _, Vh = factors
+        P, dA_V, Uh_dA = directional_core(xp, factors, dA)
+        pairs, omega_u, omega_v = self.turns(xp, factors, P)
 
         dVh = adjoint(xp, omega_v)
         if dA_V is not None:  # m > n: V is square
@@ -179,34 +184,15 @@ class SVD:
         else in the place of all but ct_S between tied values.
         """
         ct_U, ct_S, ct_Vh = cotangents
-        U, S, Vh = factors
+        U, _, Vh = factors
         m, n, k = U.shape[-2], Vh.shape[-1], U.shape[-1]
         if ct_U is None and ct_S is None and ct_Vh is None:
             return None
         if ct_U is None and ct_Vh is None:
             return xp.matmul(scale_columns(xp, U, ct_S), Vh)
 
-        pairs, (inverse_gap, inverse_total, tie) = self._coefficients(xp, factors)
-        weights = pairs.inverse_values
-        core: Array = None
-        X: Array = None
-        Yh: Array = None
+        weights, X, Yh, core = self.within(xp, factors, cotangents, constant=constant, some=some)
         left = right = None  # (I - U U^H) ct_U S+ and S+ ct_Vh (I - V V^H), without I's part
-        if ct_U is not None:
-            X = xp.matmul(adjoint(xp, U), ct_U)
-            core = 0.5 * scale(xp, inverse_gap + inverse_total, X - adjoint(xp, X))
-            if tie is not None:
-                core = core + scale(xp, tie, X)
-        if ct_Vh is not None:
-            Yh = xp.matmul(ct_Vh, adjoint(xp, Vh))
-            part = 0.5 * scale(xp, inverse_gap - inverse_total, adjoint(xp, Yh) - Yh)
-            core = part if core is None else core + part
-        if not self.linear:
-            fixed = (
-                None if x is None else constant(x) for x in (S, X, Yh, core, ct_U, ct_S, ct_Vh)
-            )
-            read = self._read(xp, m, n, *fixed, some=some)
-            core = core if read is None else core + read
         if ct_U is not None and m != k:
             core = core - scale_columns(xp, X, weights)
             left = scale_columns(xp, ct_U, weights)
@@ -220,6 +206,42 @@ class SVD:
             return xp.matmul(U, xp.matmul(core, Vh) + right)
         outer = xp.matmul(U, core)
         return xp.matmul(outer if left is None else outer + left, Vh)
+
+    def within(
+        self,
+        xp: Namespace,
+        factors: SVDFactors,
+        cotangents: tuple[Array | None, ...],
+        *,
+        constant: Constant = unchanged,
+        some: Some | None = None,
+    ) -> tuple[Array, Array | None, Array | None, Array]:
+        """``1/S``, ``X``, ``Y^H``, and the core of `vjp` without ct_S and what is outside.
+
+        One of ct_U and ct_Vh has to be there.
+        """
+        ct_U, ct_S, ct_Vh = cotangents
+        U, S, Vh = factors
+        pairs, (inverse_gap, inverse_total, tie) = self._coefficients(xp, factors)
+        core: Array = None
+        X: Array = None
+        Yh: Array = None
+        if ct_U is not None:
+            X = xp.matmul(adjoint(xp, U), ct_U)
+            core = 0.5 * scale(xp, inverse_gap + inverse_total, X - adjoint(xp, X))
+            if tie is not None:
+                core = core + scale(xp, tie, X)
+        if ct_Vh is not None:
+            Yh = xp.matmul(ct_Vh, adjoint(xp, Vh))
+            part = 0.5 * scale(xp, inverse_gap - inverse_total, adjoint(xp, Yh) - Yh)
+            core = part if core is None else core + part
+        if not self.linear:
+            fixed = (
+                None if x is None else constant(x) for x in (S, X, Yh, core, ct_U, ct_S, ct_Vh)
+            )
+            read = self._read(xp, U.shape[-2], Vh.shape[-1], *fixed, some=some)
+            core = core if read is None else core + read
+        return pairs.inverse_values, X, Yh, core
 
     def _read(
         self,

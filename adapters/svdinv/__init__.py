@@ -18,7 +18,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from svdinv_core import Rule
+from svdinv_core import ConvergenceWarning, Rule
 from svdinv_core import __version__ as __version__
 
 from . import rules
@@ -30,14 +30,18 @@ from ._api import (
     Functions,
     Gauge,
     LstsqResult,
+    Multiplets,
     PolarResult,
     Side,
     SVDResult,
+    TruncateDriver,
+    TruncatedSVDResult,
     documented_by,
 )
 from ._dispatch import ADAPTERS, find_backend, find_explicit
 from ._explicit import Explicit
 from ._gauge import GaugeError, GaugeWarning
+from .operators import LinearOperator
 
 _functions = Functions[Any](find_backend)
 _explicit = Explicit(find_explicit)
@@ -45,12 +49,14 @@ _explicit = Explicit(find_explicit)
 # Written by adapters/write_public.py, between this mark and the next.
 __all__ = [
     "AlignmentResult",
+    "ConvergenceWarning",
     "EighResult",
     "GaugeError",
     "GaugeWarning",
     "LstsqResult",
     "PolarResult",
     "SVDResult",
+    "TruncatedSVDResult",
     "align_points",
     "eigenvalue_map",
     "eigh",
@@ -82,6 +88,7 @@ __all__ = [
     "svdvals",
     "svt",
     "tensor_svt",
+    "truncated_svd",
     "vjp",
 ]
 
@@ -140,8 +147,19 @@ def logm(x: Any, /, *, driver: EighDriver = "auto") -> Any:
 
 
 @documented_by(Functions)
-def low_rank(x: Any, rank: int, *, driver: Driver = "auto") -> Any:
-    return _functions.low_rank(x, rank, driver=driver)
+def low_rank(
+    x: Any,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    energy: float | None = None,
+    multiplets: Multiplets = "keep",
+    driver: TruncateDriver = "auto",
+) -> Any:
+    return _functions.low_rank(
+        x, rank, rtol=rtol, atol=atol, energy=energy, multiplets=multiplets, driver=driver
+    )
 
 
 @documented_by(Functions)
@@ -268,6 +286,30 @@ def tensor_svt(
     driver: Driver = "auto",
 ) -> Any:
     return _functions.tensor_svt(x, tau, axis=axis, transform=transform, driver=driver)
+
+
+@documented_by(Functions)
+def truncated_svd(
+    x: Any | LinearOperator,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    energy: float | None = None,
+    multiplets: Multiplets = "keep",
+    rule: str | Rule = "auto",
+    driver: TruncateDriver = "auto",
+) -> TruncatedSVDResult[Any]:
+    return _functions.truncated_svd(
+        x,
+        rank,
+        rtol=rtol,
+        atol=atol,
+        energy=energy,
+        multiplets=multiplets,
+        rule=rule,
+        driver=driver,
+    )
 
 
 @documented_by(Explicit)

@@ -17,7 +17,6 @@ from svdinv_core import (
     EigenvalueMap,
     Eigenvalues,
     Eigh,
-    LowRank,
     NuclearNorm,
     Polar,
     RealProduct,
@@ -52,7 +51,6 @@ from ._checks import (
     check_field,
     check_function_values,
     check_not_negative,
-    check_rank,
     check_same_shape,
     check_scalar_values,
     check_side,
@@ -72,6 +70,7 @@ from ._measure import Measure
 from ._project import Project
 from ._root import Root
 from ._tensor import Tensor
+from ._truncate import Multiplets, Truncate, TruncateDriver, TruncatedSVDResult
 
 __all__ = [
     "AlignmentResult",
@@ -81,9 +80,12 @@ __all__ = [
     "Functions",
     "Gauge",
     "LstsqResult",
+    "Multiplets",
     "PolarResult",
     "SVDResult",
     "Side",
+    "TruncateDriver",
+    "TruncatedSVDResult",
     "documented_by",
 ]
 
@@ -132,6 +134,7 @@ class Functions(
     Project[ArrayT],
     Align[ArrayT],
     Tensor[ArrayT],
+    Truncate[ArrayT],
 ):
     """The public functions for the frameworks that `find_backend` knows."""
 
@@ -747,53 +750,6 @@ class Functions(
         slope = backend.apply(Recompose(), halfway, raw, coefficients)
         (change,) = backend.run(RealProduct(), slope, way)
         return self._finish(backend, value(raw.S) + change, dtype)
-
-    def low_rank(self, x: ArrayT, rank: int, *, driver: Driver = "auto") -> ArrayT:
-        """Best approximation of a given rank: the largest `rank` singular values kept.
-
-        Parameters
-        ----------
-        x : array (..., m, n)
-            Real or complex floating point.
-        rank : int
-            At least 0; from ``min(m, n)`` on the result is `x`.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
-            As for `svt`. The error of "gram" is about
-            ``eps S[..., 0]^2 / (S[..., rank-1]^2 - S[..., rank]^2)``.
-
-        Returns
-        -------
-        array (..., m, n)
-
-        Raises
-        ------
-        TypeError
-            If `x` is not a floating-point array, or `rank` is not an integer.
-        ValueError
-            If `x` has fewer than two dimensions, `rank` is negative, or for an unknown `driver`.
-
-        Notes
-        -----
-        Gradient: exact, also for values repeated within the kept or within the dropped part.
-        Its size grows as ``S[rank-1] / (S[rank-1] - S[rank])``; where the cut splits a
-        repeated value there is none, and that term is left out.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import svdinv
-        >>> svdinv.low_rank(np.diag([3.0, 1.0]), 1)
-        array([[3., 0.],
-               [0., 0.]])
-        """
-        check_driver(driver)
-        kept = check_rank(rank)
-        backend, array, dtype, (*_, m, n) = self._prepare(x)
-        assert m is not None
-        assert n is not None
-        k = m if m < n else n
-        operator = LowRank(min(kept, k) if isinstance(k, int) else kept)
-        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
 
     def nuclear_norm(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
         """Sum of the singular values.

@@ -23,6 +23,7 @@ from svdinv_core import (
 
 from ._checks import Shape
 from ._gauge import Watch
+from .operators import LinearOperator
 
 __all__ = ["Backend", "Function"]
 
@@ -126,6 +127,10 @@ class Backend(ABC):
     def caller_function(self, name: str, fn: Function) -> Function:
         """A function that the caller gave for an argument, differentiated by the framework."""
         return fn
+
+    def sparse(self, x: Any) -> LinearOperator | None:
+        """A sparse matrix of the framework as an operator; None of anything else."""
+        return None
 
     def stopped(self, x: Any) -> Any:
         """The same array as a constant."""

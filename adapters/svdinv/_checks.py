@@ -8,21 +8,25 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
-from svdinv_core import MIXES
+from svdinv_core import MIXES, Selection
 from svdinv_core.drivers import BY_NAME
 
 __all__ = [
     "check_axis",
     "check_broadcast",
+    "check_computed",
     "check_driver",
     "check_dtype",
     "check_factor_shapes",
     "check_field",
     "check_function_values",
     "check_known_length",
+    "check_known_rank",
     "check_matrix",
+    "check_multiplets",
     "check_not_negative",
     "check_number",
+    "check_of_operator",
     "check_one_of",
     "check_parameter",
     "check_points",
@@ -183,6 +187,32 @@ def check_rank(rank: Any) -> int:
     return value
 
 
+def check_known_rank(rank: int | None) -> None:
+    """Refuse an iteration for a number of vectors that is not given."""
+    if rank is None:
+        raise ValueError("rank: 'krylov' computes a given number of vectors; give the most to keep")
+
+
+def check_of_operator(driver: str, rank: int | None) -> None:
+    """Refuse, for a matrix known by its products, all but what needs no more than these."""
+    if driver not in ("auto", "krylov"):
+        raise ValueError(f"driver: expected 'auto' or 'krylov' for an operator, got {driver!r}")
+    check_known_rank(rank)
+
+
+def check_computed(dtype: Any) -> None:
+    """Refuse half precision where products are the caller's."""
+    name = dtype_name(dtype)
+    if _COMPUTED_IN[name] != name:
+        raise TypeError(f"x: expected an operator in {_COMPUTED_IN[name]}, got {name}")
+
+
+def check_multiplets(multiplets: Any) -> None:
+    """Refuse an unknown mode."""
+    if multiplets not in Selection.MODES:
+        raise ValueError(f"multiplets: expected 'keep', 'drop' or 'cut', got {multiplets!r}")
+
+
 def check_special(name: str, shape: Shape) -> None:
     """Refuse what has no nearest rotation: complex or rectangular matrices."""
     check_square(shape)
@@ -299,6 +329,7 @@ def check_number(
     *,
     at_least: float | None = None,
     above: float | None = None,
+    at_most: float | None = None,
     optional: bool = False,
     infinite: bool = False,
 ) -> Any:
@@ -312,6 +343,8 @@ def check_number(
         raise ValueError(f"{name}: expected a number of at least {at_least:g}, got {number:g}")
     if above is not None and not number > above:
         raise ValueError(f"{name}: expected a number greater than {above:g}, got {number:g}")
+    if at_most is not None and not number <= at_most:
+        raise ValueError(f"{name}: expected a number of at most {at_most:g}, got {number:g}")
     if not isfinite(number) and not (infinite and number > 0):
         raise ValueError(f"{name}: expected a finite number, got {number:g}")
     return number

@@ -10,6 +10,7 @@ from array_api_compat import array_namespace
 from ._backend import Backend
 from ._explicit import ExplicitBackend
 from ._frameworks import BY_PACKAGE, framework_of
+from .operators import LinearOperator
 
 __all__ = ["ADAPTERS", "find_backend", "find_explicit"]
 
@@ -24,6 +25,8 @@ def find_backend(x: Any) -> Backend:
     TypeError
         If `x` is not an array of any known framework.
     """
+    if isinstance(x, LinearOperator):
+        x = x.params[0]
     adapter = framework_of(x.__class__)
     if adapter is not None:
         backend: Backend = importlib.import_module(f"svdinv.{adapter}")._backend

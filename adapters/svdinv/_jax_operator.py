@@ -18,9 +18,12 @@ from jax.interpreters import batching, mlir
 
 from svdinv_core import Operator, Pulled, Pushed
 
+from . import _jax_namespace
+
 __all__ = ["apply", "batched"]
 
 ad: Any = _ad  # JAX types none of these
+_xp: Any = _jax_namespace
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))  # traced once, whoever asks: for shapes or to lower
@@ -37,13 +40,13 @@ def _results(operator: Operator, mode: str, given: tuple[bool, ...], arrays: Any
     along = tuple(next(left) if g else None for g in given)
     with jax.default_matmul_precision("float32"):
         if mode == "push":
-            out = operator.jvp(jnp, x, factors, params, along[0], along[1:])
+            out = operator.jvp(_xp, x, factors, params, along[0], along[1:])
             if out is None:
                 return (None,) * operator.outputs
             return tuple(out) if operator.outputs > 1 else (out,)
         cts = tuple(ct if ct is None else jnp.conj(ct) for ct in along)
         ct: Any = cts if operator.outputs > 1 else cts[0]
-        ct_x, ct_params = operator.vjp(jnp, x, factors, params, ct)
+        ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
         out = (ct_x, *(ct_params or (None,) * len(params)))
         return tuple(ct if ct is None else jnp.conj(ct) for ct in out)
 

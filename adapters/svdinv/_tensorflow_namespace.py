@@ -48,6 +48,7 @@ __all__ = [
     "sign",
     "sqrt",
     "sum",
+    "until",
     "where",
     "zeros_like",
 ]
@@ -104,6 +105,13 @@ def repeated(count: int, body: Any, state: Any) -> Any:
         parallel_iterations=1,
         maximum_iterations=count,
     )
+
+
+def until(limit: int, going: Any, body: Any, state: Any) -> Any:
+    """A loop of the program, where there is one; None where values can be looked at."""
+    if tf.executing_eagerly():
+        return None
+    return tf.while_loop(going, body, state, parallel_iterations=1, maximum_iterations=limit)
 
 
 def compiled_by_xla() -> bool:

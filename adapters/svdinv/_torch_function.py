@@ -15,13 +15,21 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from svdinv_core import Decomposition, Operator, SVDFactors, Tangents, pulled, pushed
+from svdinv_core import (
+    NO_SECOND_DERIVATIVE,
+    Decomposition,
+    Operator,
+    SVDFactors,
+    Tangents,
+    pulled,
+    pushed,
+)
 
 from . import _torch_namespace as _xp
 from ._gauge import Watch
 from ._torch_batches import is_plain
 
-__all__ = ["apply", "decompose", "full_precision", "resolved", "watch"]
+__all__ = ["apply", "decompose", "full_precision", "iterated", "resolved", "watch"]
 
 
 def full_precision(x: torch.Tensor) -> AbstractContextManager[Any]:
@@ -126,10 +134,13 @@ class _Apply(_Function):
         count = len(operator.decomposition.Factors._fields)
         factors = operator.decomposition.Factors(*rest[:count])
         out = resolved(operator.apply(_xp, x, factors, rest[count:]))
-        if isinstance(out, tuple):  # forward mode refuses views whose tangent has other strides
-            return tuple(y.clone() if y._is_view() else y for y in out)
-        # An input may not be returned as it is.
-        return out.view_as(out) if any(out is factor for factor in factors) else out
+
+        def own(out: torch.Tensor) -> torch.Tensor:
+            """An input may not be returned; forward mode refuses views of other strides."""
+            given = any(out is factor for factor in factors)
+            return out.clone() if given or out._is_view() else out
+
+        return tuple(map(own, out)) if isinstance(out, tuple) else own(out)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -189,6 +200,36 @@ class _Apply(_Function):
             return resolved(ctx.operator.jvp(_xp, x, factors, params, *tangents))
 
 
+class _Iterate(_Function):
+    """An iteration, whose loop looks at values: a transform runs it at its own level."""
+
+    @staticmethod
+    def forward(function: Any, *arrays: torch.Tensor) -> Any:
+        return tuple(out.clone() for out in function(_xp, *arrays))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *cts: Any) -> Any:
+        raise NotImplementedError(NO_SECOND_DERIVATIVE)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise NotImplementedError(NO_SECOND_DERIVATIVE)
+
+    @staticmethod
+    def vmap(info: Any, dims: Any, function: Any, *arrays: torch.Tensor) -> Any:
+        """The core takes batches; the axis of the transform comes first in every array."""
+        whole = (
+            x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+            for x, dim in zip(arrays, dims[1:], strict=True)
+        )
+        out = iterated(function, *whole)
+        return out, tuple(0 for _ in out)
+
+
 class _Watch(_Function):
     """The same factors, whose cotangents are looked at in reverse mode."""
 
@@ -214,10 +255,11 @@ class _Watch(_Function):
 
 
 # `apply` binds its arguments by the signature of `forward` at each call, and looks for it there.
-for _forward in (_Decompose.forward, _Apply.forward, _Watch.forward):
+for _forward in (_Decompose.forward, _Apply.forward, _Iterate.forward, _Watch.forward):
     setattr(_forward, "__signature__", inspect.signature(_forward))  # noqa: B010
 
 # PyTorch types none of these.
 decompose: Any = _Decompose.apply
 apply: Any = _Apply.apply
+iterated: Any = _Iterate.apply
 watch: Any = _Watch.apply

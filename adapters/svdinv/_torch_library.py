@@ -17,13 +17,13 @@ from typing import Any
 import torch
 
 import svdinv_core
-from svdinv_core import Decomposition, Operator, pulled
+from svdinv_core import Decomposition, Dense, Operator, pulled
 
 from . import __version__
 from . import _torch_namespace as _xp
 from ._torch_function import full_precision, resolved
 
-__all__ = ["apply", "decompose", "describe", "restore"]
+__all__ = ["apply", "decompose", "describe", "iterated", "restore"]
 
 _described: dict[str, Any] = {}
 
@@ -161,3 +161,21 @@ apply = _register(
     _apply_context,
     _apply_backward,
 )
+
+
+def _iterate(spec: str, arrays: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return _own(restore(spec)(_xp, *arrays))
+
+
+# Its loop looks at values, which a compiler's tensors do not have.
+_iteration: Any = torch.library.custom_op(
+    "svdinv::iteration", _iterate, mutates_args=(), schema="(str spec, Tensor[] arrays) -> Tensor[]"
+)
+_iteration.register_fake(lambda spec, arrays: _own(restore(spec).like(_xp, *arrays)))
+
+
+def iterated(function: Any, arrays: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...] | None:
+    """``function(xp, *arrays)``; None where it holds functions of the caller's."""
+    if not isinstance(function.linear, Dense):
+        return None
+    return tuple(_iteration(describe(function), list(arrays)))

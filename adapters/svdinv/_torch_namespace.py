@@ -19,6 +19,7 @@ from ._torch_batches import in_pieces
 __all__ = [
     "abs",
     "all",
+    "as_one",
     "astype",
     "complex128",
     "concat",
@@ -77,6 +78,19 @@ zeros_like = torch.zeros_like
 
 def all(x: torch.Tensor, /, *, axis: tuple[int, ...]) -> torch.Tensor:
     return torch.all(x, dim=axis)
+
+
+def as_one(function: Any, *arrays: torch.Tensor) -> Any:
+    """An iteration as one function of PyTorch's, where somebody would look inside."""
+    if torch.compiler.is_compiling():
+        from . import _torch_library
+
+        return _torch_library.iterated(function, arrays)
+    if torch._C._are_functorch_transforms_active():
+        from . import _torch_function
+
+        return _torch_function.iterated(function, *arrays)
+    return None
 
 
 def astype(x: torch.Tensor, dtype: torch.dtype, /) -> torch.Tensor:

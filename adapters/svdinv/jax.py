@@ -36,9 +36,12 @@ from ._api import (
     Functions,
     Gauge,
     LstsqResult,
+    Multiplets,
     PolarResult,
     Side,
     SVDResult,
+    TruncateDriver,
+    TruncatedSVDResult,
     documented_by,
 )
 from ._backend import Backend, Function
@@ -48,6 +51,7 @@ from ._frameworks import is_foreign
 from ._gauge import Watch
 from ._jax_operator import apply as _apply
 from ._jax_operator import batched
+from .operators import LinearOperator
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -324,6 +328,7 @@ __all__ = [
     "LstsqResult",
     "PolarResult",
     "SVDResult",
+    "TruncatedSVDResult",
     "align_points",
     "eigenvalue_map",
     "eigh",
@@ -353,6 +358,7 @@ __all__ = [
     "svdvals",
     "svt",
     "tensor_svt",
+    "truncated_svd",
 ]
 
 
@@ -423,8 +429,19 @@ def logm(x: jax.Array, /, *, driver: EighDriver = "auto") -> jax.Array:
 
 
 @documented_by(Functions)
-def low_rank(x: jax.Array, rank: int, *, driver: Driver = "auto") -> jax.Array:
-    return _functions.low_rank(x, rank, driver=driver)
+def low_rank(
+    x: jax.Array,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    energy: float | None = None,
+    multiplets: Multiplets = "keep",
+    driver: TruncateDriver = "auto",
+) -> jax.Array:
+    return _functions.low_rank(
+        x, rank, rtol=rtol, atol=atol, energy=energy, multiplets=multiplets, driver=driver
+    )
 
 
 @documented_by(Functions)
@@ -567,6 +584,30 @@ def tensor_svt(
     driver: Driver = "auto",
 ) -> jax.Array:
     return _functions.tensor_svt(x, tau, axis=axis, transform=transform, driver=driver)
+
+
+@documented_by(Functions)
+def truncated_svd(
+    x: jax.Array | LinearOperator,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    energy: float | None = None,
+    multiplets: Multiplets = "keep",
+    rule: str | Rule = "auto",
+    driver: TruncateDriver = "auto",
+) -> TruncatedSVDResult[jax.Array]:
+    return _functions.truncated_svd(
+        x,
+        rank,
+        rtol=rtol,
+        atol=atol,
+        energy=energy,
+        multiplets=multiplets,
+        rule=rule,
+        driver=driver,
+    )
 
 
 # End of what is written.

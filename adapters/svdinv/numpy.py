@@ -29,12 +29,16 @@ from ._api import (
     Functions,
     Gauge,
     LstsqResult,
+    Multiplets,
     PolarResult,
     Side,
     SVDResult,
+    TruncateDriver,
+    TruncatedSVDResult,
     documented_by,
 )
 from ._explicit import Explicit, ExplicitBackend
+from .operators import LinearOperator
 
 
 def _asarray(x: Any) -> Any:
@@ -63,6 +67,7 @@ __all__ = [
     "LstsqResult",
     "PolarResult",
     "SVDResult",
+    "TruncatedSVDResult",
     "align_points",
     "eigenvalue_map",
     "eigh",
@@ -94,6 +99,7 @@ __all__ = [
     "svdvals",
     "svt",
     "tensor_svt",
+    "truncated_svd",
     "vjp",
 ]
 
@@ -163,8 +169,19 @@ def logm(x: _Array, /, *, driver: EighDriver = "auto") -> _Array:
 
 
 @documented_by(Functions)
-def low_rank(x: _Array, rank: int, *, driver: Driver = "auto") -> _Array:
-    return _functions.low_rank(x, rank, driver=driver)
+def low_rank(
+    x: _Array,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    energy: float | None = None,
+    multiplets: Multiplets = "keep",
+    driver: TruncateDriver = "auto",
+) -> _Array:
+    return _functions.low_rank(
+        x, rank, rtol=rtol, atol=atol, energy=energy, multiplets=multiplets, driver=driver
+    )
 
 
 @documented_by(Functions)
@@ -295,6 +312,30 @@ def tensor_svt(
     driver: Driver = "auto",
 ) -> _Array:
     return _functions.tensor_svt(x, tau, axis=axis, transform=transform, driver=driver)
+
+
+@documented_by(Functions)
+def truncated_svd(
+    x: _Array | LinearOperator,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    energy: float | None = None,
+    multiplets: Multiplets = "keep",
+    rule: str | Rule = "auto",
+    driver: TruncateDriver = "auto",
+) -> TruncatedSVDResult[_Array]:
+    return _functions.truncated_svd(
+        x,
+        rank,
+        rtol=rtol,
+        atol=atol,
+        energy=energy,
+        multiplets=multiplets,
+        rule=rule,
+        driver=driver,
+    )
 
 
 @documented_by(Explicit)

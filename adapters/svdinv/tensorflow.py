@@ -45,15 +45,19 @@ from ._api import (
     Functions,
     Gauge,
     LstsqResult,
+    Multiplets,
     PolarResult,
     Side,
     SVDResult,
+    TruncateDriver,
+    TruncatedSVDResult,
     documented_by,
 )
 from ._backend import Backend, Function
 from ._checks import Shape, check_dtype
 from ._frameworks import is_foreign
 from ._gauge import Watch
+from .operators import LinearOperator
 
 
 def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
@@ -240,6 +244,7 @@ __all__ = [
     "LstsqResult",
     "PolarResult",
     "SVDResult",
+    "TruncatedSVDResult",
     "align_points",
     "eigenvalue_map",
     "eigh",
@@ -269,6 +274,7 @@ __all__ = [
     "svdvals",
     "svt",
     "tensor_svt",
+    "truncated_svd",
 ]
 
 
@@ -326,8 +332,19 @@ def logm(x: Any, /, *, driver: EighDriver = "auto") -> Any:
 
 
 @documented_by(Functions)
-def low_rank(x: Any, rank: int, *, driver: Driver = "auto") -> Any:
-    return _functions.low_rank(x, rank, driver=driver)
+def low_rank(
+    x: Any,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    energy: float | None = None,
+    multiplets: Multiplets = "keep",
+    driver: TruncateDriver = "auto",
+) -> Any:
+    return _functions.low_rank(
+        x, rank, rtol=rtol, atol=atol, energy=energy, multiplets=multiplets, driver=driver
+    )
 
 
 @documented_by(Functions)
@@ -454,6 +471,30 @@ def tensor_svt(
     driver: Driver = "auto",
 ) -> Any:
     return _functions.tensor_svt(x, tau, axis=axis, transform=transform, driver=driver)
+
+
+@documented_by(Functions)
+def truncated_svd(
+    x: Any | LinearOperator,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    energy: float | None = None,
+    multiplets: Multiplets = "keep",
+    rule: str | Rule = "auto",
+    driver: TruncateDriver = "auto",
+) -> TruncatedSVDResult[Any]:
+    return _functions.truncated_svd(
+        x,
+        rank,
+        rtol=rtol,
+        atol=atol,
+        energy=energy,
+        multiplets=multiplets,
+        rule=rule,
+        driver=driver,
+    )
 
 
 # End of what is written.

@@ -54,9 +54,12 @@ from ._api import (
     Functions,
     Gauge,
     LstsqResult,
+    Multiplets,
     PolarResult,
     Side,
     SVDResult,
+    TruncateDriver,
+    TruncatedSVDResult,
     documented_by,
 )
 from ._backend import Backend, Function
@@ -65,6 +68,7 @@ from ._gauge import Watch
 from ._limits import limit
 from ._torch_batches import is_plain, waits, work
 from ._torch_function import full_precision
+from .operators import LinearOperator
 
 WORTH_A_CHOICE = 3e4
 """Entries times shorter side below which the Gram matrix costs more operations than it saves."""
@@ -329,6 +333,7 @@ __all__ = [
     "LstsqResult",
     "PolarResult",
     "SVDResult",
+    "TruncatedSVDResult",
     "align_points",
     "eigenvalue_map",
     "eigh",
@@ -358,6 +363,7 @@ __all__ = [
     "svdvals",
     "svt",
     "tensor_svt",
+    "truncated_svd",
 ]
 
 
@@ -428,8 +434,19 @@ def logm(x: torch.Tensor, /, *, driver: EighDriver = "auto") -> torch.Tensor:
 
 
 @documented_by(Functions)
-def low_rank(x: torch.Tensor, rank: int, *, driver: Driver = "auto") -> torch.Tensor:
-    return _functions.low_rank(x, rank, driver=driver)
+def low_rank(
+    x: torch.Tensor,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    energy: float | None = None,
+    multiplets: Multiplets = "keep",
+    driver: TruncateDriver = "auto",
+) -> torch.Tensor:
+    return _functions.low_rank(
+        x, rank, rtol=rtol, atol=atol, energy=energy, multiplets=multiplets, driver=driver
+    )
 
 
 @documented_by(Functions)
@@ -585,6 +602,30 @@ def tensor_svt(
     driver: Driver = "auto",
 ) -> torch.Tensor:
     return _functions.tensor_svt(x, tau, axis=axis, transform=transform, driver=driver)
+
+
+@documented_by(Functions)
+def truncated_svd(
+    x: torch.Tensor | LinearOperator,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    energy: float | None = None,
+    multiplets: Multiplets = "keep",
+    rule: str | Rule = "auto",
+    driver: TruncateDriver = "auto",
+) -> TruncatedSVDResult[torch.Tensor]:
+    return _functions.truncated_svd(
+        x,
+        rank,
+        rtol=rtol,
+        atol=atol,
+        energy=energy,
+        multiplets=multiplets,
+        rule=rule,
+        driver=driver,
+    )
 
 
 # End of what is written.

@@ -18,6 +18,7 @@ from .choice import (
 from .driver import Driver
 from .gram import Gram
 from .jacobi import Jacobi
+from .krylov import Krylov, Triples, leading, suits_krylov
 from .native import Native, native
 from .qr import BlockQR
 from .rescue import rescue, rescuers
@@ -32,13 +33,17 @@ __all__ = [
     "Gram",
     "Jacobi",
     "Looks",
+    "Krylov",
     "Native",
     "Needs",
     "Situation",
+    "Triples",
     "by_name",
     "compute_factors",
+    "leading",
     "native",
     "rescue",
     "rescuers",
     "select",
+    "suits_krylov",
 ]

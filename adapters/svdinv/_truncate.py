@@ -1,0 +1,350 @@
+"""Public functions of the leading part of a matrix: `truncated_svd` and `low_rank`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from svdinv_core import (
+    SVD,
+    BestApproximation,
+    Dense,
+    Given,
+    KeepColumns,
+    Krylov,
+    LeadingFactors,
+    Linear,
+    LinearProduct,
+    LowRank,
+    Rule,
+    Selection,
+    SVDFactors,
+    Triples,
+    adjoint,
+    get_rule,
+    leading,
+    suits_krylov,
+)
+from svdinv_core.drivers import BY_NAME
+
+from ._backend import Backend
+from ._calls import Calls
+from ._checks import (
+    Shape,
+    check_computed,
+    check_driver,
+    check_dtype,
+    check_known_rank,
+    check_multiplets,
+    check_number,
+    check_of_operator,
+    check_rank,
+    dtype_name,
+)
+from ._driver import factors_for, operate
+from .operators import LinearOperator
+
+__all__ = ["Multiplets", "Truncate", "TruncateDriver", "TruncatedSVDResult"]
+
+ArrayT = TypeVar("ArrayT")
+TruncateDriver = Literal["auto", "svd", "gram", "qr", "jacobi", "krylov"]
+Multiplets = Literal["keep", "drop", "cut"]
+
+
+class TruncatedSVDResult(NamedTuple, Generic[ArrayT]):
+    """The leading factors, how many of them are kept, and what that leaves out."""
+
+    U: ArrayT
+    S: ArrayT
+    Vh: ArrayT
+    rank: ArrayT
+    error: ArrayT
+    gap: ArrayT
+    residual: ArrayT
+
+
+class Truncate(Calls[ArrayT]):
+    """Functions of the leading part of a matrix."""
+
+    def truncated_svd(
+        self,
+        x: ArrayT | LinearOperator,
+        rank: int | None = None,
+        *,
+        rtol: float | None = None,
+        atol: float | None = None,
+        energy: float | None = None,
+        multiplets: Multiplets = "keep",
+        rule: str | Rule = "auto",
+        driver: TruncateDriver = "auto",
+    ) -> TruncatedSVDResult[ArrayT]:
+        """The largest singular values and their vectors: by number, tolerance or energy.
+
+        Parameters
+        ----------
+        x : array (..., m, n), sparse matrix or LinearOperator
+            Real or complex floating point. A sparse matrix (of SciPy, JAX's BCOO, PyTorch) and a
+            `svdinv.operators.LinearOperator` are never made dense; they need "krylov" and a
+            `rank`.
+        rank : int, optional
+            The most that are kept, which is the static length r of the result. Default
+            ``min(m, n)``.
+        rtol, atol : float, optional
+            Values of at most ``rtol * S[..., 0]``, or `atol` in the units of the values, are
+            dropped. No derivative.
+        energy : float, optional
+            In (0, 1]: the fewest values are kept whose squares add up to this part of the squares
+            of all. ``1 - w`` for the truncated weight w of a tensor network.
+        multiplets : {"keep", "drop", "cut"}, default "keep"
+            Of a repeated value through which the cut goes: keep all, if `rank` has room for it;
+            drop all; or cut, as the other criteria say.
+        rule : str or rule object, default "auto"
+            As for `svd`, for ties among the kept values.
+        driver : {"auto", "svd", "gram", "qr", "jacobi", "krylov"}, default "auto"
+            As for `svd`. "krylov" computes nothing but the part that is kept, by products with
+            thin blocks, and so does its gradient. "auto" takes it for one large matrix and a small
+            `rank`, and decomposes the whole where it does not converge.
+
+        Returns
+        -------
+        TruncatedSVDResult
+            ``U (..., m, r)``, ``S (..., r)``, ``Vh (..., r, n)``, zeros in the place of what is
+            not kept; ``rank (...)``, int32, how many are; ``error (...)``, the Frobenius norm of
+            what is dropped, relative to that of `x` (an estimate to some ten per cent where the
+            entries are not known); ``gap (...)``, ``(S_r - S_{r+1})/S_r`` at the cut, 1 where
+            nothing is dropped; ``residual (...)``, the largest ``|x^H u - s v|/S_1`` of "krylov",
+            0 for other drivers.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array or operator, `rank` is not an integer, or a
+            tolerance is not a number.
+        ValueError
+            If `x` has fewer than two dimensions, `rank` or a tolerance is negative, `energy` is
+            not in (0, 1], for an unknown `multiplets`, `rule` or `driver`, or for "krylov" without
+            a `rank`.
+        NotImplementedError
+            For a second derivative of "krylov".
+
+        Warns
+        -----
+        svdinv.ConvergenceWarning
+            In eager mode, if "krylov" reaches its ceiling of iterations; and in its gradient.
+
+        Notes
+        -----
+        Gradient: of U, S and Vh, exact, through the dropped vectors as well; repeated values among
+        the kept ones as for `svd`, and among the dropped ones without any harm. The condition is
+        1/`gap`: where the cut splits a repeated value there is no gradient, `gap` is 0, and what
+        comes is finite. `rank`, `error`, `gap` and `residual` have no derivative. "krylov" solves
+        for the part outside of the kept vectors by conjugate gradients, with a tolerance of a few
+        units in the last place; in reverse mode it needs memory of O((m + n) r) beside `x`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> U, S, Vh, rank, error, *_ = svdinv.truncated_svd(np.diag([3.0, 2.0, 1e-3]), rtol=1e-2)
+        >>> S, int(rank)
+        (array([3., 2., 0.]), 2)
+        """
+        selection = _selection(rank, rtol, atol, energy, multiplets)
+        chosen = get_rule(rule)
+        check_driver(driver, (*BY_NAME, "krylov"))
+        backend, operator = self._operator(x)
+        if operator is not None:
+            check_of_operator(driver, rank)
+            found = _of_operator(backend, operator, selection)
+            factors = backend.apply(LeadingFactors(found.linear, chosen), *found.at)
+            return self._triples(backend, factors, found.triples[3:], operator.dtype)
+        backend, array, dtype, shape = self._prepare(x)
+        if _takes_krylov(backend, array, shape, selection, driver):
+            found = _krylov(backend, array, shape, selection, driver)
+            factors = backend.apply(LeadingFactors(found.linear, chosen), *found.at)
+            return self._triples(backend, factors, found.triples[3:], dtype)
+        k = _shorter(shape)
+        decomposition = SVD(chosen)
+        raw = factors_for(backend, decomposition, array, driver=driver)
+        whole = backend.decompose(decomposition, array, raw)
+        kept = selection.of(backend.xp, raw.S)
+        factors = backend.run(KeepColumns(selection.most(k)), *whole, kept.weights)
+        measures = (kept.rank, kept.error, kept.gap, backend.xp.zeros_like(kept.gap))
+        return self._triples(backend, factors, measures, dtype)
+
+    def _operator(self, x: Any) -> tuple[Backend, LinearOperator | None]:
+        """The backend, and an operator where `x` is one or is sparse."""
+        backend = self._find_backend(x)
+        operator = x if isinstance(x, LinearOperator) else backend.sparse(x)
+        if operator is not None:
+            check_dtype(operator.dtype)
+            check_computed(operator.dtype)
+        return backend, operator
+
+    def _triples(
+        self, backend: Backend, factors: Any, measures: tuple[Any, ...], dtype: Any
+    ) -> TruncatedSVDResult[ArrayT]:
+        """The result, from factors and ``rank, error, gap, residual``."""
+        U, S, Vh = (self._finish(backend, factor, dtype) for factor in factors)
+        rank, *others = measures
+        error, gap, residual = (self._finish(backend, other, dtype) for other in others)
+        return TruncatedSVDResult(U, S, Vh, rank, error, gap, residual)
+
+    def low_rank(
+        self,
+        x: ArrayT,
+        rank: int | None = None,
+        *,
+        rtol: float | None = None,
+        atol: float | None = None,
+        energy: float | None = None,
+        multiplets: Multiplets = "keep",
+        driver: TruncateDriver = "auto",
+    ) -> ArrayT:
+        """Best approximation of a lower rank: the largest singular values kept.
+
+        Parameters
+        ----------
+        x : array (..., m, n)
+            Real or complex floating point.
+        rank : int, optional
+            The most that are kept, at least 0; from ``min(m, n)`` on, and by default, all.
+        rtol, atol, energy, multiplets : optional
+            Which of them are kept, as for `truncated_svd`.
+        driver : {"auto", "svd", "gram", "qr", "jacobi", "krylov"}, default "auto"
+            As for `svt` and `truncated_svd`. The error of "gram" is about
+            ``eps S[..., 0]^2 / (S[..., rank-1]^2 - S[..., rank]^2)``.
+
+        Returns
+        -------
+        array (..., m, n)
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array, `rank` is not an integer, or a tolerance is not a
+            number.
+        ValueError
+            If `x` has fewer than two dimensions, `rank` or a tolerance is negative, `energy` is
+            not in (0, 1], for an unknown `multiplets` or `driver`, or for "krylov" without a
+            `rank`.
+
+        Notes
+        -----
+        Gradient: exact, also for values repeated within the kept or within the dropped part.
+        Its size grows as ``S[rank-1] / (S[rank-1] - S[rank])``; where the cut splits a
+        repeated value there is none, and what comes is finite. That of "krylov" as for
+        `truncated_svd`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> svdinv.low_rank(np.diag([3.0, 1.0]), 1)
+        array([[3., 0.],
+               [0., 0.]])
+        >>> svdinv.low_rank(np.diag([3.0, 1.0]), rtol=0.5)
+        array([[3., 0.],
+               [0., 0.]])
+        """
+        selection = _selection(rank, rtol, atol, energy, multiplets)
+        check_driver(driver, (*BY_NAME, "krylov"))
+        backend, array, dtype, shape = self._prepare(x)
+        if _takes_krylov(backend, array, shape, selection, driver):
+            found = _krylov(backend, array, shape, selection, driver)
+            return self._finish(
+                backend, backend.apply(BestApproximation(found.linear), *found.at), dtype
+            )
+        k = _shorter(shape)
+        operator = LowRank(selection.most(k), selection if selection.by_value else None)
+        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+
+
+def _shorter(shape: Shape) -> Any:
+    m, n = shape[-2:]
+    assert m is not None
+    assert n is not None
+    return m if m < n else n
+
+
+def _selection(rank: Any, rtol: Any, atol: Any, energy: Any, multiplets: str) -> Selection:
+    """What is kept, from checked arguments."""
+    check_multiplets(multiplets)
+    part = check_number("energy", energy, above=0.0, at_most=1.0, optional=True)
+    return Selection(
+        None if rank is None else check_rank(rank),
+        check_number("rtol", rtol, at_least=0.0, optional=True),
+        check_number("atol", atol, at_least=0.0, optional=True),
+        part,
+        multiplets,
+    )
+
+
+def _takes_krylov(
+    backend: Backend, array: Any, shape: Shape, selection: Selection, driver: str
+) -> bool:
+    if driver == "krylov":
+        check_known_rank(selection.rank)
+        if not all(isinstance(n, int) for n in shape[-2:]):
+            raise ValueError(f"driver: 'krylov' needs lengths that are numbers, got {shape}")
+        return 0 not in shape
+    if driver != "auto" or selection.rank is None:
+        return False
+    return suits_krylov(backend.situation(array), selection.rank)
+
+
+class _Found(NamedTuple):
+    """Triples, and what `Backend.apply` takes for an operator on them."""
+
+    triples: Triples
+    linear: Linear
+    at: tuple[Any, ...]
+
+
+def _krylov(
+    backend: Backend, array: Any, shape: Shape, selection: Selection, driver: str
+) -> _Found:
+    """The leading part of an array."""
+    m, n = (int(length) for length in shape[-2:] if length is not None)
+    krylov = Krylov(Dense(), m, n, selection)
+    triples = backend.of_values(_Triples(backend, krylov, driver == "auto"), array, ())
+    return _found(backend, Dense(), (array,), triples)
+
+
+def _of_operator(backend: Backend, operator: LinearOperator, selection: Selection) -> _Found:
+    """The same of a matrix that is known by its products."""
+    linear = Given(operator.matmul, operator.rmatmul)
+    like = backend.constant([[0.0]], operator.params[0], "complex" in dtype_name(operator.dtype))
+    krylov = Krylov(linear, *operator.shape, selection)
+    triples = backend.of_values(_Triples(backend, krylov, False), like, operator.params)
+    return _found(backend, linear, operator.params, triples)
+
+
+def _found(backend: Backend, linear: Linear, arrays: tuple[Any, ...], triples: Triples) -> _Found:
+    triples = Triples(*triples)
+    V = adjoint(backend.xp, triples.Vh)
+    (AV,) = backend.run(LinearProduct(linear), V, *arrays)
+    (AHU,) = backend.run(LinearProduct(linear, adjoint=True), triples.U, *arrays)
+    held = tuple(map(backend.stopped, arrays))
+    return _Found(triples, linear, (AV, SVDFactors(*triples[:3]), (AHU, *held)))
+
+
+@dataclass(frozen=True)
+class _Triples:
+    """The function ``(x, *params) -> Triples`` of values; equal to one that does the same."""
+
+    backend: Backend
+    operation: Krylov
+    falls_back: bool
+
+    def __call__(self, x: Any, *params: Any) -> Any:
+        backend, krylov = self.backend, self.operation
+        xp = backend.values_xp
+        if not isinstance(krylov.linear, Dense):
+            return leading(xp, krylov, x, *params)
+        found = leading(xp, krylov, x[..., :1, :1], x)
+        if not self.falls_back:
+            return found
+        return backend.choose(
+            krylov.enough(xp, found), found, lambda: krylov.of_whole(xp, x, backend.situation(x))
+        )

@@ -1,0 +1,182 @@
+"""Matrices that are known by their products: :class:`LinearOperator`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from svdinv_core import Dense
+
+__all__ = ["LinearOperator"]
+
+Product = Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class LinearOperator:
+    """A matrix of m by n that is known by its products with a few columns.
+
+    For `truncated_svd`, which needs no more. ``A + B``, ``A - B``, ``A @ B``, ``2.0 * A`` and
+    ``A.H`` are operators again; so ``A + of(U) @ of(V).H`` is a low-rank update.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        m and n.
+    dtype
+        Of the products, as the framework has it.
+    matmul : callable
+        ``matmul(X, *params)``, which is ``A @ X`` for ``X (n, r)``.
+    rmatmul : callable
+        ``rmatmul(Y, *params)``, which is ``A^H @ Y`` for ``Y (m, r)``.
+    params : tuple of arrays
+        At least one, of the framework. Gradients arrive here; all that is differentiated, and in
+        JAX all that is traced, has to be among them. JAX compiles once for each pair of functions,
+        so these should not be made anew at every step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shape is no pair of numbers, or there are no parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import svdinv
+    >>> from svdinv.operators import LinearOperator
+    >>> d = np.array([3.0, 2.0, 1.0])
+    >>> def scale(X, d):
+    ...     return d[:, None] * X
+    >>> A = LinearOperator((3, 3), d.dtype, scale, scale, (d,))
+    >>> svdinv.truncated_svd(A + A, 2).S
+    array([6., 4.])
+    """
+
+    shape: tuple[int, int]
+    dtype: Any
+    matmul: Product
+    rmatmul: Product
+    params: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 2 or not all(isinstance(n, int) and n >= 0 for n in self.shape):
+            raise ValueError(f"shape: expected two integers (m, n), got {self.shape}")
+        if not isinstance(self.params, tuple) or not self.params:
+            raise TypeError("params: expected a tuple of at least one array")
+
+    @staticmethod
+    def of(x: Any) -> LinearOperator:
+        """An array ``(m, n)``, a sparse matrix or an operator as an operator."""
+        if isinstance(x, LinearOperator):
+            return x
+        from ._dispatch import find_backend
+
+        backend = find_backend(x)
+        sparse = backend.sparse(x)
+        if sparse is not None:
+            return sparse
+        array = backend.asarray(x)
+        shape = None if array is None else backend.shape(array)
+        if shape is None or len(shape) != 2:
+            raise ValueError(f"x: expected a matrix (m, n), got {type(x).__name__} {shape}")
+        m, n = (int(length) for length in shape if length is not None)
+        there, back = (_DenseProduct(backend.xp, adjoint) for adjoint in (False, True))
+        return LinearOperator((m, n), array.dtype, there, back, (array,))
+
+    @property
+    def H(self) -> LinearOperator:
+        """The adjoint."""
+        m, n = self.shape
+        return LinearOperator((n, m), self.dtype, self.rmatmul, self.matmul, self.params)
+
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        if not isinstance(other, LinearOperator):
+            return NotImplemented
+        if other.shape != self.shape:
+            raise ValueError(f"other: expected shape {self.shape}, got {other.shape}")
+        count = len(self.params)
+        return LinearOperator(
+            self.shape,
+            self.dtype,
+            _Sum(self.matmul, other.matmul, count),
+            _Sum(self.rmatmul, other.rmatmul, count),
+            self.params + other.params,
+        )
+
+    def __matmul__(self, other: LinearOperator) -> LinearOperator:
+        if not isinstance(other, LinearOperator):
+            return NotImplemented
+        if other.shape[0] != self.shape[1]:
+            raise ValueError(f"other: expected shape ({self.shape[1]}, ...), got {other.shape}")
+        count = len(self.params)
+        return LinearOperator(
+            (self.shape[0], other.shape[1]),
+            self.dtype,
+            _Chain(self.matmul, other.matmul, count, second_first=True),
+            _Chain(self.rmatmul, other.rmatmul, count, second_first=False),
+            self.params + other.params,
+        )
+
+    def __rmul__(self, factor: complex) -> LinearOperator:
+        if not isinstance(factor, (int, float, complex)):
+            return NotImplemented
+        return LinearOperator(
+            self.shape,
+            self.dtype,
+            _Times(self.matmul, factor),
+            _Times(self.rmatmul, factor.conjugate()),
+            self.params,
+        )
+
+    def __neg__(self) -> LinearOperator:
+        return -1.0 * self
+
+    def __sub__(self, other: LinearOperator) -> LinearOperator:
+        return self + (-other) if isinstance(other, LinearOperator) else NotImplemented
+
+
+# Functions by what they hold, so that two of the same are equal and a compiler knows them again.
+
+
+@dataclass(frozen=True)
+class _DenseProduct:
+    xp: Any
+    adjoint: bool
+
+    def __call__(self, X: Any, A: Any) -> Any:
+        product = Dense().rmatmul if self.adjoint else Dense().matmul
+        return product(self.xp, (A,), X)
+
+
+@dataclass(frozen=True)
+class _Sum:
+    one: Product
+    two: Product
+    count: int
+
+    def __call__(self, X: Any, *params: Any) -> Any:
+        return self.one(X, *params[: self.count]) + self.two(X, *params[self.count :])
+
+
+@dataclass(frozen=True)
+class _Chain:
+    one: Product
+    two: Product
+    count: int
+    second_first: bool
+
+    def __call__(self, X: Any, *params: Any) -> Any:
+        of_one, of_two = params[: self.count], params[self.count :]
+        if self.second_first:
+            return self.one(self.two(X, *of_two), *of_one)
+        return self.two(self.one(X, *of_one), *of_two)
+
+
+@dataclass(frozen=True)
+class _Times:
+    one: Product
+    factor: complex
+
+    def __call__(self, X: Any, *params: Any) -> Any:
+        return self.factor * self.one(X, *params)

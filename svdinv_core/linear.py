@@ -1,0 +1,110 @@
+"""A matrix that is known by its products with thin blocks of columns.
+
+Arrays are kept apart from what is done with them: they travel through a framework's registered
+functions and compilers, and the rest is static.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .arrays import adjoint
+from .namespace import Array, Namespace
+
+__all__ = ["ConvergenceWarning", "Dense", "Given", "Linear", "as_one", "until"]
+
+
+class ConvergenceWarning(RuntimeWarning):
+    """An iteration reached its ceiling before its tolerance."""
+
+
+class Linear(Protocol):
+    """A matrix A ``(..., m, n)``. Hashable, and equal to one that does the same."""
+
+    def matmul(self, xp: Namespace, arrays: tuple[Array, ...], X: Array) -> Array:
+        """``A @ X`` for ``X (..., n, r)``."""
+
+    def rmatmul(self, xp: Namespace, arrays: tuple[Array, ...], Y: Array) -> Array:
+        """``A^H @ Y`` for ``Y (..., m, r)``."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """An array itself."""
+
+    def matmul(self, xp: Namespace, arrays: tuple[Array, ...], X: Array) -> Array:
+        return xp.matmul(arrays[0], X)
+
+    def rmatmul(self, xp: Namespace, arrays: tuple[Array, ...], Y: Array) -> Array:
+        return adjoint(xp, xp.matmul(adjoint(xp, Y), arrays[0]))  # no copy of a complex A
+
+    def pull(
+        self, xp: Namespace, arrays: tuple[Array, ...], X: Array, ct: Array, conjugated: bool
+    ) -> tuple[Array, ...]:
+        """Cotangent of A from that of ``A X``, or of ``A^H X``."""
+        left, right = (X, ct) if conjugated else (ct, X)
+        return (xp.matmul(left, adjoint(xp, right)),)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Functions of the caller's, ``(X, *arrays)``."""
+
+    forward: Callable[..., Array]
+    backward: Callable[..., Array]
+
+    def matmul(self, xp: Namespace, arrays: tuple[Array, ...], X: Array) -> Array:
+        return self.forward(X, *arrays)
+
+    def rmatmul(self, xp: Namespace, arrays: tuple[Array, ...], Y: Array) -> Array:
+        return self.backward(Y, *arrays)
+
+
+State = tuple[Array, ...]
+
+
+def until(
+    xp: Namespace,
+    limit: int,
+    going: Callable[..., Array],
+    body: Callable[..., State],
+    state: State,
+    what: str,
+) -> State:
+    """``body(*state)`` again and again, as long as ``going(*state)``, at most `limit` times.
+
+    The namespace may have a loop of its own, ``until(limit, going, body, state)``, for compiled
+    programs. Where values are looked at from Python, reaching the limit is warned of.
+    """
+    own = getattr(xp, "until", None)
+    if own is not None:
+        done: State | None = own(limit, going, body, state)
+        if done is not None:
+            return done
+    for _ in range(limit):
+        if not bool(going(*state)):
+            return state
+        state = body(*state)
+    if bool(going(*state)):
+        warnings.warn(
+            f"{what} did not converge within {limit} iterations: the value at the cut is hardly "
+            "larger than the first that is dropped; use another rank, or another driver",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return state
+
+
+def as_one(xp: Namespace, function: Any, *arrays: Array) -> State:
+    """``function(xp, *arrays)``, an iteration from which no derivative is taken.
+
+    The namespace may have its own way, ``as_one(function, *arrays)``, to keep compilers and
+    transforms from looking inside. `function` is a frozen dataclass of the core; its
+    ``like(xp, *arrays)`` gives arrays of the shapes and dtypes of its results.
+    """
+    own = getattr(xp, "as_one", None)
+    out: State | None = None if own is None else own(function, *arrays)
+    return function(xp, *arrays) if out is None else out

@@ -1,0 +1,312 @@
+"""`truncated_svd` and the keywords of `low_rank`: values, derivatives, and what is kept."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+import svdinv
+import svdinv.numpy as sn
+from support.drivers import FRAMEWORKS, driver
+from support.family import haar
+from svdinv.operators import LinearOperator
+
+GAPS = (1e-1, 1e-2, 1e-3, 1e-4)
+RANK = 6
+KEPT = np.array([3.0, 3.0, 2.0, 1.5, 1.5, 1.0])
+DISTINCT = np.array([3.0, 2.6, 2.0, 1.7, 1.4, 1.0])
+
+
+def relative(x, y):
+    return np.linalg.norm(x - y, axis=(-2, -1)) / np.linalg.norm(y, axis=(-2, -1))
+
+
+def matrices(m, n, is_complex, kept=KEPT, dtype=None):
+    """One matrix for each gap at the cut, with ties in the dropped part."""
+    rng = np.random.default_rng(m + n + is_complex)
+    k = min(m, n)
+    out = []
+    for gap in GAPS:
+        S = np.concatenate([kept, (1 - gap) * np.array([1, 1, 0.9]), np.linspace(0.8, 0, k - 9)])
+        U, V = (haar(rng, (), size, k, is_complex) for size in (m, n))
+        out.append(U * S @ V.conj().T)
+    return np.stack(out).astype(dtype or (complex if is_complex else float))
+
+
+def normal(rng, shape, like):
+    x = rng.standard_normal(shape)
+    x = x + 1j * rng.standard_normal(shape) if np.iscomplexobj(like) else x
+    return x.astype(like.dtype)
+
+
+def projector_gradient(A, H):
+    """Of ``Re tr(H^H U_r U_r^H)`` by all singular vectors: no pair within a part counts."""
+    U, S, _ = np.linalg.svd(A, full_matrices=True)
+    S = np.concatenate([S, np.zeros((*S.shape[:-1], U.shape[-1] - S.shape[-1]))], axis=-1)
+    kept = np.arange(S.shape[-1]) < RANK
+    across = kept[:, None] != kept
+    gap = (S[..., :, None] - S[..., None, :]) * (S[..., :, None] + S[..., None, :])
+    sign = np.where(kept[:, None], 1.0, -1.0)
+    F = np.where(across, sign / np.where(across, gap, 1.0), 0.0)
+    Uh = np.conj(np.swapaxes(U, -1, -2))
+    H = (H + np.conj(np.swapaxes(H, -1, -2))) / 2
+    return 2 * U @ (F * (Uh @ H @ U)) @ Uh @ A
+
+
+CELLS = [
+    ("float64", 26, 20),
+    ("complex128", 20, 26),
+    ("float32", 20, 26),
+    ("complex64", 26, 20),
+]
+
+
+@pytest.mark.parametrize(("dtype", "m", "n"), CELLS)
+def test_krylov_has_the_gradient_and_tangent_of_the_whole_decomposition(framework, dtype, m, n):
+    run = framework
+    A = matrices(m, n, "complex" in dtype, dtype=dtype)
+    rng = np.random.default_rng(0)
+    G, D = normal(rng, A.shape, A), normal(rng, A.shape, A)
+    wide = A.astype(complex if "complex" in dtype else float)
+    value, pullback = sn.vjp(sn.low_rank, wide, RANK)
+    (exact, *_) = pullback(G.astype(wide.dtype))
+    _, tangent = sn.jvp(sn.low_rank, (wide,), (D.astype(wide.dtype),), rank=RANK)
+    (out,), (ct,) = run.vjp("low_rank", (A,), (G,), (RANK,), driver="krylov")
+    _, (d,) = run.jvp("low_rank", (A,), (D,), (RANK,), driver="krylov")
+    bound = (5e-5 if dtype in ("float32", "complex64") else 1e-10) / np.array(GAPS)
+    assert (relative(out, value) <= bound).all()
+    assert (relative(ct, exact) <= bound).all()
+    assert (relative(d, tangent) <= bound).all()
+    assert ct.dtype == d.dtype == out.dtype == A.dtype
+
+
+@pytest.mark.parametrize("how", ["svd", "krylov"])
+def test_projector_onto_the_kept_vectors(framework, how):
+    A = matrices(26, 20, True)
+    H = normal(np.random.default_rng(1), (len(GAPS), 26, 26), A)
+    if framework.bridge.name == "numpy":
+        out, pullback = sn.vjp(sn.truncated_svd, A, RANK, driver=how)
+        ct_U = (H + np.conj(np.swapaxes(H, -1, -2))) @ out.U
+        (ct, *_) = pullback((ct_U, *[None] * 6))
+    else:
+        bridge = framework.bridge
+
+        def projector(x):
+            U = bridge.library.truncated_svd(x, RANK, driver=how).U
+            return (U @ bridge.adjoint(U),)
+
+        prepared = bridge.prepare("vjp", projector)
+        _, (ct,) = prepared((bridge.array(A),), (bridge.array(H),))
+        ct = bridge.numpy(ct)
+    assert (relative(ct, projector_gradient(A, H)) <= 1e-10 / np.array(GAPS)).all()
+
+
+@pytest.mark.parametrize("rule", ["inv", "pinv", "plain", "tf", "clip", "taylor", "lorentzian"])
+def test_forward_and_reverse_of_krylov_are_adjoint(rule):
+    rng = np.random.default_rng(2)
+    kept = DISTINCT if rule in ("plain", "clip") else KEPT
+    for shape in ((26, 20), (20, 26)):
+        A = matrices(*shape, True, kept)
+        D = normal(rng, A.shape, A)
+        options = {"rule": rule, "driver": "krylov"}
+        out, pullback = sn.vjp(sn.truncated_svd, A, RANK, **options)
+        _, d = sn.jvp(sn.truncated_svd, (A,), (D,), rank=RANK, **options)
+        cts = (normal(rng, out.U.shape, A), rng.standard_normal(out.S.shape), None)
+        cts = (*cts[:2], normal(rng, out.Vh.shape, A), None, None, None, None)
+        (ct, *_) = pullback(cts)
+        for i, gap in enumerate(GAPS):
+            one = np.vdot(ct[i], D[i]).real
+            two = sum(np.vdot(c[i], dx[i]).real for c, dx in zip(cts[:3], d[:3], strict=True))
+            assert abs(one - two) <= 1e-10 * np.linalg.norm(ct[i]) * np.linalg.norm(D[i]) / gap
+
+
+SPECTRUM = np.array([4.0, 2.0, 2.0, 1.0, 1.0, 1.0, 0.25, 0.0])
+KEEPS = [
+    ({"rank": 5}, 5),
+    ({"rank": 5, "multiplets": "drop"}, 3),
+    ({"rank": 2, "multiplets": "drop"}, 1),
+    ({"rank": 6, "energy": 0.9}, 6),
+    ({"rank": 5, "energy": 0.9}, 4),
+    ({"rank": 6, "energy": 0.9, "multiplets": "cut"}, 4),
+    ({"rank": 6, "energy": 0.9, "multiplets": "drop"}, 3),
+    ({"rank": 6, "energy": 1.0}, 6),
+    ({"energy": 1.0}, 7),
+    ({"rtol": 0.3}, 3),
+    ({"rtol": 0.25}, 3),
+    ({"rank": 7, "atol": 0.5}, 6),
+    ({"rank": 4, "atol": 0.5}, 4),
+    ({"rank": 4, "atol": 0.5, "multiplets": "drop"}, 3),
+    ({"rank": 3, "rtol": 2.0}, 0),
+    ({"rank": 0}, 0),
+    ({}, 8),
+]
+
+
+@pytest.mark.parametrize(("options", "count"), KEEPS)
+@pytest.mark.parametrize("how", ["svd", "krylov"])
+def test_what_is_kept(options, count, how):
+    if how == "krylov" and "rank" not in options:
+        with pytest.raises(ValueError, match="rank: 'krylov' computes"):
+            svdinv.truncated_svd(np.eye(3), driver=how, **options)
+        return
+    A = np.diag(SPECTRUM) + 0.0
+    U, S, Vh, rank, error, gap, residual = svdinv.truncated_svd(A, driver=how, **options)
+    length = options.get("rank", 8)
+    assert U.shape == (8, length)
+    assert Vh.shape == (length, 8)
+    expected = np.where(np.arange(8) < count, SPECTRUM, 0.0)
+    assert int(rank) == count
+    np.testing.assert_allclose(S, expected[:length], atol=1e-13)
+    whole = count in (0, 8) or SPECTRUM[count - 1] != SPECTRUM[count]  # no tie is cut
+    if whole:
+        np.testing.assert_allclose((U * S) @ Vh, np.diag(expected), atol=1e-13)
+    assert not U[:, count:].any()
+    assert not Vh[count:].any()
+    left = np.linalg.norm(SPECTRUM[count:]) / np.linalg.norm(SPECTRUM)
+    np.testing.assert_allclose(error, left, atol=1e-13)
+    if 0 < count < 8:
+        np.testing.assert_allclose(gap, 1 - SPECTRUM[count] / SPECTRUM[count - 1], atol=1e-13)
+    assert residual <= 1e-13
+    B = svdinv.low_rank(A, driver=how, **options)
+    np.testing.assert_allclose(np.linalg.norm(B), np.linalg.norm(expected), atol=1e-13)
+    if whole:
+        np.testing.assert_allclose(B, np.diag(expected), atol=1e-13)
+
+
+def test_a_tolerance_keeps_another_number_of_each_matrix(framework):
+    """And the derivative is that of this number; a matrix of NaN leaves the others alone."""
+    run = framework
+    A, rng = matrices(12, 12, True), np.random.default_rng(3)
+    A = A * 1.0 / np.array([1.0, 2.0, 4.0, 1.0])[:, None, None]
+    A[3, 0, 0] = np.nan
+    G = normal(rng, A.shape, A)
+    counts = [6, 3, 0]  # values above 0.99
+    for options in ({"driver": "svd"}, {"driver": "krylov"}, {"driver": "gram"}):
+        (out,), (ct,) = run.vjp("low_rank", (A,), (G,), (8,), atol=0.99, **options)
+        assert np.isnan(out[3]).all()
+        assert np.isnan(ct[3]).all()
+        for i, count in enumerate(counts):
+            expected, pullback = sn.vjp(sn.low_rank, A[i], count)
+            np.testing.assert_allclose(out[i], expected, atol=1e-11)
+            np.testing.assert_allclose(ct[i], pullback(G[i])[0], atol=1e-11)
+
+
+def test_a_cut_through_a_tie_is_finite_and_says_so():
+    A = np.diag([2.0, 1.0, 1.0, 0.5, 0.4, 0.3, 0.2])
+    for how in ("svd", "krylov"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", svdinv.ConvergenceWarning)
+            out, pullback = sn.vjp(sn.truncated_svd, A, 2, driver=how)
+            (ct, *_) = pullback((out.U, out.S, out.Vh, None, None, None, None))
+        assert abs(out.gap) <= 1e-13
+        assert np.isfinite(ct).all()
+
+
+def test_a_ceiling_is_warned_of():
+    """Values that fall so slowly that a block of this size gains little."""
+    S = np.linspace(1, 0.9, 520)
+    with pytest.warns(svdinv.ConvergenceWarning, match="singular triples did not converge"):
+        out = svdinv.truncated_svd(np.diag(S), 2, driver="krylov")
+    assert out.residual > 1e-13
+
+
+def test_auto_takes_krylov_for_one_large_matrix_and_goes_back_where_it_does_not_converge():
+    rng = np.random.default_rng(4)
+    Q = haar(rng, (), 520, 520, False)
+    steep, flat = 1.0 / np.arange(1, 521), np.linspace(1, 0.9, 520)
+    for S, converges in ((steep, True), (flat, False)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", svdinv.ConvergenceWarning)
+            out = svdinv.truncated_svd(Q * S @ Q.T, 4)
+        assert (out.residual > 0) == converges
+        np.testing.assert_allclose(out.S, S[:4], rtol=1e-12)
+    assert svdinv.truncated_svd(np.stack([Q * steep @ Q.T] * 2), 4).residual.max() == 0
+
+
+def scaled(X, d, W):
+    return d[:, None] * (W @ X)
+
+
+def scaled_adjoint(Y, d, W):
+    return W.T @ (d[:, None] * Y)
+
+
+@pytest.mark.parametrize("name", [name for name in FRAMEWORKS if name != "numpy"])
+def test_gradients_of_an_operator_arrive_in_its_parameters(name):
+    rng = np.random.default_rng(5)
+    d, W = rng.uniform(0.5, 2.0, 24), rng.standard_normal((24, 18)) * 1.5 ** -np.arange(18.0)
+    C = rng.standard_normal((24, 18))
+    bridge = driver(name).bridge
+
+    def scaled(X, d, W):
+        return d[:, None] * (W @ X)
+
+    def back(Y, d, W):
+        return bridge.adjoint(W) @ (d[:, None] * Y)
+
+    def product(d, W):
+        U, S, Vh, *_ = bridge.library.truncated_svd(
+            LinearOperator((24, 18), d.dtype, scaled, back, (d, W)), 3
+        )
+        return (bridge.recompose(U, S, Vh),)
+
+    value, pullback = sn.vjp(sn.low_rank, d[:, None] * W, 3)
+    ct_A = pullback(C)[0]
+    prepared = bridge.prepare("vjp", product)
+    (out,), (ct_d, ct_W) = prepared(tuple(map(bridge.array, (d, W))), (bridge.array(C),))
+    np.testing.assert_allclose(bridge.numpy(out), value, atol=1e-12)
+    np.testing.assert_allclose(bridge.numpy(ct_d), np.sum(ct_A * W, axis=1), atol=1e-11)
+    np.testing.assert_allclose(bridge.numpy(ct_W), d[:, None] * ct_A, atol=1e-11)
+
+
+def test_operators_are_put_together():
+    rng = np.random.default_rng(6)
+    M, U, V = (rng.standard_normal(s) + 1j for s in ((9, 7), (9, 2), (7, 2)))
+    of = LinearOperator.of
+    A = of(M) + 2j * (of(U) @ of(V).H) - of(M + M)
+    dense = M + 2j * U @ V.conj().T - 2 * M
+    X, Y = rng.standard_normal((7, 3)) + 0j, rng.standard_normal((9, 3)) + 0j
+    np.testing.assert_allclose(A.matmul(X, *A.params), dense @ X)
+    np.testing.assert_allclose(A.rmatmul(Y, *A.params), dense.conj().T @ Y)
+    np.testing.assert_allclose(
+        svdinv.truncated_svd(A, 3).S, np.linalg.svd(dense, compute_uv=False)[:3]
+    )
+    assert (of(M) + of(M)).matmul == (of(M) + of(M)).matmul  # a compiler knows it again
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_second_derivatives_of_krylov_are_refused(name):
+    x = np.diag([4.0, 3.0, 2.0, 1.0])
+    if name == "numpy":
+        with pytest.raises(TypeError, match="low_rank has no second derivative"):
+            sn.hvp(sn.low_rank, (x,), (x,), x, rank=1, driver="krylov")
+        return
+    bridge = driver(name).bridge
+    x = bridge.array(x)
+    with pytest.raises(NotImplementedError, match="driver: 'krylov' has no second derivatives"):
+        bridge.hvp(
+            lambda x: (bridge.library.low_rank(x, 1, driver="krylov") ** 2,), (x,), (x,), (x,)
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"rank": -1}, ValueError, "rank: expected an integer of at least 0, got -1"),
+        ({"rank": 1.5}, TypeError, "rank: expected an integer, got float"),
+        ({"rtol": -1.0}, ValueError, "rtol: expected a number of at least 0, got -1"),
+        ({"atol": "no"}, TypeError, "atol: expected a real number, got str"),
+        ({"energy": 0.0}, ValueError, "energy: expected a number greater than 0, got 0"),
+        ({"energy": 1.5}, ValueError, "energy: expected a number of at most 1, got 1.5"),
+        ({"multiplets": "x"}, ValueError, "multiplets: expected 'keep', 'drop' or 'cut', got 'x'"),
+        ({"driver": "krylov"}, ValueError, "rank: 'krylov' computes a given number of vectors"),
+    ],
+)
+def test_what_is_refused(framework, options, error, words):
+    bridge = framework.bridge
+    x = bridge.array(np.eye(3))
+    for name in ("truncated_svd", "low_rank"):
+        with pytest.raises(error, match=re.escape(words)):
+            getattr(bridge.library, name)(x, **options)
