@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from svdinv_core import Decomposition, Operator, Situation, by_name, compute_factors, select
+from svdinv_core import (
+    Decomposition,
+    Dense,
+    Krylov,
+    Operator,
+    Situation,
+    by_name,
+    compute_factors,
+    leading,
+    select,
+)
 from svdinv_core.drivers import Needs, rescue, rescuers
 
 from ._backend import Backend
 
-__all__ = ["Factors", "factors_for", "operate"]
+__all__ = ["Factors", "Leading", "factors_for", "operate"]
 
 
 def operate(
@@ -86,4 +96,25 @@ class Factors:
             None if operator is None else lambda S: operator.extent(xp, S, params),
             choose=backend.choose,
             look=free,
+        )
+
+
+@dataclass(frozen=True)
+class Leading:
+    """The function ``(x, *params) -> Triples`` of values; equal to one that does the same."""
+
+    backend: Backend
+    operation: Krylov
+    falls_back: bool
+
+    def __call__(self, x: Any, *params: Any) -> Any:
+        backend, krylov = self.backend, self.operation
+        xp = backend.values_xp
+        if not isinstance(krylov.linear, Dense):
+            return leading(xp, krylov, x, *params)
+        found = leading(xp, krylov, x[..., :1, :1], x)
+        if not self.falls_back:
+            return found
+        return backend.choose(
+            krylov.enough(xp, found), found, lambda: krylov.of_whole(xp, x, backend.situation(x))
         )

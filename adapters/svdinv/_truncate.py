@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from svdinv_core import (
@@ -22,7 +21,6 @@ from svdinv_core import (
     Triples,
     adjoint,
     get_rule,
-    leading,
     suits_krylov,
 )
 from svdinv_core.drivers import BY_NAME
@@ -41,7 +39,7 @@ from ._checks import (
     check_rank,
     dtype_name,
 )
-from ._driver import factors_for, operate
+from ._driver import Leading, factors_for, operate
 from .operators import LinearOperator
 
 __all__ = ["Multiplets", "Truncate", "TruncateDriver", "TruncatedSVDResult"]
@@ -307,7 +305,7 @@ def _krylov(
     """The leading part of an array."""
     m, n = (int(length) for length in shape[-2:] if length is not None)
     krylov = Krylov(Dense(), m, n, selection)
-    triples = backend.of_values(_Triples(backend, krylov, driver == "auto"), array, ())
+    triples = backend.of_values(Leading(backend, krylov, driver == "auto"), array, ())
     return _found(backend, Dense(), (array,), triples)
 
 
@@ -316,7 +314,7 @@ def _of_operator(backend: Backend, operator: LinearOperator, selection: Selectio
     linear = Given(operator.matmul, operator.rmatmul)
     like = backend.constant([[0.0]], operator.params[0], "complex" in dtype_name(operator.dtype))
     krylov = Krylov(linear, *operator.shape, selection)
-    triples = backend.of_values(_Triples(backend, krylov, False), like, operator.params)
+    triples = backend.of_values(Leading(backend, krylov, False), like, operator.params)
     return _found(backend, linear, operator.params, triples)
 
 
@@ -327,24 +325,3 @@ def _found(backend: Backend, linear: Linear, arrays: tuple[Any, ...], triples: T
     (AHU,) = backend.run(LinearProduct(linear, adjoint=True), triples.U, *arrays)
     held = tuple(map(backend.stopped, arrays))
     return _Found(triples, linear, (AV, SVDFactors(*triples[:3]), (AHU, *held)))
-
-
-@dataclass(frozen=True)
-class _Triples:
-    """The function ``(x, *params) -> Triples`` of values; equal to one that does the same."""
-
-    backend: Backend
-    operation: Krylov
-    falls_back: bool
-
-    def __call__(self, x: Any, *params: Any) -> Any:
-        backend, krylov = self.backend, self.operation
-        xp = backend.values_xp
-        if not isinstance(krylov.linear, Dense):
-            return leading(xp, krylov, x, *params)
-        found = leading(xp, krylov, x[..., :1, :1], x)
-        if not self.falls_back:
-            return found
-        return backend.choose(
-            krylov.enough(xp, found), found, lambda: krylov.of_whole(xp, x, backend.situation(x))
-        )

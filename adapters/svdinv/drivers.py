@@ -13,6 +13,7 @@ __all__ = ["NEEDS", "Rung", "explain"]
 NEEDS: dict[str, Needs] = {
     "svt": "large values",
     "low_rank": "large values",
+    "truncated_svd": "factors",
     "singular_value_clip": "large values",
     "project_nuclear_ball": "large values",
     "spectral_norm": "large values",

@@ -46,7 +46,7 @@ from ._api import (
 )
 from ._backend import Backend, Function
 from ._checks import check_dtype
-from ._driver import Factors
+from ._driver import Factors, Leading
 from ._frameworks import is_foreign
 from ._gauge import Watch
 from ._jax_operator import apply as _apply
@@ -263,7 +263,7 @@ class _JaxBackend(Backend):
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
         x, *fixed = (jax.lax.stop_gradient(a) for a in (x, *params))
-        if not isinstance(function, Factors):  # what looks at values
+        if not isinstance(function, Factors | Leading):  # what looks at values
             return function(x)
         if function.operation.needs == "eigenvectors":
             x = _without_small_entries(x)

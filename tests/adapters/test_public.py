@@ -17,9 +17,10 @@ import pytest
 import svdinv
 import svdinv.numpy
 import torch
-from svdinv._api import Driver, EighDriver, Functions, Gauge
+from svdinv._api import Driver, EighDriver, Functions, Gauge, Multiplets, TruncateDriver
 from svdinv.drivers import NEEDS
 
+from svdinv_core import Selection
 from svdinv_core.drivers import BY_NAME, BY_NAME_HERMITIAN
 
 SCRIPT = Path(svdinv.__file__).parent.parent / "write_public.py"
@@ -91,13 +92,16 @@ def test_torch_saves_a_module_that_holds_a_function(tmp_path):
 
 def test_choices_are_literal_types():
     assert typing.get_args(Driver) == ("auto", *BY_NAME)
+    assert typing.get_args(TruncateDriver) == ("auto", *BY_NAME, "krylov")
+    assert typing.get_args(Multiplets) == Selection.MODES
     assert typing.get_args(EighDriver) == ("auto", *BY_NAME_HERMITIAN)
     assert typing.get_args(Gauge) == ("ignore", "warn", "raise")
     hermitian = {name for name, needs in NEEDS.items() if needs == "eigenvectors"}
     assert set(NEEDS) == set(NAMES) - {"gauge_residual", "rule_residual"}  # which decompose nothing
     for name in NEEDS:
         hints = typing.get_type_hints(getattr(svdinv.numpy, name))
-        assert hints["driver"] == (EighDriver if name in hermitian else Driver)
+        part = TruncateDriver if name in ("low_rank", "truncated_svd") else Driver
+        assert hints["driver"] == (EighDriver if name in hermitian else part)
     assert typing.get_type_hints(svdinv.numpy.svd)["gauge"] == Gauge
 
 
