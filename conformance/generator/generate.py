@@ -102,6 +102,12 @@ def questions() -> Iterator[tuple[str, str, Observable, str]]:
             )
             yield shape, name, Observable("low_rank", {"rank": rank}), ""
             yield shape, name, Observable("hard", tau=tau), ""
+    yield "square", "identity", Observable("soft", tau=0.625), ""
+    yield "square", "identity", Observable("smooth", {"function": "tanh", "scale": 1.0}), ""
+    yield "square", "identity", Observable("polar"), ""
+    yield "square", "identity", Observable("nuclear"), ""
+    exponential = Observable("hermitian", {"function": "exp", "scale": 1.0})
+    yield "square", "identity", exponential, "exp"
     for shape, name in [("square", "tied"), ("tall", "tied"), ("square", "pair-1e-02")]:
         yield shape, name, Observable("soft", tau=1.5), "dropped"
     yield "square", "pair-1e-02", Observable("soft", tau=1 - 2.0**-7), "across"
@@ -140,7 +146,7 @@ def questions() -> Iterator[tuple[str, str, Observable, str]]:
             "",
         )
     for name in ("distinct", "pair-1e-08", "tied"):
-        yield "square", name, Observable("hermitian", {"function": "exp", "scale": 1.0}), "exp"
+        yield "square", name, exponential, "exp"
     for name in ("scaled-1e+30", "scaled-1e-150"):
         function = {"function": "inverse_root", "scale": scale_of(name)}
         yield "square", name, Observable("hermitian", function), ""
@@ -337,7 +343,7 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
         probe["reference"]["vjp"] = gradients(
             [r.vjp(c) for r, c in zip(references, own, strict=True)], case["scale"]["vjp"]
         )
-    if forward and second_order(shape, name):
+    if forward and second_order(shape, name, kind):
         probe["reference"]["hvp"] = gradients(
             [
                 r.hvp(c, *d)
@@ -345,7 +351,7 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
             ],
             size * ct_norm * step_norm,
         )
-        if name == "distinct":
+        if name == "distinct" or kind not in OF_VECTORS:
             second = compare_by(observable, made, taus, second_condition, "second_order")
         else:
             second = {"second_order": {"kind": "expect_finite", "reason_code": "tie"}}
@@ -354,13 +360,19 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
     return case
 
 
-def second_order(shape: str, name: str) -> bool:
-    """Which cases have a second derivative in the file.
+OF_VECTORS = ("reconstruction", "values")
+"""Kinds asked of ``svd`` and ``svdvals`` themselves. They have a second derivative at a tie, but a
+rule that is differentiated once more sees one of many bases: only a finite one is asked for."""
 
-    At a tie it exists and is in the file, but only a finite one is asked for: a derivative rule
-    that is differentiated once more sees one of many bases of the tied vectors.
-    """
-    return shape in ("square", "tall", "wide") and name in ("distinct", "tied", "triple")
+
+def second_order(shape: str, name: str, kind: str) -> bool:
+    """Which cases have a second derivative in the file: where it exists, and few of each sort."""
+    if name in ("distinct", "tied", "triple"):
+        return shape in ("square", "tall", "wide")
+    if name in ("all-equal", "identity"):
+        return shape == "square" and kind not in OF_VECTORS
+    zeros = {"two-zeros": ("square",), "rank-deficient": ("tall", "wide")}
+    return shape in zeros.get(name, ()) and kind in ("soft", "smooth", "low_rank")
 
 
 def compare_by(observable: Observable, made: Any, taus: list[Any], kappa: Any, order: str) -> Any:

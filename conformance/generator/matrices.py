@@ -37,6 +37,7 @@ def spectrum(name: str) -> list[mp.mpf]:
         "tied": [2, 1, 1, 0.5, 0.25],
         "triple": [2, 1, 1, 1, 0.375],
         "all-equal": [1, 1, 1, 1, 1],
+        "identity": [1, 1, 1, 1, 1],
         "two-pairs": [2, 1, 1, 0.5, 0.5],
         "rank-deficient": [2, 1, 0.875, 0.5, 0],
         "two-zeros": [2, 1, 0.5, 0, 0],
@@ -121,7 +122,7 @@ def make(shape: str, name: str, is_complex: bool, hermitian: bool = False) -> In
     for each in names:
         rng = Random(f"{shape} {each} {is_complex} {hermitian}")
         # a gap below single precision's reach leaves bits for one reflection only
-        count = 1 if each.startswith("pair-") else 3
+        count = 1 if each.startswith("pair-") else 0 if each == "identity" else 3
         s = spectrum(each)
         values.append(s)
         if hermitian:

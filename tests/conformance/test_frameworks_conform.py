@@ -8,11 +8,11 @@ import pytest
 from svdinv_conformance.suite import load_cases, plan, resolve, run
 
 LEAST = {
-    "svdinv.numpy": 5300,
-    "svdinv.torch": 5700,
-    "svdinv.jax": 5700,
-    "svdinv.tensorflow": 5700,
-    "svdinv.autograd": 5700,
+    "svdinv.numpy": 6100,
+    "svdinv.torch": 6200,
+    "svdinv.jax": 6200,
+    "svdinv.tensorflow": 6200,
+    "svdinv.autograd": 6200,
 }
 """Tests that have to pass: not applicable is a second derivative, or a case not resolved."""
 
@@ -40,7 +40,16 @@ def test_it_passes_every_case(name):
     assert report.count("pass") >= LEAST[name]
 
 
-WRONG = {"tied", "triple", "all equal", "zero", "batch", "tied, scaled 1e+30"}
+WRONG = {
+    "tied",
+    "triple",
+    "two pairs",
+    "all equal",
+    "identity",
+    "zero",
+    "batch",
+    "tied, scaled 1e+30",
+}
 """NaN where PyTorch computes equal values, rounding divided by rounding where it does not."""
 RIGHT = {"distinct", "empty"}
 """Nothing is divided by a small gap. Everything else depends on how values happen to be rounded."""

@@ -18,6 +18,7 @@ from support.defects import (
     NoPhase,
     NotAdjoint,
     NoTau,
+    OneOfManyBases,
     SingleInside,
     Sound,
     SoundDevice,
@@ -53,6 +54,7 @@ DEFECTS = [
         NotAdjoint, "soft/square/tied/real::float64::adjoint", "<ct, jvp> and <vjp, d> differ by"
     ),
     Planted(SpoiltBatch, "soft/batch/mixed/real::float64::spoilt_batch", "not finite"),
+    Planted(OneOfManyBases, "nuclear/square/identity/real::float64::hvp", "hvp of a: error"),
     Planted(InPlace, "soft/square/distinct/real::float64::unchanged", "a was modified in place"),
     Planted(
         WrongDevice,

@@ -154,6 +154,21 @@ def test_tolerances_follow_precision_and_condition(cases):
     assert near.tolerances["vjp"].condition > 10 * far.tolerances["vjp"].condition
 
 
+def test_second_derivatives_are_asked_for_at_ties(cases):
+    """Not a finite one alone, but of the factors themselves."""
+    found = Counter()
+    for case in cases:
+        if case.hvp and case.dtype in ("float64", "complex128"):
+            allowed = case.tolerances["hvp"].relative(case.dtype)
+            of_vectors = case.observable.kind in ("reconstruction", "values")
+            tied = situation(case) != "distinct"
+            assert (allowed is None) == (of_vectors and tied), case.name
+            found[situation(case)] += allowed is not None
+    ties = {"tied", "triple", "all equal", "identity", "rank-deficient"}
+    assert set(found) == ties | {"distinct"}
+    assert all(found[name] >= 6 for name in ties)
+
+
 def test_every_tolerance_says_something(cases):
     for case in cases:
         for tolerance in case.tolerances.values():

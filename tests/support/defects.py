@@ -115,6 +115,14 @@ class SpoiltBatch(Sound):
         return tuple(g + 0 * np.sum(inputs[0]).real for g in grads)
 
 
+class OneOfManyBases(Sound):
+    """The gradient is differentiated through ``svd``, whose rule sees one basis of tied vectors."""
+
+    def hvp(self, observable, inputs, cotangents, tangents):
+        (U, _, Vh), (dU, _, dVh) = svdinv.numpy.jvp(svdinv.numpy.svd, inputs, tangents)
+        return (cotangents[0] * (dU @ Vh + U @ dVh),)  # the gradient of the nuclear norm is U Vh
+
+
 class InPlace(Sound):
     """The matrix is overwritten, as by LAPACK with ``overwrite_a``."""
 

@@ -54,7 +54,8 @@ class Tolerance:
         Multiple of rounding that is granted to any implementation.
     condition
         By how much the question itself amplifies rounding; None where only a finite answer is
-        asked for (the precision cannot resolve the case, or it is a second derivative at a tie).
+        asked for (the precision cannot resolve the case, or it is a second derivative of the
+        factors themselves at a tie).
     """
 
     eps_factor: float

@@ -33,11 +33,16 @@ CORE_NAMES = (
 
 @dataclass(frozen=True)
 class _Step:
-    """What is done with a function's outputs: value, tangent, cotangent. By default nothing."""
+    """What is done with a function's outputs: value, tangent, cotangent. By default nothing.
+
+    `bent`, of a tangent and the cotangents, is the derivative of `cotangent` along the tangent, or
+    None where that is zero.
+    """
 
     value: Callable[..., Arrays] = lambda *y: y
     tangent: Callable[[Arrays, Arrays], Arrays] = lambda y, dy: dy
     cotangent: Callable[[Arrays, Arrays], Arrays] = lambda y, ct: ct
+    bent: Callable[[Arrays, Arrays], Arrays] | None = None
 
 
 def _recompose(xp: Any) -> _Step:
@@ -62,11 +67,10 @@ def _gram(xp: Any) -> _Step:
         half = dy[0] @ adjoint(xp, y[0])
         return (half + adjoint(xp, half),)
 
-    return _Step(
-        lambda w: (w @ adjoint(xp, w),),
-        tangent,
-        lambda y, ct: ((ct[0] + adjoint(xp, ct[0])) @ y[0],),
-    )
+    def cotangent(y: Arrays, ct: Arrays) -> Arrays:  # linear in y
+        return ((ct[0] + adjoint(xp, ct[0])) @ y[0],)
+
+    return _Step(lambda w: (w @ adjoint(xp, w),), tangent, cotangent, cotangent)
 
 
 def _of_factors(xp: Any, cut: float) -> _Step:
@@ -224,6 +228,11 @@ class Explicit:
         """A function of the Hermitian part sees the Hermitian part of a direction."""
         return (x + adjoint(self.xp, x)) / 2 if observable.kind == "hermitian" else x
 
+    def _moved(self, observable: Observable, tangents: Arrays) -> Arrays:
+        """Tangents of what the function differentiates; a threshold in a closure is held fixed."""
+        da, *dtau = tangents
+        return self._symmetric(observable, da), *(dtau if observable.kind == "soft" else ())
+
     def _only_first(self, observable: Observable, inputs: Arrays, ct: Arrays) -> Arrays:
         """No answer for a threshold that the function takes in its closure."""
         return ct if observable.kind == "soft" else (ct[0], *(None for _ in inputs[1:]))
@@ -244,18 +253,33 @@ class Explicit:
         )
 
     def jvp(self, observable: Observable, inputs: Arrays, tangents: Arrays) -> Arrays:
-        """The module's push-forward; a threshold in a closure is held fixed."""
+        """The module's push-forward."""
         fn, args, keywords, step = self._plan(observable, inputs)
-        da, *dtau = tangents
-        moved = (self._symmetric(observable, da), *(dtau if observable.kind == "soft" else ()))
-        out, dout = self.functions.jvp(fn, args, moved, **keywords)
+        out, dout = self.functions.jvp(fn, args, self._moved(observable, tangents), **keywords)
         return step.tangent(_tuple(out), _tuple(dout))
 
     def hvp(
         self, observable: Observable, inputs: Arrays, cotangents: Arrays, tangents: Arrays
     ) -> Arrays:
-        """There is none."""
-        raise NotApplicable("no automatic differentiation to differentiate again with")
+        """The module's Hessian-vector product, of an operator."""
+        if observable.kind in ("values", "reconstruction", "factors"):
+            raise NotApplicable("svd and svdvals themselves have no second derivative at a tie")
+        fn, args, keywords, step = self._plan(observable, inputs)
+        twice, moved = self.functions.hvp, self._moved(observable, tangents)
+        out = fn(*args, **keywords)
+        cts = step.cotangent(_tuple(out), cotangents)
+
+        def own(ct: Arrays) -> Any:
+            return ct if isinstance(out, tuple) else ct[0]
+
+        second, *rest = twice(fn, args, moved, own(cts), **keywords)
+        if step.bent is not None:
+            dout = self.functions.jvp(fn, args, moved, **keywords)[1]
+            pullback = self.functions.vjp(fn, *args, **keywords)[1]
+            second = second + pullback(own(step.bent(_tuple(dout), cotangents)))[0]
+        return self._only_first(
+            observable, inputs, (self._symmetric(observable, second), *rest[: len(inputs) - 1])
+        )
 
 
 class CuPy(Explicit):

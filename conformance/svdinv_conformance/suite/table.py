@@ -40,6 +40,7 @@ def situation(case: Case) -> str:
     for word, meaning in {
         "on-value": "no derivative", "cut-on-tie": "no derivative", "distinct": "distinct",
         "tied": "tied", "triple": "triple", "all-equal": "all equal", "two-pairs": "two pairs",
+        "identity": "identity",
         "rank-deficient": "rank-deficient", "two-zeros": "rank-deficient", "zero": "zero",
     }.items():  # fmt: skip
         if word in name:
@@ -84,7 +85,7 @@ def _order(names: Sequence[str]) -> list[str]:
             return 0, 0
         if name.startswith("gap "):
             return 1, -float(name.removeprefix("gap "))
-        later = ("tied", "triple", "two pairs", "all equal", "rank-deficient", "zero")
+        later = ("tied", "triple", "two pairs", "all equal", "identity", "rank-deficient", "zero")
         return (2, later.index(name)) if name in later else (3, 0)
 
     return sorted(names, key=key)
