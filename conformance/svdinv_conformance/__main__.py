@@ -4,94 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from . import gpu
-from .arguments import OneLineParser, check_output, names_from, positive, progress_bar, seed
+from .arguments import OneLineParser
 from .bench import command as bench_command
-from .compare import Plan, compare
-from .frameworks import FRAMEWORKS
-from .inputs import ARRANGEMENTS, BUILT_IN, Input, InputError, built_in, from_image, from_npy
+from .compare import command as compare_command
+from .inputs import InputError
 from .interrupt import INTERRUPTED, end_on_interrupt
-from .losses import EXACT, LOSSES, METHODS, NATIVE, RULES
-from .report import print_table, write_json
 from .suite import command as suite_command
-from .suite.case import DTYPES
-from .suite.evidence import gather
 
 __all__ = ["main"]
 
-DEVICES = ("cpu", "cuda")
 PIPE_WIDTH = 132
 """Columns of the table when it does not go to a terminal."""
 
-_DESCRIPTION = """\
-Differentiate one loss through the singular value decomposition of the same matrices in every
-framework and with every gradient rule, and print one table: how far each gradient is from the
-exact one, how far the frameworks are from each other, how many entries are not finite, and how
-long it took.
-"""
-
-_EPILOG = f"""\
-examples:
-  python -m svdinv_conformance compare
-      soft threshold of a photograph whose singular values all come in pairs
-
-  python -m svdinv_conformance compare --case identity --loss all --dtype float32,float64
-      the 8x8 identity, four losses, two types
-
-  python -m svdinv_conformance compare --input x.npy --framework torch,jax --tau 0.3 --absolute
-      your own matrices, written with numpy.save, shape (..., m, n)
-
-  python -m svdinv_conformance compare --image photo.png --crop 64 --arrange tiled \\
-          --html report.html --json report.json
-      your own picture; a page with pictures of the gradients, and the numbers for a program
-
-losses (L = Re <W, f(x)>, W standard normal, the same everywhere):
-{textwrap.indent(chr(10).join(f"{name:15} {text}" for name, text in LOSSES.items()), "  ")}
-
-methods:
-  svt, svdvals    the library's exact operators, for soft and nuclear
-  {", ".join(RULES)}
-                  gradient rules of the library's svd: what to do where values are tied
-  native          the framework's own SVD gradient
-
-columns:
-  Error           against the exact gradient at the rounded matrix, relative, Frobenius norm,
-                  largest over the batch. The exact gradient comes from a Jacobi decomposition in
-                  extended precision and shares nothing with the library.
-  in tau          the same for the gradient in the threshold (soft); left out of a narrow table
-  Agreement       largest relative difference to another framework or device
-  NaN/inf         non-finite entries of the gradient
-  ms              median of one forward and backward pass, without the first
-
-what counts as disagreement:
-  Frameworks find different, equally good singular vectors, so results are held to a tolerance:
-  64 eps kappa for a rule; for svt and svdvals the accuracy they promise, 1e-12 (double) or 1e-5
-  (single), times kappa. kappa bounds how rounding is amplified: 1 + the root mean square of
-  s_1 / |s_i - s_j| over the pairs of values that the loss and the rule divide by (for svt only
-  pairs across the threshold, for nuclear 1 + s_1 / s_k). The exact operators are held to the
-  exact gradient too. A non-finite entry in a judged result is a failure.
-  Reported but not judged: plain and clip on a tie (it amplifies rounding), the other rules on a
-  tie where their answer depends on the basis found for the tied vectors, anything whose tolerance
-  would exceed 1e-2, gradients that do not exist (the threshold falls on a value), and native.
-
-exit status:
-  0  no judged result is at fault    1  frameworks disagree    2  wrong usage or input
-"""
-
-
-def _threshold(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a threshold; it must be 0 or more")
-    return value
-
-
-_threshold.__name__ = "number"
+COMMANDS = {"compare": compare_command, "run": suite_command, "bench": bench_command}
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -100,125 +30,9 @@ def _build_parser() -> argparse.ArgumentParser:
         description="Check gradients through the singular value decomposition.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    sub = commands.add_parser(
-        "compare",
-        help="compare frameworks and gradient rules on one table",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    suite_command.add_parser(commands)
-    bench_command.add_parser(commands)
-    gpu.add_parser(commands)
-    inputs = sub.add_argument_group("inputs (repeatable, may be mixed; default: photo-tiled)")
-    inputs.add_argument(
-        "--case",
-        action="extend",
-        type=names_from(BUILT_IN, with_all=True),
-        metavar="NAME",
-        help="built-in case, or all",
-    )
-    inputs.add_argument(
-        "--input", action="append", metavar="FILE.npy", help="matrices (..., m, n) from numpy.save"
-    )
-    inputs.add_argument(
-        "--image", action="append", metavar="FILE", help="picture; its colours become a batch"
-    )
-    inputs.add_argument(
-        "--crop", type=positive, default=64, metavar="N", help="side of --image's crop (64)"
-    )
-    inputs.add_argument(
-        "--arrange",
-        choices=list(ARRANGEMENTS),
-        default="none",
-        help="lay --image's crop out so that values tie (tiled, symmetric) or vanish (zero-rows)",
-    )
-    inputs.add_argument(
-        "--list-cases", action="store_true", help="list the built-in cases and stop"
-    )
-
-    what = sub.add_argument_group("what to compute (names separated by commas, or all)")
-    what.add_argument(
-        "--loss",
-        action="extend",
-        type=names_from(LOSSES, with_all=True),
-        metavar="NAMES",
-        help=f"{', '.join(LOSSES)} (soft)",
-    )
-    what.add_argument(
-        "--rule",
-        action="extend",
-        type=names_from(METHODS, with_all=True),
-        metavar="NAMES",
-        help=f"{', '.join(METHODS)} (all that apply)",
-    )
-    what.add_argument(
-        "--framework",
-        action="extend",
-        type=names_from(FRAMEWORKS, with_all=True),
-        metavar="NAMES",
-        help=f"{', '.join(FRAMEWORKS)} (all)",
-    )
-    what.add_argument(
-        "--dtype",
-        action="extend",
-        type=names_from(DTYPES, with_all=True),
-        metavar="NAMES",
-        help=f"{', '.join(DTYPES)} (float64; complex128 for complex input)",
-    )
-    what.add_argument(
-        "--device",
-        action="extend",
-        type=names_from(DEVICES, with_all=True),
-        metavar="NAMES",
-        help=f"{', '.join(DEVICES)} (cpu)",
-    )
-    what.add_argument(
-        "--tau",
-        type=_threshold,
-        default=0.025,
-        metavar="T",
-        help="threshold of soft and hard (0.025)",
-    )
-    scale = what.add_mutually_exclusive_group()
-    scale.add_argument(
-        "--relative",
-        dest="relative",
-        action="store_true",
-        default=True,
-        help="tau is a fraction of each matrix's largest value (default)",
-    )
-    scale.add_argument(
-        "--absolute", dest="relative", action="store_false", help="tau is the threshold itself"
-    )
-    what.add_argument(
-        "--repeat", type=positive, default=5, metavar="N", help="timed repetitions, at most (5)"
-    )
-    what.add_argument(
-        "--seed", type=seed, default=0, metavar="N", help="seed of the cotangent W (0)"
-    )
-
-    out = sub.add_argument_group("where to write")
-    out.add_argument("--json", metavar="FILE", help="the results, for a program")
-    out.add_argument("--html", metavar="FILE", help="one page with the table and pictures")
+    for command in (*COMMANDS.values(), gpu):
+        command.add_parser(commands)
     return parser
-
-
-def _distinct(names: Sequence[str] | None) -> list[str]:
-    return list(dict.fromkeys(names or ()))
-
-
-def _inputs(options: argparse.Namespace) -> list[Input]:
-    inputs = [built_in(name) for name in _distinct(options.case)]
-    inputs += [from_npy(path) for path in options.input or []]
-    inputs += [from_image(path, options.crop, options.arrange) for path in options.image or []]
-    return inputs or [built_in("photo-tiled")]
-
-
-def _list_cases(console: Console) -> None:
-    width = max(map(len, BUILT_IN))
-    for name, (description, _) in BUILT_IN.items():
-        console.print(f"{name:{width}}  {description}", markup=False, highlight=False)
 
 
 def _console() -> Console:
@@ -226,70 +40,13 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
 
 
-def _compare(options: argparse.Namespace, console: Console) -> int:
-    if options.list_cases:
-        _list_cases(console)
-        return 0
-    inputs = _inputs(options)
-    complex_only = all(given.real is None for given in inputs)
-    plan = Plan(
-        inputs=inputs,
-        losses=_distinct(options.loss) or ["soft"],
-        methods=_distinct(options.rule) or METHODS,
-        frameworks=_distinct(options.framework) or list(FRAMEWORKS),
-        dtypes=_distinct(options.dtype) or ["complex128" if complex_only else "float64"],
-        devices=_distinct(options.device) or ["cpu"],
-        tau=options.tau,
-        relative=options.relative,
-        repeat=options.repeat,
-        seed=options.seed,
-    )
-    _check_plan(plan)
-    check_output(options.json)
-    check_output(options.html)
-
-    with progress_bar() as bar:
-        task = bar.add_task("starting", total=None)
-
-        def tell(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, description=text)
-
-        result = compare(plan, progress=tell)
-        if any(row.device == "cuda" and row.framework != "numpy" for row in result.missing):
-            bar.update(task, total=None, description="evidence without a GPU")
-            result.evidence = gather()
-        if options.html is not None:
-            from .page import write_page
-
-            bar.update(task, total=None, description="drawing the page")
-            write_page(
-                result, options.html, lambda text: bar.update(task, description=f"gaps: {text}")
-            )
-        if options.json is not None:
-            write_json(result, options.json)
-    print_table(result, console)
-    for path in (options.json, options.html):
-        if path is not None:
-            console.print(f"written: {path}", markup=False, style="dim", soft_wrap=True)
-    return 0 if result.agrees else 1
-
-
-def _check_plan(plan: Plan) -> None:
-    """Refuse a choice of methods that applies to none of the losses."""
-    applicable = {*RULES, NATIVE, *(EXACT[loss] for loss in plan.losses if loss in EXACT)}
-    if not applicable & set(plan.methods):
-        raise InputError(
-            f"--rule {','.join(plan.methods)} does not apply to --loss {','.join(plan.losses)}"
-        )
-
-
 def _execute(options: argparse.Namespace, parser: argparse.ArgumentParser, console: Console) -> int:
     if options.command == "gpu":
         return gpu.execute(
             options, console, lambda given, to: _execute(parser.parse_args(given), parser, to)
         )
-    commands = {"run": suite_command.execute, "bench": bench_command.execute}
-    return commands.get(options.command, _compare)(options, console)
+    status: int = COMMANDS[options.command].execute(options, console)
+    return status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
-from svdinv_conformance.plots import STYLES
+from svdinv_conformance.compare.plots import STYLES
 
 __all__ = [
     "colour_picture",

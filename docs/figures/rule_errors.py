@@ -20,12 +20,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from svdinv import numpy as svdinv
 from svdinv import rules
+from svdinv_conformance.compare.plots import STYLES
+from svdinv_conformance.compare.sweep import THRESHOLD, matrices
 from svdinv_conformance.errors import norms, relative_difference
 from svdinv_conformance.markdown import markdown_table, write_between
-from svdinv_conformance.plots import STYLES
 from svdinv_conformance.recomposition import pull_back
 from svdinv_conformance.reference import decompose, spectral_gradient
-from svdinv_conformance.sweep import THRESHOLD, matrices
 
 DOCS = Path(__file__).resolve().parents[1]
 PICTURE, PAGE = DOCS / "images" / "rule_errors.png", DOCS / "choosing_a_rule.md"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from svdinv_conformance.agreement import (
+from svdinv_conformance.compare.agreement import (
     LOOSEST,
     PROMISED,
     SAFETY,

@@ -17,6 +17,7 @@ import pytest
 from svdinv_conformance import __main__ as command
 from svdinv_conformance import gpu
 from svdinv_conformance.__main__ import main
+from svdinv_conformance.compare import command as compare_command
 from svdinv_conformance.frameworks import FRAMEWORKS, Gradient
 from svdinv_conformance.frameworks.numpy import NumPy
 from svdinv_conformance.inputs import BUILT_IN
@@ -137,7 +138,7 @@ def test_page_marks_nonfinite_pixels() -> None:
     import io
 
     from matplotlib.image import imread
-    from svdinv_conformance.plots import difference_image, gradient_image
+    from svdinv_conformance.compare.plots import difference_image, gradient_image
 
     matrix = np.zeros((8, 8))
     matrix[3, 4] = np.nan
@@ -307,7 +308,7 @@ def test_interrupt(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "compare", stop)
+    monkeypatch.setattr(compare_command, "compare", stop)
     status, _, err = run(capsys, *SMALL)
     assert status == 130
     assert err == "interrupted\n"
@@ -317,7 +318,7 @@ def test_out_of_memory(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     def fail(*_: Any, **__: Any) -> None:
         raise MemoryError("Unable to allocate 7 TiB.")
 
-    monkeypatch.setattr(command, "compare", fail)
+    monkeypatch.setattr(compare_command, "compare", fail)
     status, _, err = run(capsys, *SMALL)
     assert status == 2
     assert err == "svdinv_conformance compare: error: out of memory (Unable to allocate 7 TiB)\n"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from svdinv_conformance.compare import Comparison, Plan, compare
+from svdinv_conformance.compare.words import summary
 from svdinv_conformance.frameworks import (
     FRAMEWORKS,
     Bridge,
@@ -19,7 +20,6 @@ from svdinv_conformance.frameworks import (
 from svdinv_conformance.inputs import built_in
 from svdinv_conformance.losses import EXACT, LOSSES, METHODS, methods_for, weights
 from svdinv_conformance.reference import decompose, exact_gradient
-from svdinv_conformance.words import summary
 
 
 class Twin(NumPy):

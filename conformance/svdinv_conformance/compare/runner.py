@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import norms, relative_difference
+from ..frameworks import FRAMEWORKS, Bridge, Gradient, Problem, UnavailableError, first_line
+from ..inputs import Input
+from ..losses import EXACT, THRESHOLDED, methods_for, weights
+from ..reference import ExactGradient, Factors, decompose, exact_gradient
 from .agreement import Judgement, judge, undefined
-from .errors import norms, relative_difference
-from .frameworks import FRAMEWORKS, Bridge, Gradient, Problem, UnavailableError, first_line
-from .inputs import Input
-from .losses import EXACT, THRESHOLDED, methods_for, weights
-from .reference import ExactGradient, Factors, decompose, exact_gradient
 
 if TYPE_CHECKING:
-    from .suite.evidence import Evidence
+    from ..suite.evidence import Evidence
 
 __all__ = ["Comparison", "Group", "Plan", "Progress", "Row", "compare", "threshold"]
 

@@ -12,8 +12,8 @@ from itertools import combinations
 
 import numpy as np
 
-from .compare import Comparison, Row
-from .errors import relative_difference
+from ..errors import relative_difference
+from .runner import Comparison, Row
 
 __all__ = ["AgreementMatrix", "Cell", "agreement_matrix"]
 
@@ -90,7 +90,7 @@ def agreement_matrix(result: Comparison) -> AgreementMatrix:
     Parameters
     ----------
     result
-        Of :func:`~.compare.compare`. A result counts where all matrices of its input are judged.
+        Of :func:`.compare`. A result counts where all matrices of its input are judged.
     """
     matrix = AgreementMatrix()
     for group in result.groups:

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import finite
+from ..suite.report import evidence_as_json, print_evidence
 from .agreement_matrix import AgreementMatrix, agreement_matrix
-from .compare import Comparison, Row
-from .errors import finite
-from .suite.report import evidence_as_json, print_evidence
+from .runner import Comparison, Row
 from .words import (
     COLUMNS,
     NUMERIC,

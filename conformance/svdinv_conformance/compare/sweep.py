@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import norms, relative_difference
-from .frameworks import Bridge, Problem, UnavailableError
-from .losses import NATIVE, methods_for, weights
-from .reference import decompose, exact_gradient
+from ..errors import norms, relative_difference
+from ..frameworks import Bridge, Problem, UnavailableError
+from ..losses import NATIVE, methods_for, weights
+from ..reference import decompose, exact_gradient
 
 __all__ = ["DRAWS", "GAPS", "SIZE", "THRESHOLD", "Sweep", "matrices", "sweep"]
 

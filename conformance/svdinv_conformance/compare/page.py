@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..frameworks import FRAMEWORKS, Bridge, UnavailableError
+from ..losses import EXACT, NATIVE
+from ..style import html_page
+from ..suite.page import evidence_section
 from .agreement_matrix import agreement_matrix
-from .compare import Comparison, Group, Row
-from .frameworks import FRAMEWORKS, Bridge, UnavailableError
-from .losses import EXACT, NATIVE
 from .plots import difference_image, gap_plot, gradient_image, matrix_image
-from .style import html_page
-from .suite.page import evidence_section
+from .runner import Comparison, Group, Row
 from .sweep import DRAWS, SIZE, sweep
 from .words import (
     COLUMNS,

@@ -7,11 +7,11 @@ import platform
 
 import numpy as np
 
+from ..losses import EXACT, NATIVE
+from ..reference import extended_precision
 from .agreement import tie_rtol
 from .agreement_matrix import AgreementMatrix
-from .compare import Comparison, Group, Row
-from .losses import EXACT, NATIVE
-from .reference import extended_precision
+from .runner import Comparison, Group, Row
 
 __all__ = [
     "COLUMNS",
