@@ -33,6 +33,8 @@ from ._backend import Backend, Function
 from ._checks import check_field, check_same_shape, dtype_name
 from ._frameworks import is_foreign
 from ._gauge import Watch
+from ._scipy import is_sparse, operator_of
+from .operators import LinearOperator
 
 __all__ = ["Explicit", "ExplicitBackend"]
 
@@ -93,6 +95,9 @@ class ExplicitBackend(Backend):
     def of_values(self, function: Callable[..., Any], x: Any, params: tuple[Any, ...]) -> Any:
         with self.quiet():
             return function(x, *params)
+
+    def sparse(self, x: Any) -> LinearOperator | None:
+        return operator_of(x) if is_sparse(x) else None
 
     def some(self, flags: Any) -> bool:
         return not bool(self.xp.all(~flags))
@@ -160,6 +165,12 @@ class _Recorder(ExplicitBackend):
         array = super().asarray(x)
         self.given.append((x, array))
         return array
+
+    def sparse(self, x: Any) -> LinearOperator | None:
+        operator = super().sparse(x)
+        if operator is not None:
+            self.given.append((x, operator.params[0]))
+        return operator
 
     def array_of(self, argument: Any) -> Any:
         """What an argument of the public function became, or None."""
@@ -347,6 +358,10 @@ def _look(xp: Any, watch: Watch, factors: Any, cts: tuple[Any, ...]) -> None:
     watch.look(xp, factors, tuple(given), numbers)
 
 
+def _is_array(a: Any) -> bool:
+    return hasattr(a, "shape") and not is_sparse(a) and not isinstance(a, LinearOperator)
+
+
 def _public_name(fn: Any) -> str | None:
     """Name of a public function of svdinv or of one of its modules; None of anything else."""
     name = getattr(fn, "__name__", "_")
@@ -387,7 +402,7 @@ class Explicit:
             )
         recorder = _Recorder(backend)
         # The same array twice is two arguments.
-        arguments = tuple(a[...] if hasattr(a, "shape") else a for a in arguments)
+        arguments = tuple(a[...] if _is_array(a) else a for a in arguments)
         out = getattr(Functions[Any](lambda _: recorder), name)(*arguments, **kwargs)
         if not recorder.calls:
             raise TypeError(f"fn: {name} is a measure, and has no derivative here")

@@ -10,6 +10,7 @@ __all__ = ["BY_PACKAGE", "framework_of", "is_foreign"]
 # Module of svdinv by the top-level package that defines an array type.
 BY_PACKAGE = {
     "numpy": "numpy",
+    "scipy": "numpy",  # sparse matrices
     "torch": "torch",
     "jax": "jax",
     "jaxlib": "jax",

@@ -311,7 +311,8 @@ def _krylov(
 
 def _of_operator(backend: Backend, operator: LinearOperator, selection: Selection) -> _Found:
     """The same of a matrix that is known by its products."""
-    linear = Given(operator.matmul, operator.rmatmul)
+    own = getattr(operator.matmul, "linear", None)  # with a derivative of its own
+    linear: Linear = Given(operator.matmul, operator.rmatmul) if own is None else own
     like = backend.constant([[0.0]], operator.params[0], "complex" in dtype_name(operator.dtype))
     krylov = Krylov(linear, *operator.shape, selection)
     triples = backend.of_values(Leading(backend, krylov, False), like, operator.params)

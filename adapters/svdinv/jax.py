@@ -10,6 +10,7 @@ them as functions of the input through :func:`_decompose`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -229,6 +230,22 @@ def _situation(shape: tuple[Any, ...], single: bool, looks: Looks, platform: str
     return Situation(shape, single=single, looks=looks, largest_jacobi=largest)
 
 
+@dataclass(frozen=True)
+class _SparseProduct:
+    """A sparse matrix times a few columns, or its adjoint (`side` 1), from entries and places."""
+
+    side: int
+    shape: tuple[int, ...]
+
+    def __call__(self, X: Any, values: Any, places: Any) -> Any:
+        entries = jnp.conj(values) if self.side else values
+        # Places beyond the matrix, which a BCOO may have, are left out.
+        kept = jnp.all(places < jnp.asarray(self.shape), axis=-1, keepdims=True)
+        terms = jnp.where(kept, entries[:, None] * X[places[:, 1 - self.side]], 0)
+        out = jnp.zeros((self.shape[self.side], X.shape[-1]), terms.dtype)
+        return out.at[places[:, self.side]].add(terms, mode="drop")
+
+
 class _JaxBackend(Backend):
     array_name = "jax.Array"
     xp = jnp
@@ -296,6 +313,12 @@ class _JaxBackend(Backend):
     def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
         with jax.default_matmul_precision("float32"):
             return step.apply(jnp, *arrays)
+
+    def sparse(self, x: Any) -> LinearOperator | None:
+        if type(x).__name__ != "BCOO" or x.ndim != 2 or x.n_batch or x.n_dense:
+            return None
+        products = (_SparseProduct(side, x.shape) for side in (0, 1))
+        return LinearOperator(x.shape, x.dtype, *products, (x.data, x.indices))
 
     def stopped(self, x: Any) -> Any:
         return jax.lax.stop_gradient(x)

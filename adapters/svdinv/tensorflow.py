@@ -11,6 +11,7 @@ inside a `tf.function`, which passes custom gradients over, stand plain differen
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ._missing import cannot_import
@@ -130,6 +131,19 @@ def _on_gpu(x: Any) -> bool:
     return "GPU" in x.device if x.device else bool(tf.config.list_logical_devices("GPU"))
 
 
+@dataclass(frozen=True)
+class _SparseProduct:
+    """A sparse matrix times a few columns, or its adjoint (`side` 1), from entries and places."""
+
+    side: int
+    shape: tuple[int, ...]
+
+    def __call__(self, X: Any, values: Any, places: Any) -> Any:
+        entries = tf.math.conj(values) if self.side else values
+        terms = entries[:, None] * tf.gather(X, places[:, 1 - self.side])
+        return tf.math.unsorted_segment_sum(terms, places[:, self.side], self.shape[self.side])
+
+
 class _TensorFlowBackend(Backend):
     array_name = "tf.Tensor"
     xp = _xp
@@ -211,6 +225,12 @@ class _TensorFlowBackend(Backend):
                 tuple(p - q for p, q in zip(params, fixed, strict=True)),
             )
         return _apply(operator, x, raw, params)
+
+    def sparse(self, x: Any) -> LinearOperator | None:
+        if not isinstance(x, tf.SparseTensor) or x.shape.rank != 2:
+            return None
+        products = (_SparseProduct(side, tuple(x.shape)) for side in (0, 1))
+        return LinearOperator(tuple(x.shape), x.dtype, *products, (x.values, x.indices))
 
     def stopped(self, x: Any) -> Any:
         return tf.stop_gradient(x)

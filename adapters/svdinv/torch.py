@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan
 from typing import Any
@@ -185,6 +186,21 @@ def _cuda_situation(shape: tuple[Any, ...], single: bool, looks: Looks) -> Situa
     )
 
 
+@dataclass(frozen=True)
+class _SparseProduct:
+    """A sparse matrix times a few columns, or its adjoint (`side` 1), from entries and places."""
+
+    side: int
+    shape: tuple[int, ...]
+
+    def __call__(self, X: torch.Tensor, values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        entries = values.conj() if self.side else values
+        terms = entries[:, None] * X[places[1 - self.side]]
+        return terms.new_zeros(self.shape[self.side], X.shape[-1]).index_add(
+            0, places[self.side], terms
+        )
+
+
 class _TorchBackend(Backend):
     array_name = "torch.Tensor"
     xp = _xp
@@ -291,6 +307,20 @@ class _TorchBackend(Backend):
     def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
         with full_precision(arrays[0]):
             return step.apply(_xp, *arrays)
+
+    def sparse(self, x: Any) -> LinearOperator | None:
+        if (
+            not isinstance(x, torch.Tensor)
+            or x.is_nested
+            or x.layout == torch.strided
+            or x.ndim != 2
+        ):
+            return None
+        entries = x.to_sparse_coo().coalesce()
+        products = (_SparseProduct(side, tuple(x.shape)) for side in (0, 1))
+        return LinearOperator(
+            tuple(x.shape), x.dtype, *products, (entries.values(), entries.indices())
+        )
 
     def stopped(self, x: Any) -> Any:
         return x.detach()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -310,3 +311,168 @@ def test_what_is_refused(framework, options, error, words):
     for name in ("truncated_svd", "low_rank"):
         with pytest.raises(error, match=re.escape(words)):
             getattr(bridge.library, name)(x, **options)
+
+
+def _sparse(name, A):
+    """A sparse matrix of a framework, and the function of its entries that makes it."""
+    bridge = driver(name).bridge
+    places = np.argwhere(A)
+    entries = A[tuple(places.T)]
+    if name == "torch":
+        coo = bridge.module.sparse_coo_tensor
+        return entries, lambda v: coo(places.T, v, A.shape, check_invariants=True)
+    if name == "tensorflow":
+        return entries, lambda v: bridge.module.sparse.SparseTensor(places, v, A.shape)
+    from jax.experimental.sparse import BCOO
+
+    return entries, lambda v: BCOO((v, bridge.array(places)), shape=A.shape)
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch", "jax", "tensorflow"])
+def test_sparse_matrices_and_the_gradient_of_their_entries(name):
+    rng = np.random.default_rng(7)
+    A = matrices(26, 20, True)[0] * (rng.uniform(size=(26, 20)) < 0.5)
+    C = normal(rng, A.shape, A)
+    value, pullback = sn.vjp(sn.low_rank, A, 3)
+    ct_A = pullback(C)[0]
+    if name == "numpy":
+        sparse = pytest.importorskip("scipy.sparse").csr_array(A)
+        out, pullback = sn.vjp(svdinv.truncated_svd, sparse, 3, driver="krylov")
+        ct_U = C @ np.conj(out.Vh.T) * out.S
+        ct_S = np.real(np.sum(np.conj(out.U) * (C @ np.conj(out.Vh.T)), axis=0))
+        ct_Vh = out.S[:, None] * (np.conj(out.U.T) @ C)
+        (ct, *_) = pullback((ct_U, ct_S, ct_Vh, *[None] * 4))
+        d = normal(rng, ct.shape, ct)
+        _, tangent = sn.jvp(svdinv.truncated_svd, (sparse,), (d,), rank=3)
+        np.testing.assert_allclose(
+            np.vdot(ct, d).real,
+            sum(np.vdot(*pair).real for pair in zip((ct_U, ct_S, ct_Vh), tangent, strict=False)),
+        )
+        out = (out.U * out.S) @ out.Vh
+    else:
+        bridge = driver(name).bridge
+        entries, make = _sparse(name, A)
+
+        def product(entries):
+            U, S, Vh, *_ = svdinv.truncated_svd(make(entries), 3)
+            return (bridge.recompose(U, S, Vh),)
+
+        prepared = bridge.prepare("vjp", product)
+        (out,), (ct,) = prepared((bridge.array(entries),), (bridge.array(C),))
+        out, ct = bridge.numpy(out), bridge.numpy(ct)
+    np.testing.assert_allclose(out, value, atol=1e-11)
+    np.testing.assert_allclose(ct, ct_A[A != 0], atol=1e-10)
+
+
+@pytest.mark.parametrize("how", ["svd", "krylov"])
+def test_a_long_chain_of_truncations_with_exact_multiplets(how):
+    """As in corner transfer matrices with a symmetry: every value is there twice."""
+    bridge = driver("torch").bridge
+    torch, st = bridge.module, bridge.library
+    rng = np.random.default_rng(8)
+    K, W, D = (normal(rng, (6, 6), np.zeros(0, complex)) for _ in range(3))
+    Q = haar(rng, (), 6, 6, True)
+    K = Q * np.array([1.0, 0.9, 0.8, 0.5, 0.3, 0.2]) @ Q.conj().T + 0.02 * K
+    two, start = torch.eye(2, dtype=torch.complex128), bridge.array(np.kron(Q, np.eye(2)))
+    W, D = bridge.array(np.kron(W, np.eye(2))), bridge.array(D)
+
+    def loss(K):
+        step, B = torch.kron(K.contiguous(), two), start
+        for _ in range(200):
+            out = st.truncated_svd(
+                step @ B @ step.mH + 0.3 * start, 7, multiplets="drop", driver=how
+            )
+            B = (out.U * out.S) @ out.Vh / torch.linalg.vector_norm(out.S)
+            counts.append(int(out.rank))
+        return (W.conj() * B).sum().real
+
+    counts = []
+    leaf = bridge.array(K).requires_grad_()
+    (ct,) = torch.autograd.grad(loss(leaf), leaf)
+    assert set(counts) == {6}
+    with torch.no_grad():
+        h = 1e-5
+        difference = (loss(bridge.array(K) + h * D) - loss(bridge.array(K) - h * D)) / (2 * h)
+    expected = (ct.conj() * D).sum().real
+    assert abs(expected - difference) <= 1e-6 * ct.norm() * D.norm()
+
+
+def test_reverse_mode_of_an_operator_needs_no_memory_of_its_size():
+    """No array is larger than the basis of a cycle of the iteration."""
+    torch, st = driver("torch").bridge.module, driver("torch").bridge.library
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    n, largest = 4000, []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            several = out if isinstance(out, (tuple, list)) else (out,)
+            largest.extend(y.numel() for y in several if isinstance(y, torch.Tensor))
+            return out
+
+    d = (1.5 ** -torch.arange(n, dtype=torch.float64)).requires_grad_()
+
+    def scaled(X, d):
+        return d[:, None] * X
+
+    A = LinearOperator((n, n), d.dtype, scaled, scaled, (d,))
+    with Watch():
+        out = st.truncated_svd(A, 3)
+        (out.S**2).sum().backward()
+        ct, d.grad = d.grad, None
+        st.truncated_svd(A, 3).U[:3].square().sum().backward()
+    torch.testing.assert_close(ct[:4], torch.tensor([2.0, 4 / 3, 8 / 9, 0.0], dtype=torch.float64))
+    assert max(largest) <= 4 * n * 11  # 4 blocks of 3 + 8 columns
+
+
+def _of_parts(bridge, x, how="krylov"):
+    """A loss of both projectors and of the values."""
+    U, S, Vh, *_ = bridge.library.truncated_svd(x, 5, driver=how)
+    left, right = U @ bridge.adjoint(U), bridge.adjoint(Vh) @ Vh
+    total = bridge.real_sum
+    return total(left[..., :3, :]) + total(right[..., 1, :]) + total(S**3)
+
+
+def _of_parts_by_the_whole():
+    """A batch, and the gradient by the whole decomposition in PyTorch, eager."""
+    x, bridge = matrices(26, 20, False, DISTINCT), driver("torch").bridge
+    leaf = bridge.array(x).requires_grad_()
+    (expected,) = bridge.module.autograd.grad(_of_parts(bridge, leaf, "svd"), leaf)
+    return x, expected
+
+
+def test_krylov_under_transforms_of_torch():
+    bridge = driver("torch").bridge
+    torch, loss = bridge.module, partial(_of_parts, bridge)
+    x, expected = _of_parts_by_the_whole()
+    x = bridge.array(x)
+    d = torch.ones_like(x)
+    close = partial(torch.testing.assert_close, rtol=0, atol=1e-9)
+    close(torch.func.vmap(torch.func.grad(loss))(x), expected)
+    moved = torch.func.vmap(torch.func.grad(loss), in_dims=2, out_dims=2)(x.permute(1, 2, 0))
+    close(moved.permute(2, 0, 1), expected)
+    tangent = torch.func.vmap(lambda x, d: torch.func.jvp(loss, (x,), (d,))[1])(x, d)
+    close(tangent, (expected * d).sum((-2, -1)))
+    leaf = x.clone().requires_grad_()
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    close(torch.autograd.grad(compiled(leaf), leaf)[0], expected)
+
+
+def test_krylov_under_transforms_of_jax_and_tensorflow():
+    x, expected = _of_parts_by_the_whole()
+    bridge = driver("jax").bridge
+    jax, loss = bridge.module, partial(_of_parts, bridge)
+    found = jax.jit(jax.vmap(jax.grad(loss)))(x)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    bridge = driver("tensorflow").bridge
+    tf = bridge.module
+
+    @tf.function
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = _of_parts(bridge, x)
+        return tape.gradient(value, x)
+
+    np.testing.assert_allclose(gradient(tf.constant(x)), expected, atol=1e-9)
