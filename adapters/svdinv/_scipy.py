@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from .operators import LinearOperator
 
 __all__ = ["is_sparse", "operator_of"]
@@ -30,12 +28,14 @@ class _Csr:
         return self._with(arrays[0]) @ X
 
     def rmatmul(self, xp: Any, arrays: tuple[Any, ...], Y: Any) -> Any:
-        return self._with(np.conj(arrays[0])).T @ Y
+        return self._with(arrays[0].conj()).T @ Y
 
     def pull(
         self, xp: Any, arrays: tuple[Any, ...], X: Any, ct: Any, adjoint: bool
     ) -> tuple[Any, ...]:
         """Cotangent of the stored entries."""
+        import numpy as np
+
         left, right = (X, ct) if adjoint else (ct, X)
         rows = np.repeat(np.arange(self.like.shape[0]), np.diff(self.like.indptr))
         out = np.zeros_like(arrays[0])
@@ -51,7 +51,7 @@ class _Product:
 
     def __call__(self, X: Any, data: Any) -> Any:
         product = self.linear.rmatmul if self.adjoint else self.linear.matmul
-        return product(np, (data,), X)
+        return product(None, (data,), X)
 
 
 def operator_of(x: Any) -> LinearOperator:

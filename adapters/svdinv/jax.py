@@ -317,8 +317,9 @@ class _JaxBackend(Backend):
     def sparse(self, x: Any) -> LinearOperator | None:
         if type(x).__name__ != "BCOO" or x.ndim != 2 or x.n_batch or x.n_dense:
             return None
-        products = (_SparseProduct(side, x.shape) for side in (0, 1))
-        return LinearOperator(x.shape, x.dtype, *products, (x.data, x.indices))
+        m, n = x.shape
+        there, back = (_SparseProduct(side, (m, n)) for side in (0, 1))
+        return LinearOperator((m, n), x.dtype, there, back, (x.data, x.indices))
 
     def stopped(self, x: Any) -> Any:
         return jax.lax.stop_gradient(x)

@@ -229,8 +229,9 @@ class _TensorFlowBackend(Backend):
     def sparse(self, x: Any) -> LinearOperator | None:
         if not isinstance(x, tf.SparseTensor) or x.shape.rank != 2:
             return None
-        products = (_SparseProduct(side, tuple(x.shape)) for side in (0, 1))
-        return LinearOperator(tuple(x.shape), x.dtype, *products, (x.values, x.indices))
+        m, n = x.shape
+        there, back = (_SparseProduct(side, (m, n)) for side in (0, 1))
+        return LinearOperator((m, n), x.dtype, there, back, (x.values, x.indices))
 
     def stopped(self, x: Any) -> Any:
         return tf.stop_gradient(x)

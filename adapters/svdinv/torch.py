@@ -317,10 +317,9 @@ class _TorchBackend(Backend):
         ):
             return None
         entries = x.to_sparse_coo().coalesce()
-        products = (_SparseProduct(side, tuple(x.shape)) for side in (0, 1))
-        return LinearOperator(
-            tuple(x.shape), x.dtype, *products, (entries.values(), entries.indices())
-        )
+        m, n = x.shape
+        there, back = (_SparseProduct(side, (m, n)) for side in (0, 1))
+        return LinearOperator((m, n), x.dtype, there, back, (entries.values(), entries.indices()))
 
     def stopped(self, x: Any) -> Any:
         return x.detach()
