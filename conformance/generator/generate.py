@@ -19,7 +19,7 @@ from typing import Any
 import matrices
 import mpmath as mp
 import numpy as np
-from observables import Observable
+from observables import HERMITIAN, NAMED, Observable
 from policy import EPS, FACTOR, LOOSEST, condition, second_condition, slope, undefined
 from references import DIGITS, Direction, Point, Reference
 
@@ -42,6 +42,12 @@ DESCRIPTIONS = {
     "factors": "functions of the factors of svd that do not depend on their choice: "
     "tanh = U diag(tanh(S)) Vh; inverse = U diag(1/S) Vh; unitary = U Vh; gram = U^H U; left = "
     "sum of u_i u_i^H, right = sum of v_i v_i^H over the values above a cut",
+    "shrink": "singular_value_clip = U diag(min(S, maximum)) Vh; project_nuclear_ball = the "
+    "nearest matrix with sum(S) = radius; range_projector = sum of u_i u_i^H up to rank; "
+    "schatten_norm = sum(S^p)^(1/p); spectral_norm = S_1; spectral_function = sum(tanh(S)^2) "
+    "sum(S^2)",
+    "invert": "pinv = V diag(1/S) U^H; procrustes = U Vh",
+    "roots": "sqrtm, inv_sqrtm, powm (w^p), logm, expm of the Hermitian part of a",
     "gauge": "u = U and vh = Vh themselves: no derivative, for complex input or at a tie",
 }
 
@@ -152,6 +158,13 @@ def questions() -> Iterator[tuple[str, str, Observable, str]]:
         yield "square", name, Observable("hermitian", function), ""
     for shape, name in where(("square", TIES), ("tall", FEW_TIES), ("wide", FEW_TIES)):
         yield shape, name, Observable("factors", {"cut": 0.625}), ""
+    shrink = Observable("shrink", {"maximum": 0.75, "radius": 2.0, "rank": 3, "p": 3.0})
+    for name in ("tied", "two-pairs", "rank-deficient"):
+        yield "tall", name, shrink, ""
+    for name in ("tied", "triple"):
+        yield "wide", name, Observable("invert"), ""
+    for name in ("pair-1e-08", "tied", "triple", "all-equal"):
+        yield "square", name, Observable("roots", {"p": 1.5}), ""
     for shape, name in where(
         ("square", ["distinct", "tied", "triple"]), ("tall", ["distinct", "tied"])
     ):
@@ -160,11 +173,12 @@ def questions() -> Iterator[tuple[str, str, Observable, str]]:
 
 def probes(observable: Observable, name: str) -> dict[str, tuple[str, ...]]:
     """Which outputs the loss of each probe is made of."""
-    if observable.kind != "factors":
+    if observable.kind not in ("factors", *NAMED):
         return {"p0": observable.outputs}
     losses = {out: (out,) for out in observable.outputs}
     # Two tied values are too few to tell two losses apart and to check it.
-    return losses | ({"sum": ("tanh", "left")} if name in ("triple", "all-equal") else {})
+    several = observable.kind == "factors" and name in ("triple", "all-equal")
+    return losses | ({"sum": ("tanh", "left")} if several else {})
 
 
 # --- to JSON -------------------------------------------------------------------------------------
@@ -230,7 +244,7 @@ def direction(seed: str, m: int, n: int, is_complex: bool, bits: int = 3) -> Dir
 def build(shape: str, name: str, observable: Observable, variant: str, is_complex: bool) -> Any:
     """One case, as it goes into the file."""
     kind = observable.kind
-    hermitian = kind == "hermitian"
+    hermitian = kind in HERMITIAN
     made, places = points(shape, name, is_complex, hermitian)
     m, n = made.shape
     count, field = len(places), "complex" if is_complex else "real"
@@ -246,6 +260,8 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
         part for part in (kind, shape, f"{name}-{variant}" if variant else name, field) if part
     )
     precisions = [p for p in ("float32", "float64") if all(exact_in(x, p) for x in inputs.values())]
+    if kind in NAMED and is_complex:  # large programs, where they are compiled
+        precisions = ["float64"]
     case: dict[str, Any] = {
         "case_id": case_id,
         "schema_version": SCHEMA,
@@ -277,10 +293,11 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
     tau_directions = [(1 + i) * half if tau_shape else half for i in range(len(given))]
     shapes = observable.shapes(m, n)
     flat = [s if len(s) == 2 else (1, s[0] if s else 1) for s in shapes]
-    real_output = kind in ("nuclear", "values")
+    is_complex_output = [is_complex and out not in observable.real_outputs
+                         for out in observable.outputs]  # fmt: skip
     cts = [
         [
-            direction(f"cotangent {o} {i}", *size, is_complex and not real_output)
+            direction(f"cotangent {o} {i}", *size, is_complex_output[o])
             for o, size in enumerate(flat)
         ]
         for i in range(count)
@@ -288,10 +305,16 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
 
     def outputs(parts: list[Any], some: tuple[str, ...] = observable.outputs) -> dict[str, Any]:
         return {
-            out: tensor([p[o] for p in parts], (*made.batch, *shapes[o]),
-                        is_complex and not real_output)
+            out: tensor([p[o] for p in parts], (*made.batch, *shapes[o]), is_complex_output[o])
             for o, out in enumerate(observable.outputs) if out in some
         }  # fmt: skip
+
+    def only(some: tuple[str, ...]) -> list[Any]:
+        """The cotangents, zero but for some outputs."""
+        return [
+            [c if out in some else 0 * c for c, out in zip(of_one, observable.outputs, strict=True)]
+            for of_one in cts
+        ]
 
     def gradients(parts: list[tuple[Any, Any]], size: float) -> dict[str, Any]:
         result = {"a": tensor([p for p, _ in parts], (*made.batch, m, n), is_complex, size)}
@@ -310,7 +333,7 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
     asked = probes(observable, name)
     case["probes"] = [
         {"probe_id": probe_id}
-        | ({"direction": step} if forward else {})
+        | ({"direction": step} if forward and probe_id == next(iter(asked)) else {})
         | {"cotangent": outputs(cts, some)}
         for probe_id, some in asked.items()
     ]
@@ -331,32 +354,31 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
     step_norm, ct_norm = norm(step["a"]), max(map(norm, outputs(cts).values()))
     case["scale"] = {"value": norm(a), "jvp": size * step_norm, "vjp": size * ct_norm}
     for probe, some in zip(case["probes"], asked.values(), strict=True):
-        own = [
-            [c if out in some else 0 * c for c, out in zip(of_one, observable.outputs, strict=True)]
-            for of_one in cts
-        ]
         probe["reference"] = {"method": "central_difference", "digits": DIGITS}
-        if forward:
+        if "direction" in probe:
             probe["reference"]["jvp"] = outputs(
                 [r.jvp(*d) for r, *d in zip(references, directions, tau_directions, strict=True)]
             )
         probe["reference"]["vjp"] = gradients(
-            [r.vjp(c) for r, c in zip(references, own, strict=True)], case["scale"]["vjp"]
+            [r.vjp(c) for r, c in zip(references, only(some), strict=True)], case["scale"]["vjp"]
         )
     if forward and second_order(shape, name, kind):
-        probe["reference"]["hvp"] = gradients(
-            [
-                r.hvp(c, *d)
-                for r, c, *d in zip(references, cts, directions, tau_directions, strict=True)
-            ],
-            size * ct_norm * step_norm,
-        )
+        case["scale"]["hvp"] = size * ct_norm * step_norm
+        for probe, some in zip(case["probes"], asked.values(), strict=True):
+            probe["reference"]["hvp"] = gradients(
+                [
+                    r.hvp(c, *d)
+                    for r, c, *d in zip(
+                        references, only(some), directions, tau_directions, strict=True
+                    )
+                ],
+                case["scale"]["hvp"],
+            )
         if name == "distinct" or kind not in OF_VECTORS:
             second = compare_by(observable, made, taus, second_condition, "second_order")
         else:
             second = {"second_order": {"kind": "expect_finite", "reason_code": "tie"}}
         case["comparison"] |= second
-        case["scale"]["hvp"] = size * ct_norm * step_norm
     return case
 
 
@@ -371,8 +393,10 @@ def second_order(shape: str, name: str, kind: str) -> bool:
         return shape in ("square", "tall", "wide")
     if name in ("all-equal", "identity"):
         return shape == "square" and kind not in OF_VECTORS
+    if name == "two-pairs":
+        return kind == "shrink"
     zeros = {"two-zeros": ("square",), "rank-deficient": ("tall", "wide")}
-    return shape in zeros.get(name, ()) and kind in ("soft", "smooth", "low_rank")
+    return shape in zeros.get(name, ()) and kind in ("soft", "smooth", "low_rank", "shrink")
 
 
 def compare_by(observable: Observable, made: Any, taus: list[Any], kappa: Any, order: str) -> Any:

@@ -20,6 +20,27 @@ FUNCTIONS: dict[str, Callable[[mp.mpf], mp.mpf]] = {
 """Elementwise functions, applied as ``c f(s/c)`` with the scale ``c`` of the observable."""
 
 
+NAMED = {
+    "shrink": ("singular_value_clip", "project_nuclear_ball", "range_projector", "schatten_norm",
+               "spectral_norm", "spectral_function"),
+    "invert": ("pinv", "procrustes"),
+    "roots": ("sqrtm", "inv_sqrtm", "powm", "logm", "expm"),
+}  # fmt: skip
+"""Functions of one matrix that are asked of together, an output for each."""
+
+HERMITIAN = ("hermitian", "roots")
+"""Kinds that are asked of the Hermitian part of the matrix."""
+
+
+def on_simplex(s: list[mp.mpf], radius: mp.mpf) -> list[mp.mpf]:
+    """Nearest non-negative numbers with the sum `radius`, which is less than that of ``s``."""
+    for count in range(len(s), 0, -1):
+        t = (sum(s[:count]) - radius) / count
+        if s[count - 1] > t:
+            break
+    return [max(x - t, mp.mpf(0)) for x in s]
+
+
 def decompose(a: mp.matrix, hermitian: bool) -> tuple[mp.matrix, list[mp.mpf], mp.matrix]:
     """Thin ``U, S, V^H`` (eigenvectors, eigenvalues, their adjoint) in descending order."""
     if hermitian:
@@ -48,7 +69,16 @@ class Observable:
         """Names of the outputs."""
         if self.kind == "factors":
             return "tanh", "inverse", "unitary", "left", "right", "gram"
+        if self.kind in NAMED:
+            return NAMED[self.kind]
         return ("unitary", "positive") if self.kind == "polar" else ("y",)
+
+    @property
+    def real_outputs(self) -> tuple[str, ...]:
+        """Those that are real for a complex matrix too."""
+        if self.kind in ("nuclear", "values"):
+            return self.outputs
+        return tuple(o for o in self.outputs if o.endswith("norm") or o == "spectral_function")
 
     def value(self, factors: tuple[Any, ...], tau: mp.mpf | None) -> tuple[mp.matrix, ...]:
         """Evaluate the definition."""
@@ -98,6 +128,29 @@ class Observable:
         products = (self._spectral(u, [f(x) for x in s], vh) for f in (mp.tanh, lambda x: 1 / x))
         return *products, u * vh, u * kept * u.H, vh.H * kept * vh, u.H * u
 
+    def _shrink(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        top, radius, p = (mp.mpf(self.options[o]) for o in ("maximum", "radius", "p"))
+        kept = mp.diag([mp.mpf(1 if i < self.options["rank"] else 0) for i in range(len(s))])
+        scalars = (
+            sum(x**p for x in s) ** (1 / p),
+            s[0],
+            sum(mp.tanh(x) ** 2 for x in s) * sum(x**2 for x in s),
+        )
+        return (
+            self._spectral(u, [min(x, top) for x in s], vh),
+            self._spectral(u, on_simplex(s, radius), vh),
+            u * kept * u.H,
+            *(mp.matrix([[x]]) for x in scalars),
+        )
+
+    def _invert(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        return vh.H * mp.diag([1 / x for x in s]) * u.H, u * vh
+
+    def _roots(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        p = mp.mpf(self.options["p"])
+        of = (mp.sqrt, lambda w: 1 / mp.sqrt(w), lambda w: w**p, mp.log, mp.exp)
+        return tuple(self._spectral(u, [f(w) for w in s], vh) for f in of)
+
     def shapes(self, m: int, n: int) -> tuple[tuple[int, ...], ...]:
         """Shapes of the outputs for one ``(m, n)`` matrix."""
         k = min(m, n)
@@ -105,6 +158,12 @@ class Observable:
             return (m, n), (k, k)
         if self.kind == "factors":
             return (m, n), (m, n), (m, n), (m, m), (n, n), (k, k)
+        if self.kind == "shrink":
+            return (m, n), (m, n), (m, m), (), (), ()
+        if self.kind == "invert":
+            return (n, m), (m, n)
+        if self.kind == "roots":
+            return ((m, n),) * len(self.outputs)
         if self.kind == "nuclear":
             return ((),)
         if self.kind == "values":

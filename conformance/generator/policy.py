@@ -15,6 +15,8 @@ smooth, hermitian     1 + min(1/gap, gap^2/eps) over all pairs: the function is 
                       eps/gap, or the mean slope, off by gap^2; the worst over gaps is eps^(-1/3)
 reconstruction,       1 + 1/gap + 1/(smallest value), the question being put to U, S and Vh
 factors               themselves; an exact tie counts as resolved
+shrink, invert        the same, of values that are not zero
+roots                 1 + 1/(smallest value)
 ====================  ============================================================================
 
 Gaps and values are relative to the largest value. Where ``64 eps condition`` exceeds `LOOSEST`
@@ -100,8 +102,11 @@ def condition(
         return 1 + max(map(_inverse, between), default=0.0)
     if kind in ("smooth", "hermitian"):
         return 1 + max((min(1 / g, g * g / eps) for g in gaps if g), default=0.0)
+    smallest = min(v for v in s if v)
+    if kind == "roots":
+        return 1 + 1 / smallest
     apart = [g for g in gaps if g > SMALLEST_GAP]
-    return 1 + max(map(_inverse, apart), default=0.0) + 1 / s[-1]
+    return 1 + max(map(_inverse, apart), default=0.0) + 1 / smallest
 
 
 def second_condition(

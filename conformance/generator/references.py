@@ -62,8 +62,9 @@ class Reference:
         self.point, self.observable, self.tau = point, observable, tau
         self.is_complex = is_complex
         self.h, self.t = FIRST * size, SECOND * size
+        self._at = cache(self._value)
 
-    def _at(self, *steps: tuple[str, Any, Any]) -> tuple[mp.matrix, ...]:
+    def _value(self, *steps: tuple[str, Any, Any]) -> tuple[mp.matrix, ...]:
         moved = self.tau
         for name, entry, step in steps:
             if name == "tau" and moved is not None:

@@ -8,11 +8,11 @@ import pytest
 from svdinv_conformance.suite import load_cases, plan, resolve, run
 
 LEAST = {
-    "svdinv.numpy": 6100,
-    "svdinv.torch": 6200,
-    "svdinv.jax": 6200,
-    "svdinv.tensorflow": 6200,
-    "svdinv.autograd": 6200,
+    "svdinv.numpy": 6400,
+    "svdinv.torch": 6600,
+    "svdinv.jax": 6600,
+    "svdinv.tensorflow": 6600,
+    "svdinv.autograd": 6600,
 }
 """Tests that have to pass: not applicable is a second derivative, or a case not resolved."""
 

@@ -11,7 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 GENERATOR = ROOT / "conformance" / "generator"
-SOME = ("soft/tall/tied", "polar/square/pair-1e-08", "values/square/triple", "gauge/")
+SOME = (
+    "soft/tall/tied",
+    "polar/square/pair-1e-08",
+    "values/square/triple",
+    "gauge/",
+    "factors/wide/tied",
+    "invert/wide/tied",
+)
 
 SCRIPT = f"""
 import sys

@@ -34,6 +34,7 @@ from svdinv_conformance.suite import (
 from svdinv_conformance.suite.case import DATA
 from svdinv_conformance.suite.checks import relative_error
 from svdinv_conformance.suite.explicit import Explicit
+from svdinv_conformance.suite.observables import NAMED
 from svdinv_conformance.suite.report import as_json, write_junit
 from svdinv_conformance.suite.table import BEGIN, END, markdown, situation
 
@@ -56,7 +57,7 @@ def test_the_cases_cover_what_they_are_for(cases):
     kinds = Counter(case.observable.kind for case in cases)
     assert set(kinds) == {
         "values", "reconstruction", "soft", "hard", "smooth", "low_rank", "projector", "polar",
-        "nuclear", "hermitian", "factors", "gauge",
+        "nuclear", "hermitian", "factors", "shrink", "invert", "roots", "gauge",
     }  # fmt: skip
     situations = {situation(case) for case in cases}
     assert {"distinct", "tied", "triple", "rank-deficient", "zero", "empty", "batch"} <= situations
@@ -93,6 +94,15 @@ def test_undefined_cases_have_a_reason_and_no_reference(cases):
     for case in cases:
         assert bool(case.reason) == (case.expected != "success")
         assert bool(case.vjp) == (case.expected == "success")
+
+
+def test_functions_that_are_asked_of_together_are_public_ones(cases):
+    for kind, names in NAMED.items():
+        assert set(names) <= set(svdinv.numpy.__all__)
+        of_kind = [case for case in cases if case.observable.kind == kind]
+        assert {tuple(case.cotangent) for case in of_kind} == {names}
+        assert {case.id.rpartition("/")[2] for case in of_kind} == set(names)
+        assert all(case.hvp for case in of_kind if situation(case) in ("tied", "rank-deficient"))
 
 
 def test_losses_of_factors_have_one_case_each(cases):
@@ -164,7 +174,7 @@ def test_second_derivatives_are_asked_for_at_ties(cases):
             tied = situation(case) != "distinct"
             assert (allowed is None) == (of_vectors and tied), case.name
             found[situation(case)] += allowed is not None
-    ties = {"tied", "triple", "all equal", "identity", "rank-deficient"}
+    ties = {"tied", "triple", "two pairs", "all equal", "identity", "rank-deficient"}
     assert set(found) == ties | {"distinct"}
     assert all(found[name] >= 6 for name in ties)
 

@@ -263,6 +263,10 @@ class AutodiffBridge(Bridge):
         """Elementwise."""
         return self.xp.exp(s)
 
+    def log(self, s: Any) -> Any:
+        """Elementwise."""
+        return self.xp.log(s)
+
     def conj(self, x: Any) -> Any:
         """Elementwise."""
         return self.xp.conj(x)

@@ -146,6 +146,9 @@ class TensorFlow(AutodiffBridge):
             svd=self.native_svd, svdvals=lambda x: tf.linalg.svd(x, compute_uv=False), eigh=eigh
         )
 
+    def log(self, s: Any) -> Any:
+        return self.module.math.log(s)
+
     def conj(self, x: Any) -> Any:
         return self.module.math.conj(x)
 

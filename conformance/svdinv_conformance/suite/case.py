@@ -34,8 +34,8 @@ class Observable:
     ----------
     kind
         ``"values"``, ``"reconstruction"``, ``"soft"``, ``"hard"``, ``"smooth"``, ``"low_rank"``,
-        ``"projector"``, ``"polar"``, ``"nuclear"``, ``"hermitian"``, ``"factors"`` or
-        ``"gauge"``.
+        ``"projector"``, ``"polar"``, ``"nuclear"``, ``"hermitian"``, ``"factors"``,
+        ``"shrink"``, ``"invert"``, ``"roots"`` or ``"gauge"``.
     options
         What that kind needs, such as ``{"rank": 2}``.
     """
@@ -175,7 +175,7 @@ def _parse(record: Mapping[str, Any], precision: str, probe: Mapping[str, Any]) 
         inputs=arrays(record["inputs"]),
         expected=record["expected_behavior"],
         reason=comparison.get("reason_code", ""),
-        direction=arrays(probe.get("direction", {})),
+        direction=arrays(record["probes"][0].get("direction", {})),
         cotangent=arrays(cotangent),
         value=references(record.get("value", {}) if first else {}),
         jvp=references(reference.get("jvp", {})),

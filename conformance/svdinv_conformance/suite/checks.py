@@ -387,7 +387,7 @@ def checks_for(case: Case) -> list[str]:
     if case.expected == "undefined":
         return ["finite", "unchanged", "placement"]
     if not case.value:
-        return ["vjp"]
+        return ["vjp"] + ["hvp"] * bool(case.hvp)
     names = ["value", "vjp"] + ["jvp", "adjoint"] * bool(case.direction)
     names += ["unchanged", "placement"]
     return names + ["hvp"] * bool(case.hvp) + ["spoilt_batch"] * _is_batch(case)

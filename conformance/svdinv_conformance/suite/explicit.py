@@ -20,7 +20,7 @@ from ..frameworks import FRAMEWORKS
 from ..recomposition import adjoint, pull_back, scale_columns
 from .case import Observable
 from .implementation import Arrays, NotApplicable, UnavailableError
-from .observables import Functions, elementwise
+from .observables import NAMED, Functions, arguments, elementwise
 
 __all__ = ["CORE_NAMES", "ArrayApi", "Core", "CuPy", "Explicit"]
 
@@ -112,6 +112,14 @@ def _linear(apply: Callable[[Any], Any], transpose: Callable[[Any], Any]) -> _St
     )
 
 
+_NAMED = tuple(name for names in NAMED.values() for name in names)
+
+
+def _parts(observable: Observable) -> list[Observable]:
+    """One question for each function that is asked of together with others."""
+    return [Observable(name, observable.options) for name in NAMED[observable.kind]]
+
+
 def _tuple(y: Any) -> Arrays:
     return tuple(y) if isinstance(y, tuple) else (y,)
 
@@ -174,6 +182,9 @@ class Explicit:
     def exp(self, s: Any) -> Any:
         return self.xp.exp(s)
 
+    def total(self, s: Any) -> Any:
+        return self.xp.sum(s, axis=-1)
+
     def _means(self, observable: Observable, a: Any) -> _Step:
         groups, k = observable.options["groups"], min(a.shape[-2:])
         weights = np.zeros((k, len(groups)))
@@ -217,6 +228,9 @@ class Explicit:
             return f.svd, (a,), {}, _recompose(xp)
         if kind == "factors":
             return f.svd, (a,), {}, _of_factors(xp, float(options["cut"]))
+        if kind in _NAMED:
+            others, keywords = arguments(self, observable)
+            return getattr(f, kind), (self._symmetric(observable, a), *others), keywords, _Step()
         ends = _Step(
             lambda u, s, vh: (u, vh),
             lambda y, dy: (dy[0], dy[2]),
@@ -226,7 +240,8 @@ class Explicit:
 
     def _symmetric(self, observable: Observable, x: Any) -> Any:
         """A function of the Hermitian part sees the Hermitian part of a direction."""
-        return (x + adjoint(self.xp, x)) / 2 if observable.kind == "hermitian" else x
+        hermitian = ("hermitian", *NAMED["roots"])
+        return (x + adjoint(self.xp, x)) / 2 if observable.kind in hermitian else x
 
     def _moved(self, observable: Observable, tangents: Arrays) -> Arrays:
         """Tangents of what the function differentiates; a threshold in a closure is held fixed."""
@@ -237,13 +252,24 @@ class Explicit:
         """No answer for a threshold that the function takes in its closure."""
         return ct if observable.kind == "soft" else (ct[0], *(None for _ in inputs[1:]))
 
+    def _asked(self, observable: Observable, cts: Arrays) -> list[tuple[Observable, Any]]:
+        """Those of several functions that a loss is made of; others may have no derivative."""
+        pairs = list(zip(_parts(observable), cts, strict=True))
+        return [(part, ct) for part, ct in pairs if self.xp.any(ct != 0)] or pairs
+
     def value(self, observable: Observable, inputs: Arrays) -> Arrays:
         """The outputs."""
+        if observable.kind in NAMED:
+            return tuple(self.value(part, inputs)[0] for part in _parts(observable))
         fn, args, keywords, step = self._plan(observable, inputs)
         return step.value(*_tuple(fn(*args, **keywords)))
 
     def vjp(self, observable: Observable, inputs: Arrays, cotangents: Arrays) -> Arrays:
         """The module's pullback."""
+        if observable.kind in NAMED:
+            asked = self._asked(observable, cotangents)
+            grads = [self.vjp(part, inputs, (ct,))[0] for part, ct in asked]
+            return (sum(grads[1:], grads[0]),)
         fn, args, keywords, step = self._plan(observable, inputs)
         out, pullback = self.functions.vjp(fn, *args, **keywords)
         cts = step.cotangent(_tuple(out), cotangents)
@@ -254,6 +280,8 @@ class Explicit:
 
     def jvp(self, observable: Observable, inputs: Arrays, tangents: Arrays) -> Arrays:
         """The module's push-forward."""
+        if observable.kind in NAMED:
+            return tuple(self.jvp(part, inputs, tangents)[0] for part in _parts(observable))
         fn, args, keywords, step = self._plan(observable, inputs)
         out, dout = self.functions.jvp(fn, args, self._moved(observable, tangents), **keywords)
         return step.tangent(_tuple(out), _tuple(dout))
@@ -262,6 +290,10 @@ class Explicit:
         self, observable: Observable, inputs: Arrays, cotangents: Arrays, tangents: Arrays
     ) -> Arrays:
         """The module's Hessian-vector product, of an operator."""
+        if observable.kind in NAMED:
+            asked = self._asked(observable, cotangents)
+            seconds = [self.hvp(part, inputs, (ct,), tangents)[0] for part, ct in asked]
+            return (sum(seconds[1:], seconds[0]),)
         if observable.kind in ("values", "reconstruction", "factors"):
             raise NotApplicable("svd and svdvals themselves have no second derivative at a tie")
         fn, args, keywords, step = self._plan(observable, inputs)
@@ -272,7 +304,12 @@ class Explicit:
         def own(ct: Arrays) -> Any:
             return ct if isinstance(out, tuple) else ct[0]
 
-        second, *rest = twice(fn, args, moved, own(cts), **keywords)
+        try:
+            second, *rest = twice(fn, args, moved, own(cts), **keywords)
+        except TypeError as error:
+            if "no second derivative" in str(error):
+                raise NotApplicable(str(error)) from None
+            raise
         if step.bent is not None:
             dout = self.functions.jvp(fn, args, moved, **keywords)[1]
             pullback = self.functions.vjp(fn, *args, **keywords)[1]

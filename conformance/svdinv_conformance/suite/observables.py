@@ -15,17 +15,28 @@ from typing import Any, Protocol
 from .case import Observable
 from .implementation import Arrays, NotApplicable
 
-__all__ = ["FUNCTIONS", "Elementwise", "Functions", "Operations", "elementwise", "evaluate"]
+__all__ = [
+    "FUNCTIONS",
+    "NAMED",
+    "Elementwise",
+    "Functions",
+    "Operations",
+    "elementwise",
+    "evaluate",
+]
 
 
 class Elementwise(Protocol):
-    """The functions that `smooth` and `hermitian` are made of."""
+    """The functions that `smooth`, `hermitian` and `spectral_function` are made of."""
 
     def tanh(self, s: Any) -> Any:
         """Elementwise."""
 
     def exp(self, s: Any) -> Any:
         """Elementwise."""
+
+    def total(self, s: Any) -> Any:
+        """Sum over the last axis."""
 
 
 class Operations(Elementwise, Protocol):
@@ -46,8 +57,8 @@ class Operations(Elementwise, Protocol):
     def mean_over(self, s: Any, groups: list[list[int]]) -> Any:
         """Means over groups of indices of the last axis."""
 
-    def total(self, s: Any) -> Any:
-        """Sum over the last axis."""
+    def log(self, s: Any) -> Any:
+        """Elementwise."""
 
 
 FUNCTIONS: dict[str, Callable[[Elementwise, Any], Any]] = {
@@ -59,6 +70,33 @@ FUNCTIONS: dict[str, Callable[[Elementwise, Any], Any]] = {
 """The elementwise functions ``f`` of `smooth` and `hermitian`, used as ``c f(s/c)``."""
 
 
+NAMED: dict[str, tuple[str, ...]] = {
+    "shrink": ("singular_value_clip", "project_nuclear_ball", "range_projector", "schatten_norm",
+               "spectral_norm", "spectral_function"),
+    "invert": ("pinv", "procrustes"),
+    "roots": ("sqrtm", "inv_sqrtm", "powm", "logm", "expm"),
+}  # fmt: skip
+"""Functions that are asked of together, an output for each."""
+
+
+def of_values(ops: Elementwise, s: Any) -> Any:
+    """The symmetric function of `spectral_function`; it mixes the values."""
+    return ops.total(ops.tanh(s) ** 2) * ops.total(s * s)
+
+
+def arguments(ops: Elementwise, observable: Observable) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a function of `NAMED` takes beside the matrix."""
+    options = observable.options
+    positional = {"singular_value_clip": "maximum", "project_nuclear_ball": "radius",
+                  "schatten_norm": "p", "powm": "p"}  # fmt: skip
+    if observable.kind == "spectral_function":
+        return (lambda s: of_values(ops, s),), {}
+    if observable.kind == "range_projector":
+        return (), {"rank": options["rank"]}
+    name = positional.get(observable.kind)
+    return ((options[name],) if name else ()), {}
+
+
 class Functions:
     """A module's functions by name; one that is missing is a reason, not an error.
 
@@ -67,7 +105,7 @@ class Functions:
     module
         Exports ``svd`` (``x -> U, S, Vh``, thin), and if it has them ``svt(x, tau)``,
         ``svdvals(x)``, ``nuclear_norm(x)``, ``singular_value_map(x, fn)``, ``low_rank(x, rank)``,
-        ``polar(x)``, ``eigh(x)``, ``eigenvalue_map(x, fn)``.
+        ``polar(x)``, ``eigh(x)``, ``eigenvalue_map(x, fn)``, and those of :data:`NAMED`.
     """
 
     def __init__(self, module: Any) -> None:
@@ -204,6 +242,55 @@ def _factors(f: Functions, ops: Operations, observable: Observable, a: Any) -> A
     return *products, u @ vh, *projectors, ops.adjoint(u) @ u
 
 
+def _named(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    """Each by the module's own function, or from the factors."""
+    composed = {"shrink": _shrink, "invert": _invert, "roots": _roots}[observable.kind]
+    a = (a + ops.adjoint(a)) / 2 if observable.kind == "roots" else a
+    names = NAMED[observable.kind]
+    parts = {} if all(name in f for name in names) else composed(f, ops, observable, a)
+
+    def output(name: str) -> Any:
+        if name not in f:
+            return parts[name]
+        others, keywords = arguments(ops, Observable(name, observable.options))
+        return getattr(f, name)(a, *others, **keywords)
+
+    return tuple(map(output, names))
+
+
+def _shrink(f: Functions, ops: Operations, observable: Observable, a: Any) -> dict[str, Any]:
+    u, s, vh = f.svd(a)
+    options = observable.options
+    beyond = s - options["maximum"]
+    inside = 0 * s + 1
+    for _ in range(s.shape[-1]):  # Michelot 1986: drop what is negative, until nothing is
+        shift = ((ops.total(s * inside) - options["radius"]) / ops.total(inside))[..., None]
+        inside = ops.above(s, shift)
+    return {
+        "singular_value_clip": _scaled(ops, u, s - beyond * ops.above(beyond, 0.0)) @ vh,
+        "project_nuclear_ball": _scaled(ops, u, (s - shift) * inside) @ vh,
+        "range_projector": _scaled(ops, u, ops.first(s, options["rank"])) @ ops.adjoint(u),
+        "schatten_norm": ops.total(s ** options["p"]) ** (1 / options["p"]),
+        "spectral_norm": s[..., 0],
+        "spectral_function": of_values(ops, s),
+    }
+
+
+def _invert(f: Functions, ops: Operations, observable: Observable, a: Any) -> dict[str, Any]:
+    u, s, vh = f.svd(a)
+    return {
+        "pinv": _scaled(ops, ops.adjoint(vh), 1 / s) @ ops.adjoint(u),
+        "procrustes": u @ vh,
+    }
+
+
+def _roots(f: Functions, ops: Operations, observable: Observable, a: Any) -> dict[str, Any]:
+    w, q = f.eigh(a)
+    of = (w**0.5, w**-0.5, w ** observable.options["p"], ops.log(w), ops.exp(w))
+    made = (_scaled(ops, q, values) @ ops.adjoint(q) for values in of)
+    return dict(zip(NAMED["roots"], made, strict=True))
+
+
 def _gauge(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
     mode = observable.options.get("mode", "ignore")
     if mode == "ignore":
@@ -227,5 +314,6 @@ _BY_KIND: dict[str, Callable[..., Arrays]] = {
     "nuclear": _nuclear,
     "hermitian": _hermitian,
     "factors": _factors,
+    **dict.fromkeys(NAMED, _named),
     "gauge": _gauge,
 }
