@@ -42,7 +42,7 @@ CYCLES = 60
 BLOCKS = 4
 """Blocks of the basis of one cycle."""
 
-LEAST_SIDE, SHARE = 512, 32
+LEAST_SIDE, SHARE = 512, 64
 """Shorter side, and multiple of the rank, from which it is faster than a whole decomposition."""
 
 LEAST_MORE = 8
