@@ -11,7 +11,7 @@ from .arrays import adjoint, counted
 from .clipping import SingularValueClip
 from .complex_step import NOT_ANALYTIC, complex_step_jacobian, complex_step_slope
 from .curvature import complex_step_curvature
-from .derivative import Pulled, Pushed, pulled, pushed
+from .derivative import Pulled, Pushed, pulled, pushed, with_exact
 from .drivers import (
     BlockQR,
     Driver,
@@ -206,4 +206,5 @@ __all__ = [
     "select",
     "slope_of_each",
     "suits_krylov",
+    "with_exact",
 ]

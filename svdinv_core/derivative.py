@@ -11,6 +11,7 @@ derivative is NaN.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,11 @@ from .arrays import scale
 from .namespace import Array, Namespace
 from .operator import Operator, Tangents, undefined_at_ties
 
-__all__ = ["Pulled", "Pushed", "pulled", "pushed"]
+__all__ = ["Pulled", "Pushed", "pulled", "pushed", "with_exact"]
+
+
+Apply = Callable[[Operator, tuple[Array, ...]], Any]
+"""What an adapter registers, at a matrix and its factors: of an operator and its parameters."""
 
 
 def _only(values: Any, chosen: tuple[bool, ...]) -> tuple[Any, ...]:
@@ -47,6 +52,13 @@ class _Derivative(Operator):
 
     operator: Operator
     given: tuple[bool, ...]
+
+    def of_given(self, params: tuple[Array, ...], ct: Any, apply: Apply) -> tuple[Any, ...]:
+        """Cotangents of those given, by another such derivative.
+
+        `vjp` has the same values, but there they are differentiated through the factors.
+        """
+        raise NotImplementedError
 
     @property
     def whole(self) -> bool:
@@ -98,6 +110,12 @@ class Pulled(_Derivative):
     def outputs(self) -> int:  # type: ignore[override]
         """One for A and one for each such parameter."""
         return 1 + sum(self.wanted)
+
+    def of_given(self, params: tuple[Array, ...], ct: Any, apply: Apply) -> tuple[Any, ...]:
+        ct_A, *others = ct if self.outputs > 1 else (ct,)
+        along = Tangents(ct_A, _spread(others, self.wanted))
+        out = apply(*pushed(self.operator, self._split(params)[1], along))
+        return _only(out if self.operator.outputs > 1 else (out,), self.given)
 
     def of_matrix_and_params(self, out: Any) -> tuple[Array, tuple[Array | None, ...]]:
         """The value as `vjp` of the operator returns it."""
@@ -173,6 +191,12 @@ class Pushed(_Derivative):
         """The operator's."""
         return self.operator.outputs
 
+    def of_given(self, params: tuple[Array, ...], ct: Any, apply: Apply) -> tuple[Any, ...]:
+        cts = tuple(ct) if self.operator.outputs > 1 else (ct,)
+        derivative, inputs = pulled(self.operator, self._split(params)[1], cts)
+        ct_A, ct_params = derivative.of_matrix_and_params(apply(derivative, inputs))
+        return _only((ct_A, *ct_params), self.given)
+
     def apply(self, xp: Namespace, A: Array, factors: Any, params: tuple[Array, ...]) -> Any:
         (dA, *dparams), params = self._split(params)
         return self.operator.jvp(xp, A, factors, params, dA, tuple(dparams))
@@ -223,3 +247,21 @@ def pushed(
     values = (tangents.A, *tangents.params)
     given = tuple(d is not None for d in values)
     return Pushed(operator, given), (*_only(values, given), *params)
+
+
+def with_exact(
+    operator: Operator,
+    params: tuple[Array, ...],
+    ct: Any,
+    ct_params: tuple[Array | None, ...],
+    apply: Apply,
+) -> tuple[Array | None, ...]:
+    """The parameters' cotangents, where they may be differentiated again.
+
+    A derivative is linear in what is given, and what it is linear in has a cotangent that is a
+    derivative of the same operator.
+    """
+    if not isinstance(operator, Pulled | Pushed):
+        return ct_params
+    exact = operator.of_given(params, ct, apply)
+    return (*exact, *ct_params[len(exact) :])

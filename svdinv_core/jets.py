@@ -33,12 +33,15 @@ Absent = tuple[Array | None, ...]
 
 
 class _OfJet(Operator):
-    """The second derivatives, from what is linear in f: D of a variation, and its adjoint."""
+    """The second derivatives, from what is linear in f: D of a variation, and its adjoint.
+
+    The slope has a cotangent of 0, whose own derivative in A is not 0.
+    """
 
     twice: ClassVar[bool] = True
 
     def with_cotangent(self, params: Params) -> tuple[bool, ...]:
-        return (True, False, False, False)
+        return (True, True, False, False)
 
     def second_map(self, xp: Namespace, factors: Any, params: Params, X: Array, Y: Array) -> Array:
         """``T[X, Y]``, the second derivative in A."""
@@ -101,6 +104,14 @@ class _OfJet(Operator):
         )
 
 
+def _tangent_of_values(xp: Namespace, dparams: Absent) -> Array | None:
+    """That of f, which may not depend on what f' depends on."""
+    given = [d for d in dparams if d is not None]
+    if dparams[0] is None and given:
+        return xp.zeros_like(given[0])
+    return dparams[0]
+
+
 @dataclass(frozen=True)
 class SingularValueJet(_OfJet, SpectralOperator):
     """``U diag(f(S)) Vh`` of a smooth function, ``params = (f, f', f'', f\'\'\')`` at S."""
@@ -119,12 +130,12 @@ class SingularValueJet(_OfJet, SpectralOperator):
         dparams: Absent,
         dS: Array | None,
     ) -> Array | None:
-        return dparams[0]
+        return _tangent_of_values(xp, dparams)
 
     def pull(
         self, xp: Namespace, factors: SVDFactors, params: Params, ct_f: Array
     ) -> tuple[Absent, Array | None]:
-        return (ct_f, None, None, None), None
+        return (ct_f, xp.zeros_like(ct_f), None, None), None
 
     def second_map(
         self, xp: Namespace, factors: SVDFactors, params: Params, X: Array, Y: Array
@@ -193,8 +204,9 @@ class EigenvalueJet(_OfJet, HermitianOperator):
         out: Array = None
         if dA is not None:
             out = self._map(xp, factors, params[0], params[1], dA)
-        if dparams[0] is not None:
-            varied = self.recompose(xp, factors, dparams[0])
+        df = _tangent_of_values(xp, dparams)
+        if df is not None:
+            varied = self.recompose(xp, factors, df)
             out = varied if out is None else out + varied
         return out
 
@@ -202,7 +214,8 @@ class EigenvalueJet(_OfJet, HermitianOperator):
         self, xp: Namespace, A: Array, factors: EighFactors, params: Params, ct: Array
     ) -> tuple[Array, Absent]:
         ct_f = real_diagonal(xp, self.core(xp, factors, ct))
-        return self._map(xp, factors, params[0], params[1], ct), (ct_f, None, None, None)
+        slopes = xp.zeros_like(ct_f)
+        return self._map(xp, factors, params[0], params[1], ct), (ct_f, slopes, None, None)
 
     def second_map(
         self, xp: Namespace, factors: EighFactors, params: Params, X: Array, Y: Array

@@ -8,7 +8,8 @@ J of a decomposition or an operator,
 has the value X_0, and its first and second derivatives by A are those of the rule: the inner
 term moves the point J is taken at half of the way, so that the second derivative is counted
 once and not twice. Plain differentiable operations are all there is, and any transform that
-can differentiate these gives the right answer; a third derivative is not right.
+can differentiate these gives the right answer. A third derivative would not be right, and is
+made infinite or NaN: with ``s = sum(d)``, by a term ``s^(5/2)``.
 
 It needs a forward rule (a rule that is `linear`), costs two more products of J, and where J is
 infinite (the rule `Plain` at a tie) the value is NaN as well.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .arrays import cast_like, is_complex
 from .namespace import Array, Namespace
 from .operator import Decomposition, Operator, Tangents
 
@@ -71,12 +73,23 @@ def apply_at_midpoint(
         change = operator.jvp(xp, A, factors, params, dA, dparams)
         bend = operator.second(xp, A, factors, params, along, along)
         if operator.outputs > 1:
-            return tuple(v + c + 0.5 * b for v, c, b in zip(value, change, bend, strict=True))
-        return value + change + 0.5 * bend
+            moved = (v + c + 0.5 * b for v, c, b in zip(value, change, bend, strict=True))
+            return tuple(_without_third(xp, dA, v) for v in moved)
+        return _without_third(xp, dA, value + change + 0.5 * bend)
     decomposition = operator.decomposition
     halfway = decomposition.Factors(*_halfway(factors, decomposition.jvp(xp, factors, dA)))
     value = operator.apply(xp, A, factors, params)
     change = operator.jvp(xp, A + 0.5 * dA, halfway, _halfway(params, dparams), dA, dparams)
     if operator.outputs > 1:
-        return tuple(v + c for v, c in zip(value, change, strict=True))
-    return value + change
+        moved = (v + c for v, c in zip(value, change, strict=True))
+        return tuple(_without_third(xp, dA, v) for v in moved)
+    return _without_third(xp, dA, value + change)
+
+
+def _without_third(xp: Namespace, dA: Array, out: Array) -> Array:
+    """The same with no third derivative."""
+    s = xp.sum(xp.real(dA) if is_complex(xp, dA) else dA, axis=(-2, -1))
+    spoilt = s**2.5
+    for _ in range(len(out.shape) - len(spoilt.shape)):
+        spoilt = xp.expand_dims(spoilt, axis=-1)
+    return out + cast_like(xp, spoilt, out)

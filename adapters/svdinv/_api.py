@@ -640,11 +640,8 @@ class Functions(
     def _jet(
         backend: Backend, fn: Function, values: Function, derivative: Function, v: Any
     ) -> tuple[Any, ...]:
-        """An elementwise function and its derivatives at values, differentiable in what it closes
-        over."""
-        f = values(v)  # first: it checks what fn returns
-        held = map(backend.held_for_derivative, (derivative(v), *backend.bends(fn, v)))
-        return (f, *held)
+        """A function of each value and its derivatives, as functions of what it closes over."""
+        return (values(v), derivative(v), *backend.bends(fn, v))
 
     @staticmethod
     def _derivative(backend: Backend, fn: Function, elementwise: bool) -> Function:

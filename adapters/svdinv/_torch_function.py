@@ -23,6 +23,7 @@ from svdinv_core import (
     Tangents,
     pulled,
     pushed,
+    with_exact,
 )
 
 from . import _torch_namespace as _xp
@@ -183,9 +184,13 @@ class _Apply(_Function):
                 out = apply(derivative, x, *raw, *inputs)
                 ct_x, ct_params = derivative.of_matrix_and_params(out)
             else:
-                factors, params = _Apply._point(ctx, x, raw, params)
+                factors, moved = _Apply._point(ctx, x, raw, params)
                 ct = cts if ctx.operator.outputs > 1 else cts[0]
-                ct_x, ct_params = ctx.operator.vjp(_xp, x, factors, params, ct)
+                ct_x, ct_params = ctx.operator.vjp(_xp, x, factors, moved, ct)
+                if _differentiated_again(x):
+                    ct_params = with_exact(
+                        ctx.operator, params, ct, ct_params, lambda of, at: apply(of, x, *raw, *at)
+                    )
         return (None, resolved(ct_x), *absent, *ct_params)
 
     @staticmethod

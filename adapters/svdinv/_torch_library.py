@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import svdinv_core
-from svdinv_core import Decomposition, Dense, Operator, pulled
+from svdinv_core import Decomposition, Dense, Operator, pulled, with_exact
 
 from . import __version__
 from . import _torch_namespace as _xp
@@ -115,6 +115,11 @@ def _apply_context(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.save_for_backward(x, *raw, *params)
 
 
+def _call(operator: Operator, x: Any, raw: Any, params: Any) -> Any:
+    outs = apply(describe(operator), x, list(raw), list(params))
+    return tuple(outs) if operator.outputs > 1 else outs[0]
+
+
 def _apply_backward(ctx: Any, cts: Any) -> Any:
     operator = restore(ctx.spec)
     x, *rest = ctx.saved_tensors
@@ -126,15 +131,19 @@ def _apply_backward(ctx: Any, cts: Any) -> Any:
     with full_precision(x):
         if torch.is_grad_enabled() and operator.twice:
             derivative, inputs = pulled(operator, params, tuple(cts))
-            outs = apply(describe(derivative), x, list(raw), list(inputs))
-            out = outs if derivative.outputs > 1 else outs[0]
+            out = _call(derivative, x, raw, inputs)
             ct_x, ct_params = derivative.of_matrix_and_params(out)
         else:
+            moved = params
             if torch.is_grad_enabled():
                 decomposed = decompose(describe(operator.decomposition), x, list(raw))
                 factors = operator.decomposition.Factors(*decomposed)
-                params = operator.moved(_xp, params, factors, raw)
-            ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
+                moved = operator.moved(_xp, params, factors, raw)
+            ct_x, ct_params = operator.vjp(_xp, x, factors, moved, ct)
+            if torch.is_grad_enabled():
+                ct_params = with_exact(
+                    operator, params, ct, ct_params, lambda of, at: _call(of, x, raw, at)
+                )
     return None, resolved(ct_x), [None] * ctx.count, list(ct_params)
 
 

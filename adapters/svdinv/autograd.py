@@ -37,6 +37,7 @@ from svdinv_core import (
     Tangents,
     pulled,
     pushed,
+    with_exact,
 )
 
 from . import _autograd_namespace as _xp
@@ -170,8 +171,11 @@ def _apply_vjp(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
                     _apply(derivative, x, raw, inputs)
                 )
             else:
-                factors, params = _moved(operator, x, raw, params)
-                ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
+                factors, moved = _moved(operator, x, raw, params)
+                ct_x, ct_params = operator.vjp(_xp, x, factors, moved, ct)
+                ct_params = with_exact(
+                    operator, params, ct, ct_params, lambda *of: _apply(of[0], x, raw, of[1])
+                )
         of_argument = {2: ct_x, **dict(enumerate(ct_params, start))}
         return tuple(_from_core(of_argument[i], args[i]) for i in argnums)
 

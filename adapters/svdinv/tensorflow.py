@@ -33,6 +33,7 @@ from svdinv_core import (
     apply_at_midpoint,
     decompose_at_midpoint,
     pulled,
+    with_exact,
 )
 from svdinv_core.drivers import LARGEST_JACOBI_ON_GPU, Looks
 
@@ -95,6 +96,9 @@ def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any
                 moved = operator.moved(_xp, params, factors, held)
                 ct = cts if operator.outputs > 1 else cts[0]
                 ct_x, ct_params = operator.vjp(_xp, x, factors, moved, ct)
+                ct_params = with_exact(
+                    operator, params, ct, ct_params, lambda *of: _apply(of[0], x, raw, of[1])
+                )
             return (ct_x, *(None for _ in raw), *ct_params)
 
         # ForwardAccumulator would add the tangents of the operations in here to those of grad.

