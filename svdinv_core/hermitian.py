@@ -149,14 +149,18 @@ class Eigh:
 
 
 def eigenvalue_coefficients(
-    xp: Namespace, factors: EighFactors, f: Array, derivative: Array
+    xp: Namespace,
+    factors: EighFactors,
+    f: Array,
+    derivative: Array,
+    apart: Array | None = None,
 ) -> Array:
     """``Gamma`` for the values ``f(w)`` of any function, and its slopes ``f'(w)`` or its Jacobian.
 
     With a Jacobian, Gamma is without its diagonal.
     """
     w = factors.eigenvalues
-    return divided_differences(xp, w, f, derivative, largest_eigenvalue(xp, w))
+    return divided_differences(xp, w, f, derivative, largest_eigenvalue(xp, w), apart)
 
 
 def _off_diagonal(xp: Namespace, gamma: Array, f: Array) -> Array:

@@ -23,7 +23,14 @@ from .namespace import Array, Namespace
 from .operator import Operator, Tangents
 from .rules import Pairs, Pinv
 from .second import Jet
-from .spectral import Loewner, SpectralOperator, loewner_coefficients, near_pairs, second_of_jet
+from .spectral import (
+    Loewner,
+    SpectralOperator,
+    apart_pairs,
+    derivative_map,
+    loewner_coefficients,
+    second_of_jet,
+)
 from .svd import SVDFactors, directional_core
 
 __all__ = ["EigenvalueJet", "SingularValueJet", "variation_weights"]
@@ -48,22 +55,26 @@ class _OfJet(Operator):
         raise NotImplementedError
 
     def of_variation(
-        self, xp: Namespace, factors: Any, df: Array, dslope: Array, X: Array
+        self, xp: Namespace, factors: Any, params: Params, df: Array, dslope: Array, X: Array
     ) -> Array:
         """``D[X]`` of another function."""
         raise NotImplementedError
 
-    def weights(self, xp: Namespace, factors: Any, G: Array, X: Array) -> tuple[Array, Array]:
+    def weights(
+        self, xp: Namespace, factors: Any, params: Params, G: Array, X: Array
+    ) -> tuple[Array, Array]:
         """The adjoint of ``(df, dslope) -> <G, D[X]>``."""
         raise NotImplementedError
 
-    def _varied(self, xp: Namespace, factors: Any, dparams: Absent, X: Array) -> Array | None:
+    def _varied(
+        self, xp: Namespace, factors: Any, params: Params, dparams: Absent, X: Array
+    ) -> Array | None:
         df, dslope = dparams[:2]
         if df is None and dslope is None:
             return None
         df = xp.zeros_like(dslope) if df is None else df
         dslope = xp.zeros_like(df) if dslope is None else dslope
-        return self.of_variation(xp, factors, df, dslope, X)
+        return self.of_variation(xp, factors, params, df, dslope, X)
 
     def second(
         self, xp: Namespace, A: Array, factors: Any, params: Params, one: Tangents, two: Tangents
@@ -73,18 +84,18 @@ class _OfJet(Operator):
             out = self.second_map(xp, factors, params, one.A, two.A)
         for of, along in ((one, two), (two, one)):
             if along.A is not None:
-                varied = self._varied(xp, factors, of.params, along.A)
+                varied = self._varied(xp, factors, params, of.params, along.A)
                 out = varied if out is None else out if varied is None else out + varied
         return out
 
     def hvp(
         self, xp: Namespace, A: Array, factors: Any, params: Params, ct: Array, along: Tangents
     ) -> tuple[Array | None, Absent]:
-        out = self._varied(xp, factors, along.params, ct)
+        out = self._varied(xp, factors, params, along.params, ct)
         if along.A is None:
             return out, (None, None, None, None)
         T = self.second_map(xp, factors, params, along.A, ct)
-        ct_f, ct_slope = self.weights(xp, factors, ct, along.A)
+        ct_f, ct_slope = self.weights(xp, factors, params, ct, along.A)
         return (T if out is None else T + out), (ct_f, ct_slope, None, None)
 
     def moved(self, xp: Namespace, params: Params, factors: Any, raw: Any) -> Params:
@@ -142,16 +153,27 @@ class SingularValueJet(_OfJet, SpectralOperator):
     ) -> Array:
         return second_of_jet(xp, factors, Jet(*params[:3]), X, Y)
 
+    @staticmethod
+    def _apart(xp: Namespace, factors: SVDFactors, params: Params) -> Array:
+        return apart_pairs(xp, factors.S, params[0], params[1], first(factors.S))
+
     def of_variation(
-        self, xp: Namespace, factors: SVDFactors, df: Array, dslope: Array, X: Array
+        self,
+        xp: Namespace,
+        factors: SVDFactors,
+        params: Params,
+        df: Array,
+        dslope: Array,
+        X: Array,
     ) -> Array:
-        return self.vjp(xp, X, factors, (df, dslope), X)[0]
+        apart = self._apart(xp, factors, params)
+        loewner = loewner_coefficients(xp, factors, df, dslope, apart)
+        return derivative_map(xp, factors, loewner, X)
 
     def weights(
-        self, xp: Namespace, factors: SVDFactors, G: Array, X: Array
+        self, xp: Namespace, factors: SVDFactors, params: Params, G: Array, X: Array
     ) -> tuple[Array, Array]:
-        near = near_pairs(xp, factors.S, xp.expand_dims(first(factors.S), axis=-1))
-        return variation_weights(xp, factors, near, G, X)
+        return variation_weights(xp, factors, ~self._apart(xp, factors, params), G, X)
 
 
 def variation_weights(
@@ -222,17 +244,30 @@ class EigenvalueJet(_OfJet, HermitianOperator):
     ) -> Array:
         return second_of_eigenvalues(xp, factors, Jet(*params[:3]), X, Y)
 
+    @staticmethod
+    def _apart(xp: Namespace, factors: EighFactors, params: Params) -> Array:
+        w = factors.eigenvalues
+        return apart_pairs(xp, w, params[0], params[1], largest_eigenvalue(xp, w))
+
     def of_variation(
-        self, xp: Namespace, factors: EighFactors, df: Array, dslope: Array, X: Array
+        self,
+        xp: Namespace,
+        factors: EighFactors,
+        params: Params,
+        df: Array,
+        dslope: Array,
+        X: Array,
     ) -> Array:
-        return self._map(xp, factors, df, dslope, X)
+        apart = self._apart(xp, factors, params)
+        gamma = eigenvalue_coefficients(xp, factors, df, dslope, apart)
+        return self.conjugate(xp, factors, scale(xp, gamma, self.core(xp, factors, X)))
 
     def weights(
-        self, xp: Namespace, factors: EighFactors, G: Array, X: Array
+        self, xp: Namespace, factors: EighFactors, params: Params, G: Array, X: Array
     ) -> tuple[Array, Array]:
-        w = factors.eigenvalues
-        near = near_pairs(xp, w, xp.expand_dims(largest_eigenvalue(xp, w), axis=-1))
+        apart = self._apart(xp, factors, params)
         product = real_product(xp, *(self.core(xp, factors, Y) for Y in (G, X)))
-        w_i, w_j = xp.expand_dims(w, axis=-1), xp.expand_dims(w, axis=-2)
-        ct_f = 2.0 * xp.sum(product * reciprocal(xp, w_i - w_j, ~near), axis=-1)
-        return ct_f, xp.sum(xp.where(near, product, 0.0), axis=-1)
+        w = factors.eigenvalues
+        gap = xp.expand_dims(w, axis=-1) - xp.expand_dims(w, axis=-2)
+        ct_f = 2.0 * xp.sum(product * reciprocal(xp, gap, apart), axis=-1)
+        return ct_f, xp.sum(xp.where(apart, 0.0, product), axis=-1)

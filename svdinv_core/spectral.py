@@ -560,14 +560,38 @@ class NuclearNorm(PiecewiseLinear):
         return not_zero(xp, factors)
 
 
-def near_pairs(xp: Namespace, v: Array, largest: Array) -> Array:
-    """Which values are too near for a difference quotient."""
-    v_i, v_j = _columns(xp, v)
-    return ~(xp.abs(v_i - v_j) > difference_rtol(float(xp.finfo(v.dtype).eps)) * largest)
+def apart_pairs(xp: Namespace, v: Array, f: Array, derivative: Array, largest: Array) -> Array:
+    """Between which values a difference quotient is better than the slopes.
+
+    The arguments are those of `divided_differences`.
+    """
+    one = unit(xp, largest)
+    (v_i, v_j), f_ij = _columns(xp, v * one), _columns(xp, f)
+    slopes = _columns(xp, _slopes(xp, v, derivative))
+    gap = v_i - v_j
+    near = difference_rtol(float(xp.finfo(v.dtype).eps))
+    apart = xp.abs(gap) > near * xp.expand_dims(largest * one, axis=-1)
+    # With a unit that is not 1 the product may overflow; the slopes of huge values are small.
+    predicted = _limits(xp, v, derivative) * (gap / xp.expand_dims(one, axis=-1))
+    return apart | ((gap != 0) & kinked(xp, f_ij, slopes, predicted))
+
+
+def _limits(xp: Namespace, v: Array, derivative: Array) -> Array:
+    """What stands for the quotients of near values."""
+    s_i, s_j = _columns(xp, _slopes(xp, v, derivative))
+    limit = s_i + s_j
+    if _is_jacobian(v, derivative):
+        limit = limit - derivative - xp.matrix_transpose(derivative)
+    return 0.5 * limit
 
 
 def divided_differences(
-    xp: Namespace, v: Array, f: Array, derivative: Array, largest: Array
+    xp: Namespace,
+    v: Array,
+    f: Array,
+    derivative: Array,
+    largest: Array,
+    apart: Array | None = None,
 ) -> Array:
     """``(f_i - f_j)/(v_i - v_j)``, and its limit where ``v_i`` is near ``v_j``.
 
@@ -582,22 +606,16 @@ def divided_differences(
         Slopes, or the Jacobian.
     largest : array (..., 1)
         The largest size of the values.
+    apart : array (..., k, k), optional
+        The `apart_pairs` of another function, of which this is a variation.
     """
-    near = difference_rtol(float(xp.finfo(v.dtype).eps))
+    if apart is None:
+        apart = apart_pairs(xp, v, f, derivative, largest)
     one = unit(xp, largest)
     (v_i, v_j), (f_i, f_j) = (_columns(xp, y) for y in (v * one, f))
-    s_i, s_j = _columns(xp, _slopes(xp, v, derivative))
-    limit = s_i + s_j
-    if _is_jacobian(v, derivative):
-        limit = limit - derivative - xp.matrix_transpose(derivative)
-    gap = v_i - v_j
-    apart = xp.abs(gap) > near * xp.expand_dims(largest * one, axis=-1)
-    # With a unit that is not 1 the product may overflow; the slopes of huge values are small.
-    predicted = 0.5 * limit * (gap / xp.expand_dims(one, axis=-1))
-    apart = apart | ((gap != 0) & kinked(xp, (f_i, f_j), (s_i, s_j), predicted))
     # The unit comes last: f has a scale of its own.
-    quotient = (f_i - f_j) * reciprocal(xp, gap, apart) * xp.expand_dims(one, axis=-1)
-    return xp.where(apart, quotient, 0.5 * limit)
+    quotient = (f_i - f_j) * reciprocal(xp, v_i - v_j, apart) * xp.expand_dims(one, axis=-1)
+    return xp.where(apart, quotient, _limits(xp, v, derivative))
 
 
 def _is_jacobian(v: Array, derivative: Array) -> bool:
@@ -610,7 +628,11 @@ def _slopes(xp: Namespace, v: Array, derivative: Array) -> Array:
 
 
 def loewner_coefficients(
-    xp: Namespace, factors: SVDFactors, f: Array, derivative: Array
+    xp: Namespace,
+    factors: SVDFactors,
+    f: Array,
+    derivative: Array,
+    apart: Array | None = None,
 ) -> Loewner:
     """Coefficients of D for the values ``f(S)`` of any function.
 
@@ -625,7 +647,7 @@ def loewner_coefficients(
     minus = xp.where(pairs.both_zero, 0.5 * (s_i + s_j), sums)
     return Loewner(
         values=f,
-        plus=divided_differences(xp, S, f, derivative, first(S)),
+        plus=divided_differences(xp, S, f, derivative, first(S), apart),
         minus=minus,
         ratio=xp.where(pairs.inverse_values == 0, slope, f * pairs.inverse_values * one),
     )
