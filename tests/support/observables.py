@@ -34,6 +34,7 @@ class Observable:
     hermitian: bool = False
     real: bool = False
     second: bool = True  # has second derivatives
+    everywhere: bool = True  # or under the most used transforms alone
     by_rule: str | None = None  # observable with the gradient that a limit may put in the place
 
 
@@ -85,6 +86,33 @@ def _operator(name, *arguments, output=None, **kwargs):
         return pullback(W if output is None else _only(W, output, len(out)))[0]
 
     return of, gradient
+
+
+def _mixes(o):
+    return lambda s: o.total(o.tanh(s) ** 2) * o.total(s * s)
+
+
+def _named(m, o, x):
+    """An inverse, and a function that mixes the values: one program for both."""
+    return o.adjoint(m.pinv(x)) + o.scalars(m.spectral_function(x, _mixes(o)), like=x)
+
+
+def _named_gradient(x, W):
+    total = np.real(np.sum(W, axis=(-2, -1)))
+    of_pinv = vjp(svdinv.numpy.pinv, x)[1](adjoint(W))[0]
+    return of_pinv + vjp(svdinv.numpy.spectral_function, x, _mixes(NUMPY))[1](total)[0]
+
+
+def _roots(m, o, x):
+    """The argument of the logarithm and of the root is positive definite."""
+    y = m.expm(x / 4)
+    return m.logm(y) + m.sqrtm(y)
+
+
+def _roots_gradient(x, W):
+    y, pullback = vjp(svdinv.numpy.expm, x / 4)
+    ct_y = sum(vjp(f, y)[1](W)[0] for f in (svdinv.numpy.logm, svdinv.numpy.sqrtm))
+    return pullback(ct_y)[0] / 4
 
 
 def _only(W, index, count):
@@ -152,6 +180,8 @@ OBSERVABLES = {
         hermitian=True,
     ),
     "eigenvalue_map": Observable(*_operator("eigenvalue_map", _inverse_root), hermitian=True),
+    "named": Observable(_named, _named_gradient, everywhere=False),
+    "roots": Observable(_roots, _roots_gradient, hermitian=True, everywhere=False),
     "gauge_residual": Observable(_residual, _residual_gradient, second=False),
 }
 

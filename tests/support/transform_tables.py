@@ -15,18 +15,19 @@ from svdinv_conformance.markdown import markdown_table, write_between
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "transforms.md"
 BEGIN, END = "<!-- tables of transforms -->", "<!-- end of tables of transforms -->"
+TITLES = {"named": "`pinv`, `spectral_function`", "roots": "`expm`, `logm`, `sqrtm`"}
 FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow", "autograd": "autograd"}
 
 
-def transforms(framework: str) -> Any:
-    """The transforms that the tests of a framework run every function under."""
+def tests_of(framework: str) -> Any:
+    """The tests of a framework: the transforms, and which of them are the most used."""
     path = TESTS / "transforms" / f"test_{framework}.py"
     spec = importlib.util.spec_from_file_location(f"transforms_of_{framework}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.TRANSFORMS
+    return module
 
 
 def tables() -> str:
@@ -36,24 +37,27 @@ def tables() -> str:
     from svdinv._limits import LIMITS
 
     from support.observables import OBSERVABLES
-    from support.transforms import function_of, limit
+    from support.transforms import asked, function_of, limit
 
     functions = list(dict.fromkeys(map(function_of, OBSERVABLES)))
     numbers = {row.key: n for n, row in enumerate(LIMITS, 1)}
     parts = []
     for framework, title in FRAMEWORKS.items():
         body = []
-        for transform in transforms(framework):
+        tests = tests_of(framework)
+        for transform in tests.TRANSFORMS:
             cells = []
             for function in functions:
                 names = [n for n in OBSERVABLES if function_of(n) == function]
-                if transform.kind == "second":
-                    names = [n for n in names if OBSERVABLES[n].second]
+                names = [n for n in names if asked(transform, n, tests.USUAL)]
                 rows = (limit(framework, transform.name, name, True) for name in names)
                 found = sorted({numbers[row.key] for row in rows if row is not None})
                 cells.append(" ".join(f"({n})" for n in found) or ("✓" if names else ""))
             body.append([transform.name, *cells])
-        parts += [f"## {title}", markdown_table(["", *(f"`{f}`" for f in functions)], body)]
+        parts += [
+            f"## {title}",
+            markdown_table(["", *(TITLES.get(f, f"`{f}`") for f in functions)], body),
+        ]
     body = []
     for row in LIMITS:
         names = ", ".join(f"`{n}`" for n in row.functions) or "every function"

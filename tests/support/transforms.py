@@ -64,6 +64,16 @@ PATHS = ("svd", "svd tanh", "svt relative", "singular_value_map", "polar positiv
 with a parameter, a function of the caller, several results, a Hermitian matrix."""
 
 
+def asked(transform: Transform, name: str, usual: tuple[str, ...]) -> bool:
+    """Whether there is such a cell."""
+    observable = OBSERVABLES[name]
+    return (
+        (transform.kind != "second" or observable.second)
+        and (transform.only is None or name in transform.only)
+        and (observable.everywhere or transform.name in usual)
+    )
+
+
 def cells(transforms: Any, usual: tuple[str, ...]) -> list[Any]:
     """Every transform with every observable it applies to, as parameters of a test.
 
@@ -79,9 +89,8 @@ def cells(transforms: Any, usual: tuple[str, ...]) -> list[Any]:
             else pytest.mark.whole_family,
         )
         for transform in transforms
-        for name, observable in OBSERVABLES.items()
-        if (transform.kind != "second" or observable.second)
-        and (transform.only is None or name in transform.only)
+        for name in OBSERVABLES
+        if asked(transform, name, usual)
     ]
 
 

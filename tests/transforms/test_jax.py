@@ -275,8 +275,9 @@ MESHES = [
         id=f"{name}-{mesh}",
         marks=() if mesh == "auto" or name in PATHS else pytest.mark.whole_family,
     )
-    for name in OBSERVABLES
+    for name, observable in OBSERVABLES.items()
     for mesh in ("auto", "explicit", "shard_map")
+    if observable.everywhere
 ]
 
 
