@@ -141,6 +141,22 @@ def test_at_ties_they_are_those_of_numpy(hold, name):
         hold(f"{function}, second derivative at ties, {name}", error, bound)
 
 
+@pytest.mark.parametrize("function", [name for name, case in FUNCTIONS.items() if not case[3]])
+def test_gradgradcheck_at_the_identity(function):
+    import torch
+
+    driver("torch")
+    kind, arguments, kwargs, _ = FUNCTIONS[function]
+    fn = getattr(driver("torch").module, named(function))
+
+    def value(x):
+        x = (x + x.mT) / 2 if kind == "h" else x
+        return fn(x, *arguments(torch.tanh), **kwargs)
+
+    x = torch.eye(3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(value, (x,), check_fwd_over_rev=True)
+
+
 # Every order of nesting, eager and compiled, of the sum of two functions with a parameter t: a
 # threshold, and what a caller's function closes over.
 
