@@ -583,7 +583,9 @@ class Functions(
         Gradient: exact for repeated values, where the derivative of `fn` stands for the
         divided difference; between values nearer than ``3 eps^(1/3) S[0]`` the mean of the
         two derivatives (error about ``eps^(2/3)``). With ``fn(0) != 0`` there is no derivative
-        at a zero value; it is finite there.
+        at a zero value; it is finite there. Second derivatives are
+        exact for repeated values as well, with the mixed ones in what
+        `fn` closes over; with ``elementwise=False`` they are NaN at a tie.
 
         References
         ----------

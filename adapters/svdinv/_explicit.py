@@ -556,7 +556,8 @@ class Explicit:
         Notes
         -----
         Exact for repeated values, wherever the second derivative exists. Of the function of
-        `singular_value_map` or `eigenvalue_map` the second derivative is taken by a complex step.
+        `singular_value_map` or `eigenvalue_map` the second derivative is taken by a complex step,
+        and is NaN where the function has a kink within a thousandth of a value.
 
         Examples
         --------

@@ -303,6 +303,49 @@ def test_named_functions_at_every_scale(hold, name, precision, scale):
     assert any(checked)
 
 
+@pytest.mark.parametrize(
+    ("precision", "gap"),
+    [("float64", 1e-3), ("float64", 1e-5), ("float32", 0.1), ("float32", 0.01)],
+)
+def test_a_kink_between_near_values(hold, precision, gap):
+    """The map of ``max(s - 0.5, 0)`` is the threshold, whose derivatives are closed forms."""
+
+    def ramp(s):
+        return np.where(s.real > 0.5, s - 0.5, 0 * s)
+
+    rng = np.random.default_rng(4)
+    U, V = haar(rng, (), 4, 3, True), haar(rng, (), 3, 3, True)
+    x = (U * np.array([1.0, 0.5 + gap / 2, 0.5 - gap / 2])) @ adjoint(V)
+    dtype = np.result_type(np.dtype(precision), np.complex64)
+    x, X, ct = (z.astype(dtype) for z in (x, *normal(rng, (2, 4, 3), True)))
+    module = svdinv.numpy
+    got, exact = (
+        module.hvp(fn, (x, given), (X, None), ct)[0]
+        for fn, given in ((module.singular_value_map, ramp), (module.svt, 0.5))
+    )
+    if gap == 1e-5:  # within the complex step
+        assert np.isnan(got).any()
+        return
+    error = norm(got - exact) / norm(exact) * gap  # it is that of the values, over the gap
+    hold(f"kink, second derivative, {precision}", error, BOUND[precision], gap)
+
+
+def test_a_function_that_varies_faster_than_the_largest_value(hold):
+    """``w^-0.5`` between eigenvalues far below the largest: first and second derivative."""
+    rng = np.random.default_rng(5)
+    x = np.diag([1.0, 3e-6, 2e-6])
+    X, ct = (z + z.T for z in rng.standard_normal((2, 3, 3)))
+    module = svdinv.numpy
+
+    def both(fn, *given):
+        first = module.vjp(fn, x, *given)[1](ct)[0]
+        return first, module.hvp(fn, (x, *given), (X, *(None for _ in given)), ct)[0]
+
+    mapped, named = both(module.eigenvalue_map, lambda w: w**-0.5), both(module.inv_sqrtm)
+    for got, exact in zip(mapped, named, strict=True):
+        hold("fast function", (np.abs(got - exact) / np.abs(exact)).max(), 1e-9)
+
+
 WITH_PARAMETERS = {
     "soft threshold": (SoftThreshold(), (np.array(0.3),)),
     "relative threshold": (SoftThreshold(relative=True), (np.array(0.3),)),
