@@ -14,6 +14,8 @@ from support.drivers import FRAMEWORKS, driver
 from support.family import haar
 from svdinv.operators import LinearOperator
 
+import svdinv_core as core
+
 GAPS = (1e-1, 1e-2, 1e-3, 1e-4)
 RANK = 6
 KEPT = np.array([3.0, 3.0, 2.0, 1.5, 1.5, 1.0])
@@ -476,3 +478,29 @@ def test_krylov_under_transforms_of_jax_and_tensorflow():
         return tape.gradient(value, x)
 
     np.testing.assert_allclose(gradient(tf.constant(x)), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_core_under_array_api_strict_stays_on_the_device(is_complex):
+    xp = pytest.importorskip("array_api_strict")
+    A = xp.asarray(matrices(26, 20, is_complex), device=xp.Device("device1"))
+    chosen = core.Selection(RANK, 1e-3, 1e-9, 0.9999, "drop")
+    found = core.Krylov(core.Dense(), 26, 20, chosen)(xp, A[..., :1, :1], A)
+    factors = core.SVDFactors(*found[:3])
+    AV = A @ core.adjoint(xp, factors.Vh)
+    AHU = core.adjoint(xp, A) @ factors.U
+    leading, best = (
+        core.LeadingFactors(core.Dense(), core.Inv()),
+        core.BestApproximation(core.Dense()),
+    )
+    ct_AV, (ct_AHU, _) = leading.vjp(xp, AV, factors, (AHU, A), tuple(factors))
+    tangents = leading.jvp(xp, AV, factors, (AHU, A), AV, (AHU, None))
+    ct_best, _ = best.vjp(xp, AV, factors, (AHU, A), A)
+    masked = core.LowRank(RANK, chosen).apply(xp, A, core.ScaledSVD().compute(xp, A), ())
+    for array in (*found, ct_AV, ct_AHU, *tangents, ct_best, masked):
+        assert array.device == xp.Device("device1")
+    B = best.apply(xp, AV, factors, (AHU, A))
+    np.testing.assert_allclose(
+        *(np.asarray(xp.asarray(x, device=xp.Device("CPU_DEVICE"))) for x in (B, masked)),
+        atol=1e-11,
+    )

@@ -11,6 +11,8 @@ import sys
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from svdinv.jax import low_rank as jax_low_rank
+from svdinv.numpy import low_rank, vjp
 
 from .jax_operations import Loss
 from .observables import problems
@@ -63,6 +65,29 @@ def eager(name):
     return {"value": relative(got, expected), "gradient": relative(np.conj(g), gradient)}
 
 
+def both_axes():
+    """One matrix whose rows and columns lie on several devices, by its leading part alone."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((128, 128)))[0] for _ in range(2))
+    x, W = left / np.arange(1, 129) @ right, rng.standard_normal((128, 128))
+    _, pullback = vjp(low_rank, x, 5)
+    mesh = jax.make_mesh((4, 2), ("rows", "columns"), axis_types=(AxisType.Auto,) * 2)
+    sharding = NamedSharding(mesh, PartitionSpec("rows", "columns"))
+    X, weights = (jax.device_put(a, sharding) for a in (x, W))
+
+    def grad(y, w):
+        return jax.grad(lambda z: _paired(w, jax_low_rank(z, 5, driver="krylov")))(y)
+
+    compiled = jax.jit(grad).lower(X, weights).compile()
+    g = compiled(X, weights)
+    lines = compiled.as_text().split("\n")
+    return {
+        "gradient": relative(g, pullback(W)[0]),
+        "devices": len(g.sharding.device_set),
+        "gathers": [line for line in lines if "all-gather" in line and "[128,128]" in line],
+    }
+
+
 def _paired(w, y):
     return jax.numpy.real(jax.numpy.conj(w) * y).sum()
 
@@ -74,6 +99,7 @@ if __name__ == "__main__":
                 f"{name}, {kind}": check(name, kind)
                 for kind, name in (wanted.split(maxsplit=1) for wanted in sys.argv[1:])
             }
+            | {"both axes": both_axes()}
             | {f"{name}, eager": eager(name) for name in ("svt", "svt relative")}
         )
     )

@@ -306,6 +306,13 @@ def test_batch_sharded_over_eight_devices(sharded, observable, mesh):
     assert not result["gathers"]
 
 
+def test_one_matrix_sharded_in_both_directions_is_gathered_nowhere(sharded):
+    result = sharded["both axes"]
+    assert result["gradient"] < 1e-12
+    assert result["devices"] == 8
+    assert not result["gathers"]
+
+
 @pytest.mark.parametrize("observable", ["svt", "svt relative"])
 def test_a_sharded_batch_outside_jit(sharded, observable):
     result = sharded[f"{observable}, eager"]
