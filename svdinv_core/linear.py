@@ -39,7 +39,19 @@ class Dense:
         return xp.matmul(arrays[0], X)
 
     def rmatmul(self, xp: Namespace, arrays: tuple[Array, ...], Y: Array) -> Array:
+        if len(arrays) > 1:
+            return xp.matmul(arrays[1], Y)
         return adjoint(xp, xp.matmul(adjoint(xp, Y), arrays[0]))  # no copy of a complex A
+
+    @staticmethod
+    def settled(xp: Namespace, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The arrays for many products: A, and A^H where the namespace has a use for it.
+
+        It may have ``settled(x)``, x as an array of its own, which its compiler does not merge with
+        what it is used for: products with a transpose may be many times slower than others.
+        """
+        own = getattr(xp, "settled", None)
+        return arrays if own is None else (arrays[0], own(adjoint(xp, arrays[0])))
 
     def pull(
         self, xp: Namespace, arrays: tuple[Array, ...], X: Array, ct: Array, conjugated: bool

@@ -44,7 +44,7 @@ from .arrays import (
     scale_rows,
 )
 from .drivers import Needs
-from .linear import Linear, as_one, until
+from .linear import Dense, Linear, as_one, until
 from .namespace import Array, Namespace
 from .operator import Constant, Operator, Some, unchanged
 from .rules import Pairs, Pinv, Rule
@@ -89,6 +89,8 @@ class Outside:
     def __call__(
         self, xp: Namespace, U: Array, S: Array, V: Array, b: Array, c: Array, *arrays: Array
     ) -> Arrays:
+        if isinstance(self.linear, Dense):
+            arrays = self.linear.settled(xp, arrays)
         if U.shape[-2] < V.shape[-2]:  # unknown is the shorter side's
             L, K = self._solve(xp, V, S, U, c, b, self.linear.rmatmul, self.linear.matmul, arrays)
             return K, L

@@ -8,11 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["repeated", "until"]
+__all__ = ["repeated", "settled", "until"]
 
 
 def repeated(count: int, body: Callable[[Any], Any], state: Any) -> Any:
     return jax.lax.fori_loop(0, count, lambda _, state: body(state), state)
+
+
+def settled(x: Any) -> Any:
+    return jax.lax.optimization_barrier(x)
 
 
 def until(limit: int, going: Callable[..., Any], body: Callable[..., Any], state: Any) -> Any:

@@ -110,6 +110,8 @@ class Krylov:
         return Triples(U, S, Vh, xp.astype(number, xp.int32), number, number + 0.0, number + 0.0)
 
     def __call__(self, xp: Namespace, like: Array, *arrays: Array) -> Triples:
+        if isinstance(self.linear, Dense):
+            arrays = self.linear.settled(xp, arrays)
         wide = self.m < self.n
 
         def product(X: Array) -> Array:
