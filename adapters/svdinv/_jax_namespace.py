@@ -16,7 +16,8 @@ def repeated(count: int, body: Callable[[Any], Any], state: Any) -> Any:
 
 
 def settled(x: Any) -> Any:
-    return jax.lax.optimization_barrier(x)
+    barrier: Any = jax.lax.optimization_barrier
+    return barrier(x)
 
 
 def until(limit: int, going: Callable[..., Any], body: Callable[..., Any], state: Any) -> Any:
