@@ -584,7 +584,10 @@ class Auto(Rule):
         Xh = adjoint(xp, X)
         skew = X - Xh if Y is None else X - Xh + Y - adjoint(xp, Y)
         measured = scale(xp, 0.5 * reciprocal(xp, pairs.gap, size != 0), skew)
-        one = size * pairs.inverse_largest <= _ONE_VALUE * pairs.eps
+        checked = explained.checked
+        checked = xp.expand_dims(checked, axis=-1) & xp.expand_dims(checked, axis=-2)
+        apart = size * pairs.inverse_largest * (1.0 / pairs.eps)
+        one = (apart <= _ONE_VALUE_UNCHECKED) | (checked & (apart <= _ONE_VALUE))
         agree = xp.abs(explained.M - measured) * size <= _MEASURED * rounding
         exists = explained.exists
         exists = xp.expand_dims(exists, axis=-1) & xp.expand_dims(exists, axis=-2)
@@ -615,6 +618,7 @@ class Auto(Rule):
 
 
 _ONE_VALUE = 48.0  # eps by which rounding splits one value
+_ONE_VALUE_UNCHECKED = 12.0  # the same where M is a guess, which 1/gap beats sooner
 _MEASURED = 2.0  # rounding errors by which 1/gap times the cotangents may be off
 
 _RULES: dict[str, type[Rule]] = {

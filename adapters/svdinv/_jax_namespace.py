@@ -1,4 +1,10 @@
-"""The array functions of the core over JAX: `jax.numpy`, and a loop of the compiled program."""
+"""The array functions of the core over JAX: `jax.numpy`, a sum, and a loop of the compiled program.
+
+From jaxlib 0.10.2 on, XLA's CPU compiler hands sums with what stands before and behind them to
+YNNPACK, and gets some wrong in silence once they have some 30,000 entries: ``sum(v * X, 0) * v``
+with a v that is broadcast (https://github.com/jax-ml/jax/issues/39103). Rounding to the precision
+that the numbers have does nothing but keep the neighbours of a sum apart from it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +13,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-__all__ = ["repeated", "settled", "until"]
+__all__ = ["repeated", "settled", "sum", "until"]
+
+
+def _apart(x: Any) -> Any:
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    info: Any = np.finfo(x.dtype)
+    return jax.lax.reduce_precision(x, int(info.nexp), int(info.nmant))
+
+
+def sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return _apart(jnp.sum(_apart(x), axis=axis, keepdims=keepdims))
 
 
 def repeated(count: int, body: Callable[[Any], Any], state: Any) -> Any:

@@ -62,7 +62,7 @@ def _reached(*arrays: Any, operator: Operator, mode: str, given: Any, wanted: An
         params = tuple(rest[count : len(rest) - sum(given)])
         like: Any = (x, *params)
         if mode == "push":
-            like = operator.apply(jnp, x, fields(*rest[:count]), params)
+            like = operator.apply(_xp, x, fields(*rest[:count]), params)
             like = like if operator.outputs > 1 else (like,)
         out = tuple(jnp.zeros_like(z) if y is None else y for y, z in zip(out, like, strict=True))
     return tuple(y for y, w in zip(out, wanted, strict=True) if w)
@@ -151,7 +151,7 @@ def _through_factors(
 
     def value(x: Any, *params: Any) -> Any:
         factors = decompose(operator.decomposition, x, raw)
-        params = operator.moved(jnp, params, factors, raw)
+        params = operator.moved(_xp, params, factors, raw)
         return _reached(x, *factors, *params, *linear, **static)
 
     at = (point[0], *point[count:])
@@ -201,7 +201,7 @@ batching.primitive_batchers[_derivative] = partial(batched, _derivative)
 @partial(jax.jit, static_argnums=0)  # eager JAX would run it operation by operation
 def _value(operator: Operator, x: Any, raw: Any, params: Any) -> Any:
     with jax.default_matmul_precision("float32"):
-        return operator.apply(jnp, x, raw, params)
+        return operator.apply(_xp, x, raw, params)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -54,12 +54,14 @@ from ._jax_operator import apply as _apply
 from ._jax_operator import batched
 from .operators import LinearOperator
 
+_xp: Any = _jax_namespace
+
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _run(operation: Decomposition | Operator, method: str, *args: Any) -> Any:
     """A method of the core, compiled: eager JAX would run it operation by operation."""
     with jax.default_matmul_precision("float32"):
-        return getattr(operation, method)(jnp, *args)
+        return getattr(operation, method)(_xp, *args)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -102,7 +104,7 @@ def _pull_back(decomposition: Decomposition, factors: Any, cts: Any) -> Any:
     """Reverse mode; its own derivative is that of a linear rule."""
     with jax.default_matmul_precision("float32"):
         cts = tuple(ct if ct is None else jnp.conj(ct) for ct in cts)
-        ct_x: Any = decomposition.vjp(jnp, factors, cts, constant=jax.lax.stop_gradient)
+        ct_x: Any = decomposition.vjp(_xp, factors, cts, constant=jax.lax.stop_gradient)
         return jnp.conj(ct_x)
 
 
@@ -164,7 +166,7 @@ def _watch_forward(watch: Watch, factors: SVDFactors) -> Any:
 def _watch_reverse(watch: Watch, factors: SVDFactors, cts: SVDFactors) -> Any:
     if any(isinstance(a, jax.core.Tracer) for a in (*factors, *cts)):
         raise watch.not_eager()
-    watch.look(jnp, factors, tuple(map(jnp.conj, cts)), lambda r: r.reshape(-1).tolist())
+    watch.look(_xp, factors, tuple(map(jnp.conj, cts)), lambda r: r.reshape(-1).tolist())
     return (cts,)
 
 
@@ -248,8 +250,7 @@ class _SparseProduct:
 
 class _JaxBackend(Backend):
     array_name = "jax.Array"
-    xp = jnp
-    values_xp = _jax_namespace
+    xp = _xp
 
     def asarray(self, x: Any) -> Any:
         if isinstance(x, np.ndarray):
@@ -312,7 +313,7 @@ class _JaxBackend(Backend):
 
     def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
         with jax.default_matmul_precision("float32"):
-            return step.apply(jnp, *arrays)
+            return step.apply(_xp, *arrays)
 
     def sparse(self, x: Any) -> LinearOperator | None:
         if type(x).__name__ != "BCOO" or x.ndim != 2 or x.n_batch or x.n_dense:

@@ -230,15 +230,28 @@ def _mirror(xp: Namespace, x: Array) -> tuple[Array, Array, Array]:
     For x = 0 the identity, and p = 1.
     """
     size = xp.sqrt(_squares(xp, x, axis=0))
-    head = xp.abs(x[0])
-    usable = head > 0
-    phase = scale(xp, xp.where(usable, 1.0 / xp.where(usable, head, 1.0), 0.0), x[0])
-    phase = xp.where(usable | (size == 0), phase, xp.ones_like(phase))
+    phase = _phase(xp, x[0])
     v = xp.concat([xp.expand_dims(x[0] + scale(xp, size, phase), axis=0), x[1:]], axis=0)
     squares = _squares(xp, v, axis=0)
     some = squares > 0
     weight = xp.where(some, 2.0 / xp.where(some, squares, 1.0), 0.0)
     return v, weight, xp.where(size == 0, xp.ones_like(phase), -phase)
+
+
+def _phase(xp: Namespace, x: Array) -> Array:
+    """x over its absolute value, 1 for 0.
+
+    Compilers compute x once for each use of it. Where it is small beside what it is made of, two of
+    these differ, and their quotient is far from 1: so the quotient is divided by its own size, and
+    of a real x only the sign is taken.
+    """
+    ones = xp.ones_like(x)
+    if not is_complex(xp, x):
+        return xp.where(x < 0, -ones, ones)
+    for _ in range(2):
+        size = xp.abs(x)
+        x = xp.where(size > 0, scale(xp, 1.0 / xp.where(size > 0, size, 1.0), x), ones)
+    return x
 
 
 def _reflected(xp: Namespace, X: Array, j: int, v: Array, weight: Array) -> Array:

@@ -18,9 +18,10 @@ import torch
 from support.drivers import FRAMEWORKS, driver
 from support.errors import relative_error
 from support.family import KINDS, haar, normal
-from svdinv import _numpy_batches, _torch_batches
+from support.namespaces import namespace
+from svdinv import _numpy_batches, _torch_batches, rules
 
-from svdinv_core import Gram, LowRank, ScaledSVD, SoftThreshold, scaled
+from svdinv_core import SVD, Gram, LowRank, ScaledSVD, SoftThreshold, SVDFactors, scaled
 
 SIZES = ((5, 5), (40, 4), (4, 40), (3, 9, 6))
 GRAM_BOUND = {"float64": 1e-13, "float32": 2e-5}
@@ -374,6 +375,27 @@ def test_single_precision_of_every_framework_at_256():
     for framework in FRAMEWORKS:
         got = driver(framework).vjp("svt", tuple(single[:2]), (single[2],))[1][0]
         assert relative_error(got, exact).max() < 1e-5, framework
+
+
+@pytest.mark.parametrize(("shape", "by"), [((3000, 7, 4), "jacobi"), ((300, 300), "auto")])
+def test_jax_compiles_sums_of_many_numbers(shape, by):
+    """What XLA's CPU compiler gets wrong from some 30,000 numbers on (see ``test_upstream``)."""
+    rng = np.random.default_rng(0)
+    U, S, Vh = np.linalg.svd(rng.standard_normal(shape), full_matrices=False)
+    S[..., 1] = S[..., 0]
+    x, W = ((U * S[..., None, :]) @ Vh).astype("f4"), rng.standard_normal(shape).astype("f4")
+    U, S, Vh = driver("jax").call("svd", (x,), driver=by)
+    V = np.swapaxes(Vh, -1, -2)
+    assert np.abs((U * S[..., None, :]) @ Vh - x).max() < 1e-5 * S.max()
+    for Q in (U, V):
+        assert np.abs(np.swapaxes(Q, -1, -2) @ Q - np.eye(S.shape[-1])).max() < 1e-5
+
+    exact, got = (driver(f).vjp("svt", (x,), (W,), (0.1,))[1][0] for f in ("numpy", "jax"))
+    assert relative_error(got, exact).max() < 1e-4
+    cts = (W @ V * np.tanh(S)[..., None, :], 0 * S, 0 * Vh)
+    got = driver("jax").vjp("svd", (x,), cts, driver=by)[1][0]
+    exact = SVD(rules.Auto()).vjp(namespace("numpy")[0], SVDFactors(U, S, Vh), cts)
+    assert np.median(relative_error(got, exact)) < 1e-5  # some values are close
 
 
 def test_jax_takes_one_driver_under_vmap():

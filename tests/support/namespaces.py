@@ -28,9 +28,10 @@ def namespace(name: str):
         return xp, lambda x: torch.tensor(np.asarray(x)), lambda x: x.resolve_conj().numpy()
     if name == "jax":
         import jax
+        import svdinv._jax_namespace
 
         jax.config.update("jax_enable_x64", True)
-        return jax.numpy, jax.numpy.asarray, np.asarray
+        return svdinv._jax_namespace, jax.numpy.asarray, np.asarray
     if name == "tensorflow":
         import svdinv._tensorflow_namespace
         import tensorflow as tf

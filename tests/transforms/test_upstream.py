@@ -94,6 +94,16 @@ print(type(out).__name__)
 """,
         "FakeTensor",
     ),
+    "jax#39103: sums that XLA hands to YNNPACK with their neighbours (_jax_namespace.sum)": (
+        """
+import jax, numpy
+v = numpy.ones((7, 2500), "f4") * numpy.arange(7, dtype="f4")[:, None]
+x = numpy.arange(4, dtype="f4")[:, None, None] * numpy.ones((7, 2500), "f4")
+product = lambda v, x: (v * x).sum(axis=1)[:, None] * v
+print(bool((jax.jit(product)(v, x) == product(v, x)).all()))
+""",
+        "False",
+    ),
     "TensorFlow: forward mode in a function passes custom gradients over (_passed_over)": (
         """
 import tensorflow as tf
