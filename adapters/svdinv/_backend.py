@@ -42,6 +42,9 @@ class Backend(ABC):
     xp: Any
     """Its array functions, as `svdinv_core.Namespace` lists them."""
 
+    iterates: bool = True
+    """Whether an iteration can look at values, or is part of a compiled program."""
+
     differentiates: ClassVar[bool] = True
     """Whether the framework differentiates the caller's functions by itself."""
 

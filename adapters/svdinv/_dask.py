@@ -89,3 +89,4 @@ def _asarray(x: Any) -> Any:
 
 
 _backend = ExplicitBackend(_Namespace(), "dask.array.Array", _asarray)
+_backend.iterates = False  # they are lazy

@@ -157,6 +157,9 @@ class Truncate(Calls[ArrayT]):
             factors = backend.apply(LeadingFactors(found.linear, chosen), *found.at)
             return self._triples(backend, factors, found.triples[3:], operator.dtype)
         backend, array, dtype, shape = self._prepare(x)
+        if driver == "krylov" and 0 in shape:  # nothing to iterate over
+            check_known_rank(rank)
+            driver = "svd"
         if _takes_krylov(backend, array, shape, selection, driver):
             found = _krylov(backend, array, shape, selection, driver)
             factors = backend.apply(LeadingFactors(found.linear, chosen), *found.at)
@@ -248,6 +251,9 @@ class Truncate(Calls[ArrayT]):
         selection = _selection(rank, rtol, atol, energy, multiplets)
         check_driver(driver, (*BY_NAME, "krylov"))
         backend, array, dtype, shape = self._prepare(x)
+        if driver == "krylov" and 0 in shape:  # nothing to iterate over
+            check_known_rank(rank)
+            driver = "svd"
         if _takes_krylov(backend, array, shape, selection, driver):
             found = _krylov(backend, array, shape, selection, driver)
             return self._finish(
@@ -285,7 +291,11 @@ def _takes_krylov(
         check_known_rank(selection.rank)
         if not all(isinstance(n, int) for n in shape[-2:]):
             raise ValueError(f"driver: 'krylov' needs lengths that are numbers, got {shape}")
-        return 0 not in shape
+        if not backend.iterates:
+            raise ValueError(
+                f"driver: 'krylov' looks at values, which a {backend.array_name} does not have yet"
+            )
+        return True
     if driver != "auto" or selection.rank is None:
         return False
     return suits_krylov(backend.situation(array), selection.rank)

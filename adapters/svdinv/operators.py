@@ -81,7 +81,7 @@ class LinearOperator:
         if shape is None or len(shape) != 2:
             raise ValueError(f"x: expected a matrix (m, n), got {type(x).__name__} {shape}")
         m, n = (int(length) for length in shape if length is not None)
-        there, back = (_DenseProduct(backend.xp, adjoint) for adjoint in (False, True))
+        there, back = (_DenseProduct(adjoint) for adjoint in (False, True))
         return LinearOperator((m, n), array.dtype, there, back, (array,))
 
     @property
@@ -141,12 +141,13 @@ class LinearOperator:
 
 @dataclass(frozen=True)
 class _DenseProduct:
-    xp: Any
     adjoint: bool
 
     def __call__(self, X: Any, A: Any) -> Any:
+        from ._dispatch import find_backend
+
         product = Dense().rmatmul if self.adjoint else Dense().matmul
-        return product(self.xp, (A,), X)
+        return product(find_backend(A).xp, (A,), X)
 
 
 @dataclass(frozen=True)

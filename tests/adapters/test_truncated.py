@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import warnings
 from functools import partial
@@ -504,3 +505,49 @@ def test_core_under_array_api_strict_stays_on_the_device(is_complex):
         *(np.asarray(xp.asarray(x, device=xp.Device("CPU_DEVICE"))) for x in (B, masked)),
         atol=1e-11,
     )
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 3, 0), (0, 4, 3)])
+def test_matrices_without_entries(framework, shape):
+    x = np.zeros(shape)
+    k = min(2, *shape[-2:])
+    for how in ("auto", "krylov"):
+        U, S, Vh, *measures = framework.call("truncated_svd", (x,), (2,), driver=how)
+        assert U.shape == (*shape[:-1], k)
+        assert S.shape == (*shape[:-2], k)
+        assert Vh.shape == (*shape[:-2], k, shape[-1])
+        assert all(y.shape == shape[:-2] for y in measures)
+
+
+def test_scales_at_which_squares_overflow_or_underflow():
+    for size in (1e200, 1e-200):
+        A = np.diag([3.0, 2.0, 1.0, 0.5]) * size
+        (ct,) = sn.vjp(sn.low_rank, A, 2, driver="krylov")[1](np.ones((4, 4)))[:1]
+        (exact,) = sn.vjp(sn.low_rank, A, 2, driver="svd")[1](np.ones((4, 4)))[:1]
+        np.testing.assert_allclose(ct, exact, atol=1e-13)
+
+
+def test_an_operator_of_an_array_pickles():
+    A = LinearOperator.of(np.diag([3.0, 2.0, 1.0]))
+    again = pickle.loads(pickle.dumps(2.0 * A))
+    np.testing.assert_allclose(svdinv.truncated_svd(again, 2).S, [6.0, 4.0])
+
+
+def test_a_lazy_array_cannot_be_iterated_over():
+    dask = pytest.importorskip("dask.array")
+    x = dask.ones((2, 4, 3), chunks=(1, 4, 3))
+    with pytest.raises(ValueError, match=r"driver: 'krylov' looks at values, which a dask"):
+        svdinv.truncated_svd(x, 2, driver="krylov")
+    out = svdinv.truncated_svd(x, 2, rtol=1e-6)
+    np.testing.assert_allclose(out.S.compute(), [[12**0.5, 0]] * 2, atol=1e-12)
+    np.testing.assert_array_equal(out.rank.compute(), [1, 1])
+
+
+def test_half_precision_is_computed_in_single():
+    bridge = driver("torch").bridge
+    x = bridge.array(matrices(26, 20, False)).half()
+    for how in ("svd", "krylov"):
+        out = bridge.library.truncated_svd(x, 3, driver=how)
+        assert {y.dtype for y in (*out[:3], *out[4:])} == {x.dtype}
+        assert out.rank.dtype == bridge.module.int32
+        np.testing.assert_allclose(out.S, [[3, 3, 2]] * 4, rtol=2e-3)
