@@ -43,7 +43,8 @@ fast: $(VENV)/ready
 # function under every transform, where `make test` has a function for each way through an adapter.
 family: $(VENV)/ready
 	$(PYTEST) --whole-family tests/adapters/test_svt_accuracy.py tests/core/test_svd_rules.py tests/adapters/test_fit.py \
-	  tests/adapters/test_operators.py tests/adapters/test_drivers.py tests/transforms
+	  tests/adapters/test_operators.py tests/adapters/test_drivers.py tests/transforms \
+	  tests/conformance/test_frameworks_conform.py
 
 # The site, in build/docs/index.html; guides are executed.
 docs: $(VENV)/ready
