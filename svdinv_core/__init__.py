@@ -86,6 +86,7 @@ from .truncated import (
     BestApproximation,
     KeepColumns,
     LeadingFactors,
+    LeadingProjector,
     LinearProduct,
     Outside,
 )
@@ -125,6 +126,7 @@ __all__ = [
     "Kept",
     "Krylov",
     "LeadingFactors",
+    "LeadingProjector",
     "Linear",
     "LinearProduct",
     "Logarithm",

@@ -56,6 +56,7 @@ __all__ = [
     "BestApproximation",
     "KeepColumns",
     "LeadingFactors",
+    "LeadingProjector",
     "LinearProduct",
     "Outside",
 ]
@@ -299,6 +300,38 @@ class BestApproximation(_Leading):
         K, L = self._outside(xp, factors, b, c, params)
         inside = xp.matmul(U, xp.matmul(adjoint(xp, U), GV))
         return inside + K, (L, *(None for _ in params[1:]))
+
+
+@dataclass(frozen=True)
+class LeadingProjector(_Leading):
+    """``U U^H``, of which ``d(U U^H) = K U^H + U K^H``, whatever is tied among the kept values."""
+
+    linear_map: Linear
+
+    def apply(
+        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
+    ) -> Array:
+        return xp.matmul(factors.U, adjoint(xp, factors.U))
+
+    def jvp(
+        self,
+        xp: Namespace,
+        A: Array,
+        factors: SVDFactors,
+        params: tuple[Array, ...],
+        dA: Array | None,
+        dparams: tuple[Array | None, ...],
+    ) -> Array:
+        K, _ = self._outside(xp, factors, dA, dparams[0], params)
+        half = xp.matmul(K, adjoint(xp, factors.U))
+        return half + adjoint(xp, half)
+
+    def vjp(
+        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...], ct: Array
+    ) -> tuple[Array, tuple[Array | None, ...]]:
+        b = xp.matmul(ct + adjoint(xp, ct), factors.U)
+        K, L = self._outside(xp, factors, b, None, params)
+        return K, (L, *(None for _ in params[1:]))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Public functions that invert: the pseudoinverse, least squares, the projector onto the range."""
+"""Public functions that invert: the pseudoinverse, and least squares."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Generic, NamedTuple, TypeVar
 from svdinv_core import (
     Product,
     Pseudoinverse,
-    RangeProjector,
     SingularValues,
     SquaredResiduals,
     kept_values,
 )
 
 from ._calls import Calls, Driver
-from ._checks import check_driver, check_number, check_one_of, check_rank, check_right_side
+from ._checks import check_driver, check_number, check_right_side
 from ._driver import factors_for, operate
 
 __all__ = ["Invert", "LstsqResult"]
@@ -146,63 +145,3 @@ class Invert(Calls[ArrayT]):
             backend.xp.sum(kept, axis=-1),
             self._finish(backend, backend.apply(SingularValues(), array, raw, ()), dtype),
         )
-
-    def range_projector(
-        self,
-        x: ArrayT,
-        /,
-        *,
-        rank: int | None = None,
-        rtol: float | None = None,
-        driver: Driver = "auto",
-    ) -> ArrayT:
-        """Orthogonal projector onto the range, or onto the leading left singular vectors.
-
-        Parameters
-        ----------
-        x : array (..., m, n)
-            Real or complex floating point.
-        rank : int, optional
-            How many singular vectors are kept. Without it those whose value is not zero.
-        rtol : float, optional
-            Without `rank`: values of at most ``rtol * S[..., 0]`` count as zero. Default
-            ``eps * max(m, n)``.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
-            As for `pinv`.
-
-        Returns
-        -------
-        array (..., m, m)
-            ``U_r U_r^H``. The identity minus it projects onto the null space of ``x^H``; both are
-            what is left of ``full_matrices=True`` when the arbitrary choice is taken out of it.
-
-        Raises
-        ------
-        TypeError
-            If `x` is not a floating-point array, `rank` is not an integer or `rtol` not a number.
-        ValueError
-            If `x` has fewer than two dimensions, `rank` or `rtol` is negative, both are given, or
-            for an unknown `driver`.
-
-        Notes
-        -----
-        Gradient: exact for values repeated within the kept or within the dropped part. With
-        `rank` its size grows as ``1/(S[rank-1] - S[rank])``, and where the cut splits a repeated
-        value there is none; without, it is that at constant rank.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import svdinv
-        >>> svdinv.range_projector(np.array([[3.0, 3.0], [0.0, 0.0]])).round(12)
-        array([[1., 0.],
-               [0., 0.]])
-        """
-        check_driver(driver)
-        check_one_of("rank", rank, "rtol", rtol)
-        operator = RangeProjector(
-            None if rank is None else check_rank(rank),
-            check_number("rtol", rtol, at_least=0.0, optional=True),
-        )
-        backend, array, dtype, _ = self._prepare(x)
-        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)

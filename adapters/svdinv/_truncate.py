@@ -1,4 +1,4 @@
-"""Public functions of the leading part of a matrix: `truncated_svd` and `low_rank`."""
+"""Public functions of the leading part of a matrix: its factors, product and projector."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from svdinv_core import (
     KeepColumns,
     Krylov,
     LeadingFactors,
+    LeadingProjector,
     Linear,
     LinearProduct,
     LowRank,
+    RangeProjector,
     Rule,
     Selection,
     SVDFactors,
@@ -36,6 +38,7 @@ from ._checks import (
     check_multiplets,
     check_number,
     check_of_operator,
+    check_one_of,
     check_rank,
     dtype_name,
 )
@@ -157,9 +160,7 @@ class Truncate(Calls[ArrayT]):
             factors = backend.apply(LeadingFactors(found.linear, chosen), *found.at)
             return self._triples(backend, factors, found.triples[3:], operator.dtype)
         backend, array, dtype, shape = self._prepare(x)
-        if driver == "krylov" and 0 in shape:  # nothing to iterate over
-            check_known_rank(rank)
-            driver = "svd"
+        driver = _for_entries(shape, driver, rank)
         if _takes_krylov(backend, array, shape, selection, driver):
             found = _krylov(backend, array, shape, selection, driver)
             factors = backend.apply(LeadingFactors(found.linear, chosen), *found.at)
@@ -251,9 +252,7 @@ class Truncate(Calls[ArrayT]):
         selection = _selection(rank, rtol, atol, energy, multiplets)
         check_driver(driver, (*BY_NAME, "krylov"))
         backend, array, dtype, shape = self._prepare(x)
-        if driver == "krylov" and 0 in shape:  # nothing to iterate over
-            check_known_rank(rank)
-            driver = "svd"
+        driver = _for_entries(shape, driver, rank)
         if _takes_krylov(backend, array, shape, selection, driver):
             found = _krylov(backend, array, shape, selection, driver)
             return self._finish(
@@ -262,6 +261,71 @@ class Truncate(Calls[ArrayT]):
         k = _shorter(shape)
         operator = LowRank(selection.most(k), selection if selection.by_value else None)
         return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+
+    def range_projector(
+        self,
+        x: ArrayT,
+        /,
+        *,
+        rank: int | None = None,
+        rtol: float | None = None,
+        driver: TruncateDriver = "auto",
+    ) -> ArrayT:
+        """Orthogonal projector onto the range, or onto the leading left singular vectors.
+
+        Parameters
+        ----------
+        x : array (..., m, n)
+            Real or complex floating point.
+        rank : int, optional
+            How many singular vectors are kept. Without it those whose value is not zero.
+        rtol : float, optional
+            Without `rank`: values of at most ``rtol * S[..., 0]`` count as zero. Default
+            ``eps * max(m, n)``.
+        driver : {"auto", "svd", "gram", "qr", "jacobi", "krylov"}, default "auto"
+            As for `pinv`; and for `truncated_svd`, with `rank`.
+
+        Returns
+        -------
+        array (..., m, m)
+            ``U_r U_r^H``. The identity minus it projects onto the null space of ``x^H``; both are
+            what is left of ``full_matrices=True`` when the arbitrary choice is taken out of it.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point array, `rank` is not an integer or `rtol` not a number.
+        ValueError
+            If `x` has fewer than two dimensions, `rank` or `rtol` is negative, both are given, for
+            an unknown `driver`, or for "krylov" without a `rank`.
+
+        Notes
+        -----
+        Gradient: exact for values repeated within the kept or within the dropped part. With
+        `rank` its size grows as ``1/(S[rank-1] - S[rank])``, and where the cut splits a repeated
+        value there is none; without, it is that at constant rank.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import svdinv
+        >>> svdinv.range_projector(np.array([[3.0, 3.0], [0.0, 0.0]])).round(12)
+        array([[1., 0.],
+               [0., 0.]])
+        """
+        check_driver(driver, (*BY_NAME, "krylov"))
+        check_one_of("rank", rank, "rtol", rtol)
+        kept = None if rank is None else check_rank(rank)
+        tolerance = check_number("rtol", rtol, at_least=0.0, optional=True)
+        backend, array, dtype, shape = self._prepare(x)
+        selection = Selection(kept)
+        driver = _for_entries(shape, driver, kept)
+        if _takes_krylov(backend, array, shape, selection, driver):
+            found = _krylov(backend, array, shape, selection, driver)
+            out = backend.apply(LeadingProjector(found.linear), *found.at)
+        else:
+            out = operate(backend, RangeProjector(kept, tolerance), array, driver=driver)
+        return self._finish(backend, out, dtype)
 
 
 def _shorter(shape: Shape) -> Any:
@@ -282,6 +346,14 @@ def _selection(rank: Any, rtol: Any, atol: Any, energy: Any, multiplets: str) ->
         part,
         multiplets,
     )
+
+
+def _for_entries(shape: Shape, driver: TruncateDriver, rank: int | None) -> TruncateDriver:
+    """The driver: of matrices without entries there is nothing to iterate over."""
+    if driver != "krylov" or 0 not in shape:
+        return driver
+    check_known_rank(rank)
+    return "svd"
 
 
 def _takes_krylov(

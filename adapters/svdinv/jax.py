@@ -512,7 +512,12 @@ def project_nuclear_ball(x: jax.Array, radius: Any, /, *, driver: Driver = "auto
 
 @documented_by(Functions)
 def range_projector(
-    x: jax.Array, /, *, rank: int | None = None, rtol: float | None = None, driver: Driver = "auto"
+    x: jax.Array,
+    /,
+    *,
+    rank: int | None = None,
+    rtol: float | None = None,
+    driver: TruncateDriver = "auto",
 ) -> jax.Array:
     return _functions.range_projector(x, rank=rank, rtol=rtol, driver=driver)
 

@@ -225,7 +225,12 @@ def project_nuclear_ball(x: _Array, radius: Any, /, *, driver: Driver = "auto") 
 
 @documented_by(Functions)
 def range_projector(
-    x: _Array, /, *, rank: int | None = None, rtol: float | None = None, driver: Driver = "auto"
+    x: _Array,
+    /,
+    *,
+    rank: int | None = None,
+    rtol: float | None = None,
+    driver: TruncateDriver = "auto",
 ) -> _Array:
     return _functions.range_projector(x, rank=rank, rtol=rtol, driver=driver)
 

@@ -411,7 +411,12 @@ def project_nuclear_ball(x: Any, radius: Any, /, *, driver: Driver = "auto") -> 
 
 @documented_by(Functions)
 def range_projector(
-    x: Any, /, *, rank: int | None = None, rtol: float | None = None, driver: Driver = "auto"
+    x: Any,
+    /,
+    *,
+    rank: int | None = None,
+    rtol: float | None = None,
+    driver: TruncateDriver = "auto",
 ) -> Any:
     return _functions.range_projector(x, rank=rank, rtol=rtol, driver=driver)
 

@@ -530,7 +530,7 @@ def range_projector(
     *,
     rank: int | None = None,
     rtol: float | None = None,
-    driver: Driver = "auto",
+    driver: TruncateDriver = "auto",
 ) -> torch.Tensor:
     return _functions.range_projector(x, rank=rank, rtol=rtol, driver=driver)
 

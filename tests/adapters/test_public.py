@@ -100,7 +100,9 @@ def test_choices_are_literal_types():
     assert set(NEEDS) == set(NAMES) - {"gauge_residual", "rule_residual"}  # which decompose nothing
     for name in NEEDS:
         hints = typing.get_type_hints(getattr(svdinv.numpy, name))
-        part = TruncateDriver if name in ("low_rank", "truncated_svd") else Driver
+        part = (
+            TruncateDriver if name in ("low_rank", "range_projector", "truncated_svd") else Driver
+        )
         assert hints["driver"] == (EighDriver if name in hermitian else part)
     assert typing.get_type_hints(svdinv.numpy.svd)["gauge"] == Gauge
 

@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import svdinv.numpy as sn
 from support.drivers import FRAMEWORKS, driver
 from support.family import haar
 from svdinv.operators import LinearOperator
+from svdinv_conformance.suite import load_cases, plan
+from svdinv_conformance.suite.autodiff import Autodiff
 
 import svdinv_core as core
 
@@ -551,3 +554,35 @@ def test_half_precision_is_computed_in_single():
         assert {y.dtype for y in (*out[:3], *out[4:])} == {x.dtype}
         assert out.rank.dtype == bridge.module.int32
         np.testing.assert_allclose(out.S, [[3, 3, 2]] * 4, rtol=2e-3)
+
+
+def test_range_projector_by_krylov_has_both_derivatives_at_ties(framework):
+    for is_complex, shape in ((False, (20, 26)), (True, (26, 20))):
+        A, rng = matrices(*shape, is_complex), np.random.default_rng(9)
+        G, D = normal(rng, (len(GAPS), shape[0], shape[0]), A), normal(rng, A.shape, A)
+        value, pullback = sn.vjp(sn.range_projector, A, rank=RANK)
+        (exact,) = pullback(G)
+        _, tangent = sn.jvp(sn.range_projector, (A,), (D,), rank=RANK)
+        options = {"rank": RANK, "driver": "krylov"}
+        (out,), (ct,) = framework.vjp("range_projector", (A,), (G,), **options)
+        _, (d,) = framework.jvp("range_projector", (A,), (D,), **options)
+        bound = 1e-10 / np.array(GAPS)
+        assert (relative(exact, projector_gradient(A, G)) <= bound).all()
+        assert (relative(out, value) <= bound).all()
+        assert (relative(ct, exact) <= bound).all()
+        assert (relative(d, tangent) <= bound).all()
+
+
+def test_krylov_has_the_derivatives_of_the_conformance_cases():
+    """Those of `low_rank`: by the definition at 50 digits, at ties, near them, at every scale."""
+    low_rank = partial(driver("torch").module.low_rank, driver="krylov")
+    module = SimpleNamespace(svd=None, low_rank=low_rank)
+    implementation = Autodiff("torch", module, "krylov")
+    tests = [
+        test
+        for test in plan(load_cases(["float32", "complex64", "float64", "complex128"]))
+        if test.case.observable.kind == "low_rank" and test.check != "hvp"
+    ]
+    assert len(tests) > 400
+    for test in tests:
+        assert test.run(implementation, "cpu") <= 1, test.id
