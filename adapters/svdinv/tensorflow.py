@@ -191,6 +191,7 @@ class _TensorFlowBackend(Backend):
             looks=looks,
             doubles="never" if gpu else "svd",
             polished=True,
+            squares=True,  # Eigen's QR
             has_svd=not (x.dtype.is_complex and compiled),
             largest_jacobi=largest if compiled else 0,  # else every operation is a call
         )

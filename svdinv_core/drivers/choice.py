@@ -76,6 +76,8 @@ class Situation:
         promised to be exact; or in every SVD, because the framework's own loses digits.
     polished : bool
         Whether eigenvectors of the framework are orthogonal to fewer digits than there are.
+    squares : bool
+        Whether its QR squares entries, and is wrong where that overflows or underflows.
     has_svd : bool
         Whether the framework has a singular value decomposition here.
     largest_jacobi : int
@@ -91,6 +93,7 @@ class Situation:
     worth_a_choice: float = 0.0
     doubles: Literal["never", "operators", "svd"] = "never"
     polished: bool = False
+    squares: bool = False
     has_svd: bool = True
     largest_jacobi: int = 4
     jacobi_over_gram: int = 16
@@ -179,7 +182,8 @@ def _native(s: Situation, needs: Needs, exact: bool) -> Driver:
 
 def _block_qr(s: Situation, needs: Needs, exact: bool) -> Driver:
     inner = native() if s.has_svd else Jacobi()
-    return BlockQR(double=s.native(needs, exact=exact).double, inner=inner)
+    double = s.native(needs, exact=exact).double
+    return BlockQR(double=double, inner=inner, normalized=s.squares)
 
 
 LADDER: tuple[Rung, ...] = (

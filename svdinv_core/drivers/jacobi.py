@@ -16,6 +16,9 @@ tournament pairs all columns in ``n - 1`` rounds, and the same body serves every
 the columns move on by one place (Brent & Luk 1985). Up to `UNROLLED` columns the pairs are written
 out instead.
 
+Of a matrix with many more rows than columns its R is rotated, which Householder reflections make of
+it, in array operations too.
+
 A Hermitian matrix H is turned to ``r I - H`` with ``r >= |H|``, which is positive semidefinite and
 has the same eigenvectors: the rotations diagonalise its square, and so the matrix.
 """
@@ -54,6 +57,10 @@ def sweeps(n: int, *, single: bool) -> int:
     return needed + (1 if n <= UNROLLED else 2)
 
 
+REDUCED = 4
+"""Ratio of the sides from which R is rotated, whose rows are fewer, and not the matrix."""
+
+
 @dataclass(frozen=True)
 class Jacobi(Driver):
     """Rotations until all columns are orthogonal: good enough for every matrix."""
@@ -65,8 +72,15 @@ class Jacobi(Driver):
     ) -> tuple[Array, Array, Array]:
         """See `Driver.of_tall`."""
         sizes = safe_sizes(xp, A)
-        W, S, V = _orthogonalized(xp, scale(xp, 1.0 / sizes, A))
-        left = _unit_columns(xp, W, S) if unit else scale(xp, sizes, W)
+        X = scale(xp, 1.0 / sizes, A)
+        m, n = A.shape[-2:]
+        triangle = _Triangle(xp, X) if isinstance(m, int) and m >= REDUCED * n else None
+        W, S, V = _orthogonalized(xp, X if triangle is None else triangle.R)
+        if unit:
+            left = _unit_columns(xp, W, S)
+            left = left if triangle is None else triangle.back(left)
+        else:
+            left = scale(xp, sizes, W if triangle is None else xp.matmul(X, V))
         return left, S * sizes[..., 0], V
 
     def eigh(self, xp: Namespace, H: Array, *, finite: bool = False) -> tuple[Array, Array]:
@@ -204,24 +218,46 @@ def _unit_columns(xp: Namespace, W: Array, S: Array) -> Array:
     By the Householder reflections that take them, from the largest on, to unit vectors: a column
     that rounding has left less than orthogonal to larger ones becomes so.
     """
-    n = W.shape[-1]
     usable = ~(float(xp.finfo(S.dtype).smallest_normal) ** 0.5 >= S)
     U = scale_columns(xp, W, xp.where(usable, 1.0 / xp.where(usable, S, 1.0), 0.0))
-    batch = tuple(range(len(W.shape) - 2))
-    last = (len(batch) + 1, len(batch), *batch)
-    X = xp.permute_dims(U, last)
-    identity = diagonal_matrix(xp, xp.ones_like(xp.abs(W)[..., :, 0]), W.dtype)[..., :n]
-    Q = xp.permute_dims(identity, last)
-    mirrors, phases = [], []
-    for j in range(n):
-        v, weight, phase = _mirror(xp, X[j, j:])
-        X = _reflected(xp, X, j, v, weight)
-        mirrors.append((v, weight))
-        phases.append(xp.expand_dims(phase, axis=0))
-    for j in reversed(range(n)):
-        Q = _reflected(xp, Q, j, *mirrors[j])
-    Q = Q * xp.expand_dims(xp.concat(phases, axis=0), axis=1)
-    return xp.permute_dims(Q, (*range(2, len(batch) + 2), 1, 0))
+    triangle = _Triangle(xp, U)
+    phases = [xp.expand_dims(phase, axis=0) for phase in triangle.phases]
+    # The diagonal of R, which is that of a unitary matrix.
+    phase = xp.permute_dims(xp.concat(phases, axis=0), (*range(1, len(W.shape) - 1), 0))
+    identity = diagonal_matrix(xp, xp.ones_like(S), W.dtype)
+    return triangle.back(identity * xp.expand_dims(phase, axis=-2))
+
+
+class _Triangle:
+    """``A = Q R`` of matrices ``(..., m, n)``: R, and Q as the reflections it is made of."""
+
+    def __init__(self, xp: Namespace, A: Array) -> None:
+        self.xp, self.rows = xp, A.shape[-2]
+        n = A.shape[-1]
+        batch = tuple(range(len(A.shape) - 2))
+        # The batch stands on the last axes, and the first of the others counts columns.
+        self.there = (len(batch) + 1, len(batch), *batch)
+        self.here = (*range(2, len(batch) + 2), 1, 0)
+        X = xp.permute_dims(A, self.there)
+        self.mirrors, self.phases = [], []
+        for j in range(n):
+            v, weight, phase = _mirror(xp, X[j, j:])
+            X = _reflected(xp, X, j, v, weight)
+            self.mirrors.append((v, weight))
+            self.phases.append(phase)
+        self.R = xp.permute_dims(X[:, :n], self.here)
+
+    def back(self, B: Array) -> Array:
+        """``Q B`` of a square B."""
+        xp = self.xp
+        X = xp.permute_dims(B, self.there)
+        if self.rows > B.shape[-2]:
+            below = xp.zeros_like(self.mirrors[0][0])[B.shape[-2] :]
+            zeros = xp.expand_dims(below, axis=0) + xp.zeros_like(X[:, :1])
+            X = xp.concat([X, zeros], axis=1)
+        for j in reversed(range(len(self.mirrors))):
+            X = _reflected(xp, X, j, *self.mirrors[j])
+        return xp.permute_dims(X, self.here)
 
 
 def _mirror(xp: Namespace, x: Array) -> tuple[Array, Array, Array]:
@@ -233,7 +269,8 @@ def _mirror(xp: Namespace, x: Array) -> tuple[Array, Array, Array]:
     phase = _phase(xp, x[0])
     v = xp.concat([xp.expand_dims(x[0] + scale(xp, size, phase), axis=0), x[1:]], axis=0)
     squares = _squares(xp, v, axis=0)
-    some = squares > 0
+    info = xp.finfo(x.dtype)  # beside entries of about 1 what is smaller is rounding
+    some = squares > float(info.smallest_normal) / float(info.eps)
     weight = xp.where(some, 2.0 / xp.where(some, squares, 1.0), 0.0)
     return v, weight, xp.where(size == 0, xp.ones_like(phase), -phase)
 

@@ -10,12 +10,12 @@ those of its blocks are not, and rows that lie on several devices stay there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from ..arrays import adjoint, finite_matrices
+from ..arrays import adjoint, finite_matrices, scale
 from ..namespace import Array, Namespace
-from .driver import Driver
+from .driver import Driver, safe_sizes
 from .native import native
 
 __all__ = ["BlockQR", "blocks"]
@@ -45,15 +45,23 @@ class BlockQR(Driver):
         Compute R in double precision too.
     inner : Driver
         For the SVD of R.
+    normalized : bool
+        Divide by the largest entry of A first: for a framework whose QR squares entries.
     """
 
     inner: Driver = field(default_factory=native)
+    normalized: bool = False
     name: ClassVar[str] = "qr"
 
     def of_tall(
         self, xp: Namespace, A: Array, *, unit: bool, finite: bool
     ) -> tuple[Array, Array, Array]:
         """See `Driver.of_tall`."""
+        if self.normalized:
+            sizes = safe_sizes(xp, A)
+            plain = replace(self, normalized=False)
+            long, S, V = plain.of_tall(xp, scale(xp, 1.0 / sizes, A), unit=unit, finite=finite)
+            return long if unit else scale(xp, sizes, long), S * sizes[..., 0], V
         tree = _Tree.of(A) if blocks(*A.shape[-2:]) > 1 else None
         top = A if tree is None else tree.stack(xp, A, unit)
         Q, R = xp.linalg.qr(top, mode="reduced") if unit else (None, _triangular(xp, top))

@@ -24,7 +24,9 @@ def rescuers(situation: Situation, needs: Needs) -> tuple[Driver, ...]:
     """Which drivers to try in turn."""
     double = situation.single and situation.doubles != "never"
     own: tuple[Driver, ...] = (Native(double=True),) if double and situation.has_svd else ()
-    by_R: tuple[Driver, ...] = () if needs == "eigenvectors" else (BlockQR(double=double),)
+    by_R: tuple[Driver, ...] = (
+        () if needs == "eigenvectors" else (BlockQR(double=double, normalized=situation.squares),)
+    )
     return (*own, *by_R, Jacobi(double=double))
 
 

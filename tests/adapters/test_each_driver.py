@@ -28,6 +28,7 @@ from svdinv_core import (
     select,
 )
 from svdinv_core.drivers import BY_NAME, LADDER
+from svdinv_core.drivers import jacobi as jacobi_module
 from svdinv_core.drivers import qr as qr_module
 
 EXACT = {"svd": Native(), "qr": BlockQR(), "jacobi": Jacobi()}
@@ -69,7 +70,9 @@ def test_factors_over_the_hostile_family(which, size, is_complex, precision, hol
         x = (A * scale).astype(A.dtype)
         wide = x.astype(np.complex128 if is_complex else np.float64)
         size_of = np.maximum(np.abs(wide).max(axis=(-2, -1)), 1e-300)[:, None, None]
-        U, S, Vh = SVD(driver=EXACT[which]).compute(xp, x)
+        with np.errstate(over="ignore"):  # of the cotangent of an angle
+            U, S, Vh = SVD(driver=EXACT[which]).compute(xp, x)
+            left, _, right = ScaledSVD(driver=EXACT[which]).compute(xp, x)
         assert S.dtype == precision
         assert U.dtype == x.dtype
         assert (np.diff(S) <= 0).all()
@@ -82,7 +85,6 @@ def test_factors_over_the_hostile_family(which, size, is_complex, precision, hol
             np.abs(adjoint(U) @ U - identity).max(), np.abs(Vh @ adjoint(Vh) - identity).max()
         )
         hold(f"{which}: orthogonality", lost, bound)
-        left, S, right = ScaledSVD(driver=EXACT[which]).compute(xp, x)
         found = left.astype(wide.dtype) @ right
         hold(f"{which}: scaled product", np.max(np.abs(found - wide) / size_of), bound)
 
@@ -103,6 +105,69 @@ def test_svt_over_the_hostile_family(framework, which, precision, hold):
     bound = BOUND[precision]
     hold(f"svt by {which}: value, {precision}", relative_error(got, out).max(), bound)
     hold(f"svt by {which}: gradient, {precision}", relative_error(grads[0], exact[0]).max(), bound)
+    # A power of two changes the value by itself, and the gradient not at all.
+    for power in (-100, 100) if precision == "float32" else (-950, 950):
+        scaled = (np.ldexp(1.0, power) * x).astype(x.dtype), np.ldexp(tau, power)
+        (got,), grads = driver(framework).vjp("svt", scaled, (W,), driver=which)
+        error = relative_error(got / np.ldexp(1.0, power), out).max()
+        hold(f"svt by {which}: value, {precision}, huge or tiny", error, bound)
+        error = relative_error(grads[0], exact[0]).max()
+        hold(f"svt by {which}: gradient, {precision}, huge or tiny", error, bound)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("which", ["qr", "jacobi"])
+@pytest.mark.parametrize("size", [(4, 4), (8, 8), (90, 5)], ids=str)
+def test_subnormal_and_huge_matrices(size, which, precision, hold):
+    """Products to rounding of the largest entry, or of the least number there is."""
+    A, _, _ = hostile(size, False, "float64", count=2)
+    largest = np.abs(A).max(axis=(-2, -1), keepdims=True)
+    A = A / np.where(largest > 0, largest, 1.0)
+    info = np.finfo(precision)
+    for size_of in (float(info.smallest_normal) / 1024, float(info.max) / (4 * size[0])):
+        x = (A * size_of).astype(precision)
+        with np.errstate(over="ignore"):  # of the cotangent of an angle
+            U, S, Vh = SVD(driver=EXACT[which]).compute(xp, x)
+        assert np.isfinite(S).all()
+        lost = max(
+            np.abs(np.swapaxes(U, -1, -2) @ U - np.eye(size[1])).max(),
+            np.abs(Vh @ np.swapaxes(Vh, -1, -2) - np.eye(size[1])).max(),
+        )
+        bound = BOUND[precision]
+        hold(f"{which}: orthogonality, subnormal or huge", lost, bound)
+        power = -int(np.floor(np.log2(size_of)))  # by which both are about 1
+
+        def lifted(y, power=power):
+            return np.ldexp(np.ldexp(y.astype(float), power // 2), power - power // 2)
+
+        found = (U.astype(float) * lifted(S)[:, None, :]) @ Vh
+        least = 8 * lifted(info.smallest_subnormal)
+        error = np.abs(found - lifted(x)).max() / (1 + least / bound)
+        hold(f"{which}: product, subnormal or huge", error, bound)
+
+
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_a_long_matrix_is_rotated_through_its_triangle(is_complex, unit, monkeypatch):
+    """Its R has fewer rows; the factors are those of the matrix."""
+    A = normal(np.random.default_rng(0), (2, 3, 20, 5), is_complex)
+    A[0, 0, :, 1] = A[0, 0, :, 0]  # of lower rank
+    A[1, 1] = 0.0
+    seen = []
+    rotate = jacobi_module._orthogonalized
+    monkeypatch.setattr(
+        jacobi_module, "_orthogonalized", lambda xp, X: seen.append(X.shape) or rotate(xp, X)
+    )
+    for x in (A, adjoint(A)):
+        left, S, right = Jacobi().compute(xp, x, unit=unit)
+        product = (left * S[..., None, :] if unit else left) @ right
+        np.testing.assert_allclose(product, x, atol=1e-13)
+        np.testing.assert_allclose(S, np.linalg.svd(A, compute_uv=False), atol=1e-13)
+        if unit:
+            for Q in (left, adjoint(right)):
+                np.testing.assert_allclose(adjoint(Q) @ Q, np.eye(5) + 0 * S[..., None], atol=1e-13)
+    Jacobi().compute(xp, A[..., :19, :], unit=unit)
+    assert seen == [(2, 3, 5, 5)] * 2 + [(2, 3, 19, 5)]
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
