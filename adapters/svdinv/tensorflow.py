@@ -179,20 +179,23 @@ class _TensorFlowBackend(Backend):
         On a CPU its singular values are off by up to 15 units in the last place, ten times as much
         as those of LAPACK, and double precision costs up to 1.7 times. Its eigenvectors are
         orthogonal to 6e-5 at 512x512. On a GPU double precision would cost many times as much.
+        XLA stops its own rotations at 1e-6 whatever the precision.
         """
         compiled, gpu = _xp.compiled_by_xla(), _on_gpu(x)
         looks: Looks = "program"
         if tf.executing_eagerly():
             looks = "waits" if gpu else "free"
         largest = LARGEST_JACOBI_ON_GPU if gpu else 4
+        single = x.dtype in (tf.float32, tf.complex64)
         return Situation(
             tuple(x.shape),
-            single=x.dtype in (tf.float32, tf.complex64),
+            single=single,
             looks=looks,
             doubles="never" if gpu else "svd",
             polished=True,
             squares=True,  # Eigen's QR
-            has_svd=not (x.dtype.is_complex and compiled),
+            has_svd=not (compiled and (x.dtype.is_complex or not single)),
+            has_eigh=single or not compiled,
             largest_jacobi=largest if compiled else 0,  # else every operation is a call
         )
 

@@ -78,8 +78,8 @@ class Situation:
         Whether eigenvectors of the framework are orthogonal to fewer digits than there are.
     squares : bool
         Whether its QR squares entries, and is wrong where that overflows or underflows.
-    has_svd : bool
-        Whether the framework has a singular value decomposition here.
+    has_svd, has_eigh : bool
+        Whether the framework has these decompositions here, to full precision.
     largest_jacobi : int
         Shorter side up to which a large batch is faster by Jacobi rotations than by the framework's
         own decompositions.
@@ -95,6 +95,7 @@ class Situation:
     polished: bool = False
     squares: bool = False
     has_svd: bool = True
+    has_eigh: bool = True
     largest_jacobi: int = 4
     jacobi_over_gram: int = 16
 
@@ -216,8 +217,8 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "jacobi",
-        "the framework has no singular value decomposition here",
-        lambda s, needs: not s.has_svd and needs != "eigenvectors",
+        "the framework has no decomposition here, or none to full precision",
+        lambda s, needs: not (s.has_eigh if needs == "eigenvectors" else s.has_svd),
         lambda s, needs, exact: Jacobi(),
     ),
     Rung("svd", "always (`eigh` for a Hermitian matrix)", lambda s, needs: True, _native),

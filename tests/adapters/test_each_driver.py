@@ -329,6 +329,8 @@ def test_what_is_selected():
     assert names((4096, 5, 5), largest_jacobi=8) == ["jacobi"]
     assert names((2, 9, 9), has_svd=False, looks="program") == ["jacobi"]
     assert names((2, 9, 9), "eigenvectors", has_svd=False) == ["svd"]
+    assert names((2, 9, 9), "eigenvectors", has_eigh=False) == ["jacobi"]
+    assert names((2, 90, 9), has_svd=False, looks="program") == ["qr"]
 
 
 def test_the_documents_have_the_ladder_of_the_code():

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import svdinv.numpy
 import svdinv.tensorflow
 from support import tensorflow_operations
+from support.family import normal
 from support.tensorflow_operations import gradient, hessian_product, tf
 from support.transforms import Transform, cells, check, native, relative, with_fewer_matrices
 from svdinv import _tensorflow_namespace
@@ -167,6 +169,29 @@ def test_cell(transform, observable):
 def test_a_batch_of_tall_matrices_in_xla(observable):
     (transform,) = (t for t in TRANSFORMS if t.name == "XLA")
     check(tensorflow_operations, replace(transform, matrices=("tall batch",)), observable)
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_xla_in_double_precision(is_complex):
+    """Its own decompositions stop at 1e-6; and of complex matrices it has one only."""
+    rng = np.random.default_rng(0)
+    A = normal(rng, (2, 9, 6), is_complex)
+    H = A @ np.conj(np.swapaxes(A, -1, -2))
+
+    @tf.function(jit_compile=True)
+    def program(x, h):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = svdinv.tensorflow.svt(x, 1.0)
+            loss = tf.reduce_sum(tf.math.real(y * tf.math.conj(y)))
+        return y, tape.gradient(loss, x), svdinv.tensorflow.svd(x), svdinv.tensorflow.eigh(h)
+
+    y, ct, (U, S, Vh), (w, Q) = program(tf.constant(A), tf.constant(H))
+    expected, pullback = svdinv.numpy.vjp(svdinv.numpy.svt, A, 1.0)
+    np.testing.assert_allclose(y, expected, atol=1e-13)
+    np.testing.assert_allclose(ct, pullback(2 * expected)[0], atol=1e-12)
+    np.testing.assert_allclose((U * S[:, None, :]) @ Vh, A, atol=1e-13)
+    np.testing.assert_allclose((Q * w[:, None, :]) @ tf.linalg.adjoint(Q), H, atol=1e-12)
 
 
 class Thresholded(tf.keras.layers.Layer):
