@@ -84,12 +84,13 @@ def until(
     going: Callable[..., Array],
     body: Callable[..., State],
     state: State,
-    what: str,
+    what: str | None,
 ) -> State:
     """``body(*state)`` again and again, as long as ``going(*state)``, at most `limit` times.
 
     The namespace may have a loop of its own, ``until(limit, going, body, state)``, for compiled
-    programs. Where values are looked at from Python, reaching the limit is warned of.
+    programs. Where values are looked at from Python, reaching the limit is warned of, `what` being
+    what did not converge; without it, it is not.
     """
     own = getattr(xp, "until", None)
     if own is not None:
@@ -100,7 +101,7 @@ def until(
         if not bool(going(*state)):
             return state
         state = body(*state)
-    if bool(going(*state)):
+    if what is not None and bool(going(*state)):
         warnings.warn(
             f"{what} did not converge within {limit} iterations: the value at the cut is hardly "
             "larger than the first that is dropped; use another rank, or another driver",

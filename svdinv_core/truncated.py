@@ -47,7 +47,7 @@ from .drivers import Needs
 from .linear import Dense, Linear, as_one, until
 from .namespace import Array, Namespace
 from .operator import Constant, Operator, Some, unchanged
-from .rules import Pairs, Pinv, Rule
+from .rules import Pairs, Pinv, Rule, default_degeneracy_rtol
 from .step import Arrays
 from .svd import SVD, SVDFactors
 
@@ -127,7 +127,10 @@ class Outside:
         b, c = scale(xp, some, b), scale(xp, some, c)
         rhs = c + again(b)
         squares = _squares(xp, rhs)
-        least = conjugate_gradient_rtol(float(xp.finfo(S.dtype).eps)) ** 2 * squares
+        eps = float(xp.finfo(S.dtype).eps)
+        least = conjugate_gradient_rtol(eps) ** 2 * squares
+
+        flat = 2 * default_degeneracy_rtol(eps)
 
         def going(*state: Array) -> Array:
             far = state[-1] > least
@@ -136,8 +139,10 @@ class Outside:
         def step(*state: Array) -> Arrays:
             right, r, p, square = state
             image = forth(p)
-            curvature = _squares(xp, p) - _squares(xp, image)
-            moving = (square > least) & (curvature > 0)
+            length = _squares(xp, p)
+            curvature = length - _squares(xp, image)
+            # A tie across the cut has none: that part is left out.
+            moving = (square > least) & (curvature > flat * length)
             alpha = square * reciprocal(xp, curvature, moving)
             right = right + scale(xp, alpha, p)
             r = r - scale(xp, alpha, p - again(image))

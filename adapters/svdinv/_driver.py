@@ -105,7 +105,6 @@ class Leading:
 
     backend: Backend
     operation: Krylov
-    falls_back: bool
 
     def __call__(self, x: Any, *params: Any) -> Any:
         backend, krylov = self.backend, self.operation
@@ -113,7 +112,7 @@ class Leading:
         if not isinstance(krylov.linear, Dense):
             return leading(xp, krylov, x, *params)
         found = leading(xp, krylov, x[..., :1, :1], x)
-        if not self.falls_back:
+        if not krylov.tried:
             return found
         return backend.choose(
             krylov.enough(xp, found), found, lambda: krylov.of_whole(xp, x, backend.situation(x))

@@ -386,8 +386,8 @@ def _krylov(
 ) -> _Found:
     """The leading part of an array."""
     m, n = (int(length) for length in shape[-2:] if length is not None)
-    krylov = Krylov(Dense(), m, n, selection)
-    triples = backend.of_values(Leading(backend, krylov, driver == "auto"), array, ())
+    krylov = Krylov(Dense(), m, n, selection, tried=driver == "auto")
+    triples = backend.of_values(Leading(backend, krylov), array, ())
     return _found(backend, Dense(), (array,), triples)
 
 
@@ -397,7 +397,7 @@ def _of_operator(backend: Backend, operator: LinearOperator, selection: Selectio
     linear: Linear = Given(operator.matmul, operator.rmatmul) if own is None else own
     like = backend.constant([[0.0]], operator.params[0], "complex" in dtype_name(operator.dtype))
     krylov = Krylov(linear, *operator.shape, selection)
-    triples = backend.of_values(Leading(backend, krylov, False), like, operator.params)
+    triples = backend.of_values(Leading(backend, krylov), like, operator.params)
     return _found(backend, linear, operator.params, triples)
 
 

@@ -39,6 +39,9 @@ __all__ = ["Krylov", "Triples", "leading", "suits_krylov"]
 CYCLES = 60
 """Ceiling of the cycles."""
 
+TRIED = 15
+"""The same where a whole decomposition comes next, which costs about as much as these."""
+
 BLOCKS = 4
 """Blocks of the basis of one cycle."""
 
@@ -87,12 +90,15 @@ class Krylov:
     m, n : int
     selection : Selection
         Its `rank` is a number.
+    tried : bool
+        Whether it may give up early and without a word, because another driver comes next.
     """
 
     linear: Linear
     m: int
     n: int
     selection: Selection
+    tried: bool = False
     needs: ClassVar[Needs] = "factors"
 
     @property
@@ -213,7 +219,8 @@ class Krylov:
         state = ritz(V, there(V))
         state = (*state, state[-1] + 1.0)
         if count > 1:
-            state = until(xp, CYCLES, going, cycle, state, "krylov: the singular triples")
+            limit, what = (TRIED, None) if self.tried else (CYCLES, "krylov: the singular triples")
+            state = until(xp, limit, going, cycle, state, what)
         return state[:-1]
 
     def _rest(
