@@ -37,6 +37,7 @@ from typing import Any, ClassVar
 from .arrays import (
     adjoint,
     diagonal_matrix,
+    first,
     real_diagonal,
     reciprocal,
     scale,
@@ -65,6 +66,9 @@ STEPS = 1000
 """Ceiling of the steps of conjugate gradients."""
 
 
+_APART = 0.1  # least curvature by which a column that is tied across the cut is moved
+
+
 def conjugate_gradient_rtol(eps: float) -> float:
     """Residual of the system for K and L, relative to its right-hand side."""
     return 4 * eps
@@ -77,25 +81,46 @@ def _project(xp: Namespace, U: Array, X: Array) -> Array:
 
 @dataclass(frozen=True)
 class Outside:
-    """``(U, S, V, b, c, *arrays of A) -> (K, L)``: the two are projected before and after."""
+    """``(U, S, V, b, c, gap, *arrays of A) -> (K, L)``: projected before and after.
+
+    ``gap (...)`` is that at the cut, ``(S_r - S_{r+1})/S_r``.
+    """
 
     linear: Linear
 
     def like(
-        self, xp: Namespace, U: Array, S: Array, V: Array, b: Array, c: Array, *arrays: Array
+        self,
+        xp: Namespace,
+        U: Array,
+        S: Array,
+        V: Array,
+        b: Array,
+        c: Array,
+        gap: Array,
+        *arrays: Array,
     ) -> Arrays:
         """Arrays of the shapes and dtypes of the result."""
         return xp.zeros_like(b), xp.zeros_like(c)
 
     def __call__(
-        self, xp: Namespace, U: Array, S: Array, V: Array, b: Array, c: Array, *arrays: Array
+        self,
+        xp: Namespace,
+        U: Array,
+        S: Array,
+        V: Array,
+        b: Array,
+        c: Array,
+        gap: Array,
+        *arrays: Array,
     ) -> Arrays:
         if isinstance(self.linear, Dense):
             arrays = self.linear.settled(xp, arrays)
         if U.shape[-2] < V.shape[-2]:  # unknown is the shorter side's
-            L, K = self._solve(xp, V, S, U, c, b, self.linear.rmatmul, self.linear.matmul, arrays)
+            L, K = self._solve(
+                xp, V, S, U, c, b, gap, self.linear.rmatmul, self.linear.matmul, arrays
+            )
             return K, L
-        return self._solve(xp, U, S, V, b, c, self.linear.matmul, self.linear.rmatmul, arrays)
+        return self._solve(xp, U, S, V, b, c, gap, self.linear.matmul, self.linear.rmatmul, arrays)
 
     @staticmethod
     def _solve(
@@ -105,6 +130,7 @@ class Outside:
         V: Array,
         b: Array,
         c: Array,
+        gap: Array,
         there: Callable[..., Array],
         back: Callable[..., Array],
         arrays: tuple[Array, ...],
@@ -130,7 +156,10 @@ class Outside:
         eps = float(xp.finfo(S.dtype).eps)
         least = conjugate_gradient_rtol(eps) ** 2 * squares
 
-        flat = 2 * default_degeneracy_rtol(eps)
+        # A tie across the cut has none: of these columns only what is well apart is solved for.
+        rtol = default_degeneracy_rtol(eps)
+        tied = xp.expand_dims(gap, axis=-1) * S <= rtol * first(S)
+        flat = xp.expand_dims(xp.where(tied, _APART * xp.ones_like(S), 0.0), axis=-2)
 
         def going(*state: Array) -> Array:
             far = state[-1] > least
@@ -141,7 +170,6 @@ class Outside:
             image = forth(p)
             length = _squares(xp, p)
             curvature = length - _squares(xp, image)
-            # A tie across the cut has none: that part is left out.
             moving = (square > least) & (curvature > flat * length)
             alpha = square * reciprocal(xp, curvature, moving)
             right = right + scale(xp, alpha, p)
@@ -203,7 +231,7 @@ NO_SECOND_DERIVATIVE = (
 
 
 class _Leading(Operator):
-    """Functions of ``AV = A V`` and of the parameters ``AHU = A^H U`` and the arrays of A.
+    """Functions of ``AV = A V`` and of the parameters ``AHU = A^H U``, gap and the arrays of A.
 
     The factors are U, S and Vh, with columns of zeros for what is not kept.
     """

@@ -407,4 +407,4 @@ def _found(backend: Backend, linear: Linear, arrays: tuple[Any, ...], triples: T
     (AV,) = backend.run(LinearProduct(linear), V, *arrays)
     (AHU,) = backend.run(LinearProduct(linear, adjoint=True), triples.U, *arrays)
     held = tuple(map(backend.stopped, arrays))
-    return _Found(triples, linear, (AV, SVDFactors(*triples[:3]), (AHU, *held)))
+    return _Found(triples, linear, (AV, SVDFactors(*triples[:3]), (AHU, triples.gap, *held)))
