@@ -74,18 +74,27 @@ def asked(transform: Transform, name: str, usual: tuple[str, ...]) -> bool:
     )
 
 
+TWICE = ("svd", "svt relative")
+"""Of those, for second derivatives: other tests have the orders of differentiation."""
+
+
 def cells(transforms: Any, usual: tuple[str, ...]) -> list[Any]:
     """Every transform with every observable it applies to, as parameters of a test.
 
-    Under transforms that are not `usual`, those beside :data:`PATHS` are for `make family`.
+    Under transforms that are not `usual`, those beside :data:`PATHS` (or :data:`TWICE`) are for
+    `make family`.
     """
+
+    def is_some(transform: Transform, name: str) -> bool:
+        return name in (TWICE if transform.kind == "second" else PATHS)
+
     return [
         pytest.param(
             transform,
             name,
             id=f"{transform}-{name}",
             marks=()
-            if transform.name in usual or name in PATHS or transform.only is not None
+            if transform.name in usual or is_some(transform, name) or transform.only is not None
             else pytest.mark.whole_family,
         )
         for transform in transforms
