@@ -36,12 +36,14 @@ def framework(request):
     return driver(request.param)
 
 
-MOST_MEMORY = 1.9e9  # bytes
+MOST_MEMORY, GROWTH = 1.9e9, 2e8  # bytes
+_forget_at = MOST_MEMORY
 
 
 def pytest_runtest_teardown(item, nextitem):
     """Forget compiled programs after each test file, or when they fill the memory."""
-    if nextitem is None or nextitem.path != item.path or resident() > MOST_MEMORY:
+    global _forget_at
+    if nextitem is None or nextitem.path != item.path or resident() > _forget_at:
         if "jax" in sys.modules:
             sys.modules["jax"].clear_caches()
         if "torch._dynamo" in sys.modules:
@@ -49,6 +51,7 @@ def pytest_runtest_teardown(item, nextitem):
         gc.collect()
         if sys.platform == "linux":  # free memory goes back to the system only when asked
             ctypes.CDLL(None).malloc_trim(0)
+        _forget_at = max(MOST_MEMORY, resident() + GROWTH)  # some stays: this takes half a second
 
 
 def resident() -> int:
@@ -61,9 +64,14 @@ def pytest_addoption(parser):
     parser.addoption(
         "--whole-family", action="store_true", help="200 matrices a cell instead of 20"
     )
+    parser.addoption(
+        "--apart", action="store_true", help="the tests for a process of their own, and no others"
+    )
 
 
 def pytest_collection_modifyitems(config, items):
+    apart = config.getoption("--apart")
+    items[:] = [i for i in items if (i.get_closest_marker("apart") is not None) == apart]
     if not config.getoption("--whole-family"):
         items[:] = [item for item in items if item.get_closest_marker("whole_family") is None]
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,11 +164,19 @@ USUAL = ("GradientTape", "ForwardAccumulator", "function", "nested GradientTape"
 TRANSFORMS = with_fewer_matrices(ALL_TRANSFORMS, USUAL)
 
 
-@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS, USUAL))
+def apart(cell):
+    """Whatever XLA compiles and a loaded model holds stays in memory while the process lasts."""
+    if not str(cell.values[0]).startswith(("XLA", "SavedModel")):
+        return cell
+    return pytest.param(*cell.values, id=cell.id, marks=[*cell.marks, pytest.mark.apart])
+
+
+@pytest.mark.parametrize(("transform", "observable"), list(map(apart, cells(TRANSFORMS, USUAL))))
 def test_cell(transform, observable):
     check(tensorflow_operations, transform, observable)
 
 
+@pytest.mark.apart
 @pytest.mark.parametrize("observable", ["svt", "svd"])
 def test_a_batch_of_tall_matrices_in_xla(observable):
     (transform,) = (t for t in TRANSFORMS if t.name == "XLA")
@@ -191,6 +203,29 @@ def test_xla_in_double_precision():
     np.testing.assert_allclose(ct, pullback(2 * expected)[0], atol=1e-12)
     np.testing.assert_allclose((U * S[:, None, :]) @ Vh, A, atol=1e-13)
     np.testing.assert_allclose((Q * w[:, None, :]) @ np.conj(np.swapaxes(Q, -1, -2)), H, atol=1e-12)
+
+
+def test_what_stays_in_memory(request):
+    """The cells of XLA and of saved models, in a process of their own."""
+    whole = ["--whole-family"] if request.config.getoption("--whole-family") else []
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--apart",
+            *whole,
+            __file__,
+        ],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-4000:]
+    assert int(re.search(r"([0-9]+) passed", run.stdout)[1]) > 15
 
 
 class Thresholded(tf.keras.layers.Layer):
