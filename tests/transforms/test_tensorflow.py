@@ -183,6 +183,7 @@ def test_a_batch_of_tall_matrices_in_xla(observable):
     check(tensorflow_operations, replace(transform, matrices=("tall batch",)), observable)
 
 
+@pytest.mark.apart
 def test_xla_in_double_precision():
     """Its own decompositions stop at 1e-6."""
     A = normal(np.random.default_rng(0), (2, 9, 6), False)
