@@ -50,7 +50,7 @@ def test_some_cases_are_reproduced_byte_for_byte():
     assert seen >= 14
 
 
-@pytest.mark.slow
+@pytest.mark.whole_family  # two minutes
 def test_all_files_are_reproduced_byte_for_byte():
     done = subprocess.run(
         [sys.executable, str(GENERATOR), "--check"], capture_output=True, text=True, timeout=1800
