@@ -64,7 +64,7 @@ oldest-torch: $(OLDEST)-torch/ready
 	  -k "(compile and (svt or svd)) or (compile and backward and eigh) or (export and svt)"
 	$(OLDEST)-torch/bin/python -m svdinv_conformance run svdinv.torch -k "soft or polar or gauge"
 
-# A hundred thousand hostile matrices through functions of PyTorch, JAX and NumPy: some minutes.
+# A hundred thousand hostile matrices through every function of PyTorch, JAX and NumPy: many minutes.
 hostile: $(VENV)/ready
 	PYTHONPATH=tests $(BIN)/python -m support.hostile
 

@@ -112,7 +112,10 @@ def complex_step_jacobian(
     def derivative(s: Array) -> Array:
         step = _ComplexStep(xp, fn, s)
         J = jacobian(xp, step.product, step.s)
-        right = step.checked(xp.sum(J, axis=-1), refuse)
+        # The steps of tiny values are not in proportion to them, as those of differences are.
+        weights = step.size / step.step
+        along = xp.sum(J * xp.expand_dims(weights, axis=-2), axis=-1) / weights
+        right = step.checked(along, refuse)
         J = xp.where(xp.expand_dims(xp.isfinite(right), axis=-1), J, float("nan"))
         row, column = xp.expand_dims(step.step, axis=-1), xp.expand_dims(step.step, axis=-2)
         return xp.astype(J * (row / column), s.dtype)

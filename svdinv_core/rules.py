@@ -182,6 +182,16 @@ class Pairs:
         )
 
 
+def _inverse_gap(xp: Namespace, pairs: Pairs, valid: Array) -> Array:
+    """``1/gap`` where `valid`, but finite: the reciprocal of a subnormal number overflows.
+
+    Then a cotangent of 0, of the vectors in a loss of the values alone, would give NaN.
+    """
+    least = float(xp.finfo(pairs.values.dtype).smallest_normal)
+    gap = xp.where(least > xp.abs(pairs.gap), least * pairs.order, pairs.gap)
+    return reciprocal(xp, gap, valid)
+
+
 def _check_number(name: str, value: Any, *, zero: bool, optional: bool = True) -> None:
     """Refuse what is not a number of at least 0; or, without `zero`, not one above 0."""
     if value is None and optional:
@@ -231,7 +241,7 @@ class Rule:
 
     def inverse_gap(self, xp: Namespace, pairs: Pairs) -> Array:
         """What stands for ``1/gap``, ``(..., k, k)``; all that a Hermitian matrix needs."""
-        return reciprocal(xp, pairs.gap, (pairs.order != 0) & ~pairs.tied)
+        return _inverse_gap(xp, pairs, (pairs.order != 0) & ~pairs.tied)
 
     def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
         """What stands for ``1/gap`` and ``1/total``."""
@@ -316,7 +326,7 @@ class Inv(Rule):
             tied = tied | (off_diagonal & (xp.abs(pairs.gap) * pairs.total < 1.0 / self.limit))
         zeros = xp.zeros_like(pairs.gap)
         return Coefficients(
-            inverse_gap=reciprocal(xp, pairs.gap, off_diagonal & ~tied),
+            inverse_gap=_inverse_gap(xp, pairs, off_diagonal & ~tied),
             inverse_total=xp.where(tied, zeros, pairs.inverse_total),
             tie=xp.where(tied, xp.expand_dims(pairs.inverse_values, axis=-1), zeros),
         )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import svdinv
 from support import hostile
+from svdinv.numpy import spectral_function, truncated_svd, vjp
 
 
 @pytest.mark.parametrize("framework", ["numpy", "torch"])
@@ -13,8 +17,14 @@ def test_hostile_matrices(framework):
     faults = [fault for tally in tallies.values() for fault in tally.faults]
     assert faults == []
     assert min(tally.asked for tally in tallies.values()) >= 600
-    compared = {name for (_, name), tally in tallies.items() if tally.compared > 500}
-    assert compared == {n for n, q in hostile.QUESTIONS.items() if q.exact is not None}
+    assert min(tally.compared for tally in tallies.values()) > 250
+
+
+def test_every_function_is_asked():
+    asked = {question.function for question in hostile.QUESTIONS.values()}
+    results = {name for name in svdinv.__all__ if name[0].isupper()}
+    helpers = {"gauge_residual", "rule_residual", "rules", "vjp", "jvp", "hvp"}
+    assert asked == set(svdinv.__all__) - results - helpers
 
 
 def test_hostile_matrices_in_jax():
@@ -30,9 +40,24 @@ def test_a_wrong_derivative_is_found(monkeypatch):
     rng = np.random.default_rng(0)
     batch = hostile.draw(rng, 50, (4, 4), False, np.float64)
     tally = hostile.Tally()
-    monkeypatch.setattr(hostile, "soft", lambda b, G: 1.001 * G)
-    question = hostile.Question(hostile.QUESTIONS["svt"].call, lambda b, G: 1.001 * G)
+    question = replace(hostile.QUESTIONS["svt"], exact=lambda b, G: 1.001 * G)
     monkeypatch.setitem(hostile.QUESTIONS, "svt", question)
     with np.errstate(all="ignore"):
         hostile.examine("svt", "numpy", batch, tally)
     assert any("gradient is off" in fault for fault in tally.faults)
+
+
+def test_values_alone_of_a_subnormal_matrix():
+    """A cotangent of 0 meets the reciprocal of a subnormal gap, which overflows."""
+    x = np.diag([1, 0.8, 0.1]).astype(np.float32) * np.float32(1e-38)
+    out, pullback = vjp(truncated_svd, x, 2)
+    cts = tuple(np.ones_like(out.S) if name == "S" else None for name in out._fields)
+    np.testing.assert_allclose(pullback(cts)[0], np.diag([1, 1, 0]), atol=1e-6)
+
+
+def test_a_function_of_values_far_apart_of_a_tiny_matrix():
+    """The complex steps of its values are not in proportion to them, and fn mixes them."""
+    scale = 1e-270
+    x = np.diag([1, 0.5, 1e-22]) * scale
+    _, pullback = vjp(spectral_function, x, lambda s: (s * (s / scale)).sum(axis=-1))
+    np.testing.assert_allclose(pullback(1.0)[0], np.diag([2, 1, 2e-22]), rtol=1e-9, atol=1e-15)

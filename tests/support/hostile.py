@@ -18,6 +18,9 @@ import numpy as np
 
 CELLS = (((4, 4), False), ((6, 3), True), ((3, 5), False))
 SPOILT = 0.02  # share of the matrices with a NaN or an infinity
+RANK = 2
+RADIUS = 0.5  # of the nuclear ball, in which no matrix is but zero
+WEIGHTS = (1.0, 1.0, 1.5, 1.5)  # of the threshold: 0.45 is in the gap too
 TAU = 0.3  # threshold, relative to the largest value; no value is near it
 
 
@@ -113,13 +116,195 @@ def pairs(S):
     return i, j, np.where(total > 0, 1 / np.where(total > 0, total, 1), 0)
 
 
-def soft(b: Batch, G):
-    f = np.maximum(b.S - TAU, 0)
+def soft(b: Batch, G, tau=TAU):
+    t = np.broadcast_to(np.asarray(tau), (len(b.S),))[:, None]
+    f = np.maximum(b.S - t, 0)
     i, j, inverse = pairs(b.S)
     fi, fj = f[:, :, None], f[:, None, :]
-    gap = np.where((i > TAU) == (j > TAU), 1, i - j)
-    plus = np.where((i > TAU) & (j > TAU), 1.0, np.where((i > TAU) | (j > TAU), (fi - fj) / gap, 0))
+    up, left = i > t[:, :, None], j > t[:, :, None]
+    gap = np.where(up == left, 1, i - j)
+    plus = np.where(up & left, 1.0, np.where(up | left, (fi - fj) / gap, 0))
     return derivative(b, G, f, plus, (fi + fj) * inverse, f / np.where(b.S > 0, b.S, 1))
+
+
+def clipped(b: Batch, G):
+    return G - soft(b, G)
+
+
+def _ball(b: Batch):
+    """The threshold that makes the values add up to RADIUS."""
+    order = np.arange(1, b.S.shape[1] + 1)
+    return np.max((np.cumsum(b.S, axis=1) - RADIUS) / order, axis=1)
+
+
+def in_ball(b: Batch, G):
+    theta = _ball(b)
+    kept = (theta[:, None] < b.S) * 1.0
+    P = np.diagonal(_conj(b.U) @ G @ b.V, axis1=1, axis2=2).real
+    mean = np.sum(kept * P, axis=1) / np.maximum(np.sum(kept, axis=1), 1)
+    return soft(b, G, theta) - (b.U * (kept * mean[:, None])[:, None, :]) @ _conj(b.V)
+
+
+def weighted(b: Batch, G):
+    t = TAU * np.asarray(WEIGHTS[: b.S.shape[1]])
+    f = np.maximum(b.S - t, 0)
+    i, j, inverse = pairs(b.S)
+    fi, fj = f[:, :, None], f[:, None, :]
+    same = (t[:, None] == t[None, :]) & (fi > 0) & (fj > 0)
+    gap = np.where(i == j, 1, i - j)
+    plus = np.where(same, 1.0, np.where(i == j, 0.0, (fi - fj) / gap))
+    return derivative(b, G, f, plus, (fi + fj) * inverse, f / np.where(b.S > 0, b.S, 1))
+
+
+def orthogonal(b: Batch, G):
+    f = np.ones_like(b.S)
+    _, _, inverse = pairs(b.S)
+    return derivative(b, G, f, np.zeros_like(inverse), 2 * inverse, 1 / _positive(b.S))
+
+
+def aligned(b: Batch, G):
+    half = 0.5 * orthogonal(b, G)
+    return np.concatenate([half, -half], axis=1)
+
+
+def inverted(b: Batch, G):
+    """Of ``pinv``, for the adjoint of a cotangent of it."""
+    S = _positive(b.S)
+    product = 1 / (S[:, :, None] * S[:, None, :])
+    return derivative(b, _conj(G), 1 / S, -product, product, S**-2)
+
+
+def inverted_along(b: Batch, G):
+    return _conj(inverted(b, _conj(G)))
+
+
+def solved(b: Batch, G):
+    return inverted(b, G[:, :, None] * b.W[:, None, :, 0].conj())
+
+
+def solved_along(b: Batch, G):
+    return (inverted_along(b, G) @ b.W[:, :, :1])[..., 0]
+
+
+def projector(b: Batch, G):
+    """Reverse mode of ``U_r U_r^H``."""
+    kept = np.arange(b.S.shape[1]) < RANK
+    i, j, _ = pairs(b.S)
+    across = ~kept[:, None] & kept[None, :] & (i != j)
+    quotient = np.where(across, 1 / np.where(across, j * j - i * i, 1), 0)
+    H = G + _conj(G)
+    C = (_conj(b.U) @ H @ b.U) * quotient
+    X = C * j + _conj(C * i)
+    HU = H @ b.U * np.where(kept, 1 / _positive(b.S), 0)[:, None, :]
+    return (b.U @ X + HU - b.U @ (_conj(b.U) @ HU)) @ _conj(b.V)
+
+
+def of_values(b: Batch, G):
+    """Half the sum of squares of values, for the values as their cotangent."""
+    return (b.U * b.S[:, None, :]) @ _conj(b.V)
+
+
+def of_leading(b: Batch, G):
+    return (b.U[..., :RANK] * b.S[:, None, :RANK]) @ _conj(b.V[..., :RANK])
+
+
+def squares(b: Batch, G):
+    return 2 * G[:, None, None] * of_values(b, G)
+
+
+def schatten(b: Batch, G):
+    norm = np.maximum(np.sum(b.S**3, axis=1), 1e-300) ** (1 / 3)
+    return G[:, None, None] * ((b.U * ((b.S / norm[:, None]) ** 2)[:, None, :]) @ _conj(b.V))
+
+
+def largest(b: Batch, G):
+    top = (b.S[:, :1] == b.S) * 1.0
+    top = top / np.sum(top, axis=1, keepdims=True)
+    return G[:, None, None] * ((b.U * top[:, None, :]) @ _conj(b.V))
+
+
+def tensor(b: Batch, G):
+    return np.stack([soft(b, G[..., 0]), np.zeros_like(G[..., 0])], axis=-1)
+
+
+def hermitian(quotient):
+    """The derivative of a function of a Hermitian matrix by its first divided differences."""
+
+    def of(b: Batch, G):
+        w = _eigenvalues(b)
+        C = _conj(b.V) @ (0.5 * (G + _conj(G))) @ b.V
+        return b.V @ (quotient(w[:, :, None], w[:, None, :]) * C) @ _conj(b.V)
+
+    return of
+
+
+def _of_exponential(i, j):
+    gap = np.where(i == j, 1, i - j)
+    return np.exp(j) * np.where(i == j, 1, np.expm1(i - j) / gap)
+
+
+def _of_logarithm(i, j):
+    i, j = _positive(i), _positive(j)
+    gap = np.where(i == j, 1, i - j)
+    return np.where(i == j, 1 / j, np.log1p((i - j) / j) / gap)
+
+
+def _of_root(i, j):
+    total = np.sqrt(i) + np.sqrt(j)
+    return np.where(total > 0, 1 / _positive(total), 0)
+
+
+def _of_inverse_root(i, j):
+    i, j = np.sqrt(_positive(i)), np.sqrt(_positive(j))
+    return -1 / (i * j * (i + j))
+
+
+def _of_power(i, j):
+    return (i + np.sqrt(i * j) + j) * _of_root(i, j)
+
+
+def _conj(X):
+    return X.conj().swapaxes(-1, -2)
+
+
+def _positive(S):
+    return np.where(S > 0, S, 1)
+
+
+def _eigenvalues(b: Batch):
+    """Of a batch made by `as_hermitian`, in the order of its factors."""
+    return b.S * np.sum(b.U.conj() * b.V, axis=1).real.round()
+
+
+def as_hermitian(b: Batch, indefinite: bool) -> Batch:
+    """The matrices ``V diag(+-S) V^H`` at the scale of the batch; every second value negative."""
+    sign = np.where(np.arange(b.S.shape[1]) % 2 == 1, -1.0, 1.0) if indefinite else 1.0
+    U = b.V * sign
+    A = ((U * b.S[:, None, :]) @ _conj(b.V) * b.scale[:, None, None]).astype(b.A.dtype)
+    A[~b.good] = b.A[~b.good]
+    return b._replace(A=A, U=U)
+
+
+def as_unit(b: Batch) -> Batch:
+    """The same at scale 1."""
+    A = ((b.U * b.S[:, None, :]) @ _conj(b.V)).astype(b.A.dtype)
+    A[~b.good] = b.A[~b.good]
+    eps = np.full_like(b.eps, np.finfo(A.real.dtype).eps)
+    return b._replace(A=A, scale=np.ones_like(b.scale), eps=eps)
+
+
+def as_points(b: Batch) -> Batch:
+    """Points whose covariance with the unit vectors and their opposites is twice the matrix."""
+    return b._replace(A=np.concatenate([b.A, -b.A], axis=1))
+
+
+def as_tensor(b: Batch) -> Batch:
+    """Tensors whose two slices are the matrix under the cosine transform."""
+    A, W, direction = (
+        np.stack([c * X, np.zeros_like(X)], axis=-1).astype(X.dtype)
+        for c, X in ((np.sqrt(2), b.A), (1, b.W), (1, b.direction))
+    )
+    return b._replace(A=A, W=W, direction=direction)
 
 
 def through_tau(b: Batch, G):
@@ -156,22 +341,45 @@ def nuclear(b: Batch, G):
     return G[:, None, None] * (b.U @ b.V.conj().swapaxes(-1, -2))
 
 
-RANK = 2
+class Given(NamedTuple):
+    """What a function may be given beside the matrices, as arrays of a framework."""
+
+    tau: Any  # (N,)
+    scale: Any  # (N, 1)
+    rhs: Any  # (N, m)
+    weights: Any  # (k,)
+    unit: Any  # (2n, n): the unit vectors and their opposites
+
+    @staticmethod
+    def of(b: Batch, convert):
+        dtype = b.A.real.dtype
+        n = b.A.shape[-1] if b.A.ndim == 3 else 1
+        unit = np.concatenate([np.eye(n), -np.eye(n)]) + np.zeros((len(b.A), 1, 1))
+        return Given(
+            convert((TAU * b.scale).astype(dtype)),
+            convert(b.scale.astype(dtype)[:, None]),
+            convert(b.W.reshape(*b.W.shape[:2], -1)[..., 0]),
+            convert(np.asarray(WEIGHTS[: b.S.shape[1]], dtype)),
+            convert(unit.astype(dtype)),
+        )
 
 
-@dataclass(frozen=True)
-class Question:
-    """A function of a module, its exact derivative, and how far a gradient may be from it.
+def everywhere(b: Batch):
+    return np.ones(len(b.S), bool)
 
-    `call` takes the module, the matrices, the thresholds and the function ``s -> s^3`` at scale.
-    """
 
-    call: Callable[..., Any]
-    exact: Callable[..., Any] | None = None
-    power: float = 1.0  # of eps
-    bound: float = 200.0  # times eps^power
-    self_adjoint: bool = True
-    condition: Callable[[Batch], Any] = lambda b: np.ones(len(b.S))
+def full_rank(b: Batch):
+    return b.S[:, -1] > 1e-3
+
+
+def _ordinary(b: Batch):
+    """Not subnormal."""
+    return b.eps < 2 * np.finfo(b.A.dtype).eps
+
+
+def semidefinite(b: Batch):
+    """In the spacing of subnormal numbers a positive value may have become a negative one."""
+    return full_rank(b) | _ordinary(b)
 
 
 def _cut(b: Batch):
@@ -179,37 +387,243 @@ def _cut(b: Batch):
     return np.where(gap > 0.01, np.maximum(gap, 1e-300) ** -2.0, np.inf)
 
 
-def _smallest(b: Batch):
-    return np.where(b.S[:, -1] > 1e-3, 1 / np.maximum(b.S[:, -1], 1e-300), np.inf)
+def _smallest(power):
+    def condition(b: Batch):
+        return np.where(full_rank(b), np.maximum(b.S[:, -1], 1e-300) ** -power, np.inf)
+
+    return condition
 
 
+def _ball_condition(b: Batch):
+    distance = np.min(np.abs(b.S - _ball(b)[:, None]), axis=1)
+    return np.where(distance > 0.01, 1 / np.maximum(distance, 1e-300), np.inf)
+
+
+def _top_gap(b: Batch):
+    """To the largest value, of those that do not equal it."""
+    gap = np.min(np.where(b.S[:, :1] == b.S, 1.0, b.S[:, :1] - b.S), axis=1)
+    split = (b.S[:, 1] == b.S[:, 0]) & ~_ordinary(b)  # of subnormal numbers: by far
+    return np.where((gap > 0.01) & ~split, 1 / np.maximum(gap, 1e-300), np.inf)
+
+
+def _weighted_gap(b: Batch):
+    """Of values with different thresholds, one of them kept."""
+    t = TAU * np.asarray(WEIGHTS[: b.S.shape[1]])
+    i, j, _ = pairs(b.S)
+    kept = t < b.S
+    counts = (t[:, None] != t[None, :]) & (kept[:, :, None] | kept[:, None, :])
+    gap = np.min(np.where(counts, np.abs(i - j), 1.0), axis=(1, 2))
+    return np.where(gap > 0.01, gap.clip(1e-300) ** -2.0, np.inf)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A function, its exact derivative, and how far a gradient may be from it.
+
+    `args` takes a `Given`. `exact` is the derivative in reverse mode, of matrices at scale 1, and
+    `along` that in forward mode; a function of c A is ``c^degree`` times that of A. `condition` is
+    infinite where the derivative does not exist or is not known; there, where `exists` holds,
+    results only have to be finite.
+    """
+
+    function: str
+    exact: Callable[..., Any]
+    args: Callable[[Given], tuple[Any, ...]] = lambda g: ()
+    options: tuple[tuple[str, Any], ...] = ()
+    field: str = ""  # of a result of several
+    along: Callable[..., Any] | None = None
+    power: float = 1.0  # of eps
+    bound: float = 200.0  # times eps^power
+    degree: float = 1.0
+    condition: Callable[[Batch], Any] = lambda b: np.ones(len(b.S))
+    exists: Callable[[Batch], Any] = everywhere
+    cotangent: Callable[[Batch], Any] = lambda b: b.W
+    prepare: Callable[[Batch], Batch] = lambda b: b
+    suits: Callable[[Any, bool], bool] = lambda shape, is_complex: True
+
+    def call(self, module, x, given: Given):
+        out = getattr(module, self.function)(x, *self.args(given), **dict(self.options))
+        return getattr(out, self.field) if self.field else out
+
+
+def _number(b: Batch):
+    return np.ones(len(b.S))
+
+
+def _values(b: Batch):
+    return b.S
+
+
+def _ascending(b: Batch):
+    return np.sort(_eigenvalues(b), axis=1)
+
+
+def _positive_factor(b: Batch):
+    m, n = b.A.shape[1:]
+    return _conj(b.W) @ b.W if m > n else b.W @ _conj(b.W)
+
+
+def of_hermitian(function, quotient, indefinite=False, at_unit=False, **more) -> Question:
+    exact = hermitian(quotient)
+
+    def prepare(b: Batch) -> Batch:
+        b = as_hermitian(b, indefinite)
+        return as_unit(b) if at_unit else b
+
+    more = {"exact": exact, "along": exact, **more}
+    return Question(function, prepare=prepare, suits=square, **more)
+
+
+def square(shape, is_complex):
+    return shape[0] == shape[1]
+
+
+# In the rows with a condition nothing but finiteness is asked where the derivative does not exist:
+# the truncations at a cut through a repeated value, `procrustes`, `polar`, `nuclear_norm`, `pinv`
+# and `lstsq` without full rank, weights that differ at a tie, the ball where a value equals the
+# threshold. `inv_sqrtm` and `logm` of a singular matrix are NaN, and nothing is asked.
 QUESTIONS: dict[str, Question] = {
-    "svt": Question(lambda m, x, tau, fn: m.svt(x, tau), soft),
+    "svt": Question("svt", soft, lambda g: (g.tau,), along=soft),
+    "svt, weights": Question(
+        "svt",
+        weighted,
+        lambda g: (g.tau, g.weights),
+        along=weighted,
+        condition=_weighted_gap,
+    ),
+    "tensor_svt": Question(
+        "tensor_svt",
+        tensor,
+        lambda g: (g.tau,),
+        (("transform", "dct"),),
+        along=tensor,
+        prepare=as_tensor,
+    ),
+    "singular_value_clip": Question(
+        "singular_value_clip", clipped, lambda g: (g.tau,), along=clipped
+    ),
+    "project_nuclear_ball": Question(
+        "project_nuclear_ball",
+        in_ball,
+        lambda g: (g.scale[:, 0] * RADIUS,),
+        along=in_ball,
+        condition=_ball_condition,
+    ),
     "low_rank": Question(
-        lambda m, x, tau, fn: m.low_rank(x, RANK), truncated, bound=40.0, condition=_cut
+        "low_rank", truncated, lambda g: (RANK,), along=truncated, bound=40.0, condition=_cut
+    ),
+    "truncated_svd": Question(
+        "truncated_svd",
+        of_leading,
+        lambda g: (RANK,),
+        field="S",
+        condition=_cut,
+        cotangent=lambda b: b.S[:, :RANK],
+    ),
+    "range_projector": Question(
+        "range_projector",
+        projector,
+        options=(("rank", RANK),),
+        degree=0.0,
+        condition=_cut,
+        cotangent=lambda b: b.W @ _conj(b.W),
     ),
     "singular_value_map": Question(
-        lambda m, x, tau, fn: m.singular_value_map(x, fn), cubed, power=2 / 3, bound=10.0
+        "singular_value_map",
+        cubed,
+        lambda g: (cubes(g.scale),),
+        along=cubed,
+        power=2 / 3,
+        bound=10.0,
     ),
-    "nuclear_norm": Question(
-        lambda m, x, tau, fn: m.nuclear_norm(x), nuclear, condition=_smallest, self_adjoint=False
+    "spectral_function": Question(
+        "spectral_function",
+        squares,
+        lambda g: (sum_of_squares(g.scale),),
+        power=2 / 3,
+        bound=10.0,
+        cotangent=_number,
     ),
+    "nuclear_norm": Question("nuclear_norm", nuclear, condition=_smallest(1), cotangent=_number),
+    "schatten_norm": Question("schatten_norm", schatten, lambda g: (3.0,), cotangent=_number),
+    "spectral_norm": Question("spectral_norm", largest, condition=_top_gap, cotangent=_number),
     "polar": Question(
-        lambda m, x, tau, fn: m.polar(x).positive,
+        "polar",
         positive,
-        condition=_smallest,
-        self_adjoint=False,
+        field="positive",
+        condition=_smallest(1),
+        cotangent=_positive_factor,
     ),
-    "procrustes": Question(lambda m, x, tau, fn: m.procrustes(x)),
-    "svdvals": Question(lambda m, x, tau, fn: m.svdvals(x)),
-    "svd": Question(lambda m, x, tau, fn: m.svd(x).S),
-    "eigenvalue_map": Question(lambda m, x, tau, fn: m.eigenvalue_map(x, fn)),
-    "eigh": Question(lambda m, x, tau, fn: m.eigh(x).eigenvalues),
+    "procrustes": Question(
+        "procrustes", orthogonal, along=orthogonal, degree=0.0, condition=_smallest(2)
+    ),
+    "align_points": Question(
+        "align_points",
+        aligned,
+        lambda g: (g.unit,),
+        (("reflection", True),),
+        field="rotation",
+        degree=0.0,
+        condition=_smallest(2),
+        prepare=as_points,
+        suits=lambda shape, is_complex: square(shape, False) and not is_complex,
+    ),
+    "pinv": Question(
+        "pinv",
+        inverted,
+        along=inverted_along,
+        degree=-1.0,
+        condition=_smallest(3),
+        cotangent=lambda b: _conj(b.W),
+    ),
+    "lstsq": Question(
+        "lstsq",
+        solved,
+        lambda g: (g.rhs,),
+        field="x",
+        along=solved_along,
+        degree=-1.0,
+        condition=_smallest(3),
+        cotangent=lambda b: b.W[:, 0, :],
+    ),
+    "svdvals": Question("svdvals", of_values, cotangent=_values),
+    "svd": Question("svd", of_values, field="S", cotangent=_values),
+    "eigh": of_hermitian(
+        "eigh", None, True, exact=of_values, along=None, field="eigenvalues", cotangent=_ascending
+    ),
+    "eigvalsh": of_hermitian(
+        "eigvalsh", None, True, exact=of_values, along=None, cotangent=_ascending
+    ),
+    "eigenvalue_map": of_hermitian(
+        "eigenvalue_map",
+        lambda i, j: i * i + i * j + j * j,
+        True,
+        args=lambda g: (cubes(g.scale),),
+        power=2 / 3,
+        bound=10.0,
+    ),
+    "expm": of_hermitian("expm", _of_exponential, True, True),
+    "logm": of_hermitian(
+        "logm", _of_logarithm, degree=0.0, condition=_smallest(2), exists=full_rank
+    ),
+    "sqrtm": of_hermitian(
+        "sqrtm", _of_root, degree=0.5, condition=_smallest(2), exists=semidefinite
+    ),
+    "inv_sqrtm": of_hermitian(
+        "inv_sqrtm", _of_inverse_root, degree=-0.5, condition=_smallest(3), exists=full_rank
+    ),
+    "powm": of_hermitian(
+        "powm",
+        _of_power,
+        args=lambda g: (1.5,),
+        degree=1.5,
+        condition=_smallest(2),
+        exists=semidefinite,
+    ),
 }
-HERMITIAN = ("eigenvalue_map", "eigh")
-# The derivative of `procrustes` is of size 1/S, and overflows. The caller's function below divides
-# by the scale, and so do its derivatives: to infinity, or to nothing.
-MAPS = ("singular_value_map", "eigenvalue_map")
+# The caller's functions below divide by the scale, and so do their derivatives: to infinity, or to
+# nothing.
+MAPS = ("singular_value_map", "eigenvalue_map", "spectral_function")
 LEAST_COMPLEX_STEP = 1e-290
 
 
@@ -222,67 +636,46 @@ def cubes(scale):
     return fn
 
 
-def numpy_answers(question, b: Batch, tau):
+def sum_of_squares(scale):
+    """``sum s (s/scale)`` for arrays of any framework."""
+
+    def fn(s):
+        return (s * (s / scale)).sum(-1)
+
+    return fn
+
+
+def numpy_answers(question, b: Batch, ct):
     import svdinv.numpy as module
 
-    scale = b.scale.astype(tau.dtype)[:, None]
-    args = {"x": b.A}
-    name, *rest = _explicit_arguments(question, tau, cubes(scale))
-    function = getattr(module, name)
-    out, pullback = module.vjp(function, args["x"], *rest)
-    out, pick = (out, lambda c: c) if not isinstance(out, tuple) else _field(name, out)
-    ct = _cotangent(b, out)
-    cts = pullback(pick(ct))
-    _, dout = module.jvp(function, (b.A, *rest), (b.direction, *(None for _ in rest)))
-    dout = dout if not isinstance(dout, tuple) else getattr(dout, FIELDS[name])
-    return out, ct, cts[0], (cts[1] if name == "svt" else None), dout
+    args, options = question.args(Given.of(b, lambda a: a)), dict(question.options)
+    function = getattr(module, question.function)
+    out, pullback = module.vjp(function, b.A, *args, **options)
+    one = None
+    if question.field:
+        one, out = out, getattr(out, question.field)
+    cts = pullback(
+        ct if one is None else tuple(ct if f == question.field else None for f in one._fields)
+    )
+    _, dout = module.jvp(function, (b.A, *args), (b.direction, *(None for _ in args)), **options)
+    dout = getattr(dout, question.field) if question.field else dout
+    return out, cts[0], (cts[1] if len(cts) > 1 else None), dout
 
 
-FIELDS = {"polar": "positive", "svd": "S", "eigh": "eigenvalues"}
-
-
-def _field(name, out):
-    field = FIELDS[name]
-    return getattr(out, field), lambda c: tuple(c if f == field else None for f in out._fields)
-
-
-def _explicit_arguments(question, tau, fn):
-    name = next(n for n, q in QUESTIONS.items() if q is question)
-    more = {
-        "svt": (tau,),
-        "low_rank": (RANK,),
-        "singular_value_map": (fn,),
-        "eigenvalue_map": (fn,),
-    }
-    return name, *more.get(name, ())
-
-
-def _cotangent(b: Batch, out):
-    """A cotangent of the result: W where it has the shape of the matrices."""
-    if out.shape == b.A.shape:
-        return b.W
-    if out.ndim == 3:  # Hermitian
-        Wh = b.W.conj().swapaxes(-1, -2)
-        return b.W @ Wh if out.shape[-1] == b.W.shape[1] else Wh @ b.W
-    return np.ones(out.shape, out.dtype)
-
-
-def torch_answers(question, b: Batch, tau):
+def torch_answers(question, b: Batch, ct):
     import svdinv.torch as module
     import torch
     from torch.autograd import forward_ad
 
-    x, t = torch.tensor(b.A, requires_grad=True), torch.tensor(tau, requires_grad=True)
-    fn = cubes(torch.tensor(b.scale.astype(tau.dtype))[:, None])
-    out = question.call(module, x, t, fn)
-    ct = _cotangent(b, out.detach().numpy())
-    ct_x, ct_tau = torch.autograd.grad(out, (x, t), torch.tensor(ct), allow_unused=True)
+    x, given = torch.tensor(b.A, requires_grad=True), Given.of(b, torch.tensor)
+    tau = given.tau.clone().requires_grad_()
+    out = question.call(module, x, given._replace(tau=tau))
+    ct_x, ct_tau = torch.autograd.grad(out, (x, tau), torch.tensor(ct), allow_unused=True)
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(x.detach(), torch.tensor(b.direction))
-        dout = forward_ad.unpack_dual(question.call(module, dual, t.detach(), fn)).tangent
+        dout = forward_ad.unpack_dual(question.call(module, dual, given)).tangent
     return (
         out.detach().numpy(),
-        ct,
         ct_x.numpy(),
         None if ct_tau is None else ct_tau.numpy(),
         dout.detach().numpy(),
@@ -292,7 +685,7 @@ def torch_answers(question, b: Batch, tau):
 _programs: dict[Any, Any] = {}
 
 
-def jax_answers(question, b: Batch, tau):
+def jax_answers(question, b: Batch, ct):
     import jax
     import svdinv.jax as module
 
@@ -300,26 +693,18 @@ def jax_answers(question, b: Batch, tau):
     if question not in _programs:
 
         @jax.jit
-        def program(x, tau, scale, dx, ct):
-            call = lambda x, tau: question.call(module, x, tau, cubes(scale))  # noqa: E731
-            out, pullback = jax.vjp(call, x, tau)
-            _, dout = jax.jvp(lambda x: call(x, tau), (x,), (dx,))
+        def program(x, given, dx, ct):
+            call = lambda x, tau: question.call(module, x, given._replace(tau=tau))  # noqa: E731
+            out, pullback = jax.vjp(call, x, given.tau)
+            _, dout = jax.jvp(lambda x: call(x, given.tau), (x,), (dx,))
             return out, pullback(ct.conj()), dout
 
         _programs[question] = program
-    scale = b.scale.astype(tau.dtype)[:, None]
-    if question not in _shapes:
-        _shapes[question] = {}
-    key = (b.A.shape, b.A.dtype)
-    if key not in _shapes[question]:
-        shape = jax.eval_shape(lambda x, t: question.call(module, x, t, cubes(scale)), b.A, tau)
-        _shapes[question][key] = shape
-    ct = _cotangent(b, np.zeros(_shapes[question][key].shape, _shapes[question][key].dtype))
-    out, (ct_x, ct_tau), dout = _programs[question](b.A, tau, scale, b.direction, ct)
-    return tuple(map(np.asarray, (out, ct, ct_x.conj(), ct_tau, dout)))
+    given = Given.of(b, lambda a: a)
+    out, (ct_x, ct_tau), dout = _programs[question](b.A, given, b.direction, ct)
+    return tuple(map(np.asarray, (out, ct_x.conj(), ct_tau, dout)))
 
 
-_shapes: dict[Any, Any] = {}
 ANSWERS = {"numpy": numpy_answers, "torch": torch_answers, "jax": jax_answers}
 
 
@@ -337,6 +722,11 @@ def _finite(x):
     return np.isfinite(x).reshape(len(x), -1).all(axis=1)
 
 
+def _times(x, factor):
+    """In double."""
+    return x.astype(np.result_type(x.dtype, np.float64)) * factor.reshape(-1, *[1] * (x.ndim - 1))
+
+
 def _norm(x):
     return np.linalg.norm(x.reshape(len(x), -1), axis=1)
 
@@ -344,21 +734,27 @@ def _norm(x):
 def examine(name, framework, b: Batch, tally: Tally) -> None:
     """Hold the answers of one module for one batch against the formula; faults go to the tally."""
     question = QUESTIONS[name]
+    b = question.prepare(b)
     dtype = b.A.real.dtype
-    tau = (TAU * b.scale).astype(dtype)
-    out, ct, ct_x, ct_tau, dout = ANSWERS[framework](question, b, tau)
+    ct = question.cotangent(b)
+    ct = ct.astype(b.A.dtype if np.iscomplexobj(ct) else dtype)
+    if b.direction.shape != b.A.shape:
+        b = b._replace(direction=np.concatenate([b.direction, -b.direction], axis=1))
+    out, ct_x, ct_tau, dout = ANSWERS[framework](question, b, ct)
     where = f"{framework} {name} {b.A.shape[1:]} {b.A.dtype}"
     tally.asked += len(b.A)
     for what, y in (("value", out), ("gradient", ct_x), ("tangent", dout)):
         if np.any(_finite(y) & ~b.good):
             tally.faults.append(f"{where}: {what} of a spoilt matrix is finite")
     smallest = float(np.finfo(dtype).smallest_normal)
-    seen, eps = b.good, b.eps
+    seen, eps = b.good & question.exists(b), b.eps
     if framework == "jax":  # XLA takes subnormal numbers for zero
         seen = seen & (b.scale * 1e-3 > smallest)
         eps = np.maximum(eps, np.where(b.S[:, 0] > 0, smallest / b.scale, 0.0))
-    if name == "procrustes":
-        seen = seen & (b.scale * np.finfo(dtype).eps > 16 * smallest)
+    if question.degree != 1:  # it or its derivative grows or falls with the scale, and overflows
+        room = (0.7 if question.degree >= 0 else 0.4) * np.log2(1 / smallest)
+        steepest = max(abs(question.degree), abs(question.degree - 1))
+        seen = seen & (np.abs(np.log2(b.scale)) * steepest < room)
     if name in MAPS:
         seen = seen & (b.scale > 1e4 * smallest) & (b.scale < 1e-5 / smallest)
     if framework == "numpy" and name in MAPS:
@@ -372,15 +768,16 @@ def examine(name, framework, b: Batch, tally: Tally) -> None:
                 f"{where}: {what} is not finite, in {bad.sum()} matrices; values {b.S[at]} times "
                 f"{b.scale[at]:.1e}"
             )
-    if question.exact is None:
-        return
+    factor = np.where(seen, b.scale, 1.0) ** (1 - question.degree)
     G = ct.astype(np.result_type(ct.dtype, np.float64))
-    compare = [("gradient", ct_x, question.exact(b, G), _norm(G))]
-    if question.self_adjoint:
+    compare = [("gradient", _times(ct_x, factor), question.exact(b, G), _norm(G))]
+    if question.along is not None:
         dA = b.direction.astype(np.result_type(b.direction.dtype, np.float64))
-        compare.append(("tangent", dout, question.exact(b, dA), _norm(dA)))
-    if name == "svt" and ct_tau is not None:
+        compare.append(("tangent", _times(dout, factor), question.along(b, dA), _norm(dA)))
+    if name == "svt":
         compare.append(("gradient in tau", ct_tau, through_tau(b, G), _norm(G)))
+    if name == "singular_value_clip":
+        compare.append(("gradient in maximum", ct_tau, -through_tau(b, G), _norm(G)))
     kappa = question.condition(b)
     zero = b.S[:, 0] == 0
     use = seen & np.isfinite(kappa) & ~zero & (eps < 1e-3)
@@ -412,10 +809,10 @@ def run(total, size, frameworks, names=tuple(QUESTIONS), seed=0) -> dict[tuple[s
     """Ask every module every question about every batch."""
     rng = np.random.default_rng(seed)
     tallies = {(f, n): Tally() for f in frameworks for n in names}
-    for (m, n), _, batch in batches(rng, total, size):
+    for shape, _, batch in batches(rng, total, size):
         for framework in frameworks:
             for name in names:
-                if name in HERMITIAN and m != n:
+                if not QUESTIONS[name].suits(shape, np.iscomplexobj(batch.A)):
                     continue
                 with np.errstate(all="ignore"):
                     examine(name, framework, batch, tallies[framework, name])
@@ -425,15 +822,15 @@ def run(total, size, frameworks, names=tuple(QUESTIONS), seed=0) -> dict[tuple[s
 def main() -> int:
     """Print a row for each module and function, then the faults."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--matrices", type=int, default=102_000)
-    parser.add_argument("--batch", type=int, default=1000)
+    parser.add_argument("--matrices", type=int, default=108_000)
+    parser.add_argument("--batch", type=int, default=3000)
     parser.add_argument("--framework", default="numpy,torch,jax")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     tallies = run(options.matrices, options.batch, options.framework.split(","), seed=options.seed)
     for (framework, name), tally in tallies.items():
         print(
-            f"{framework:6} {name:18} {tally.asked:7} matrices, {tally.compared:7} derivatives "
+            f"{framework:6} {name:20} {tally.asked:7} matrices, {tally.compared:7} derivatives "
             f"compared, worst error {tally.worst:.2f} of its bound, {len(tally.faults)} faults"
         )
     faults = [fault for tally in tallies.values() for fault in tally.faults]
