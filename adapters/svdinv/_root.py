@@ -36,7 +36,7 @@ class Root(Calls[ArrayT]):
             Real or complex floating point; its Hermitian part is used.
         rtol : float, optional
             Eigenvalues whose size is at most this, relative to the largest, are rounding and
-            count as 0. Default ``eps * n``.
+            count as 0. Default ``8 * eps * n``.
         driver : {"auto", "eigh", "jacobi"}, default "auto"
             As for `eigh`.
 

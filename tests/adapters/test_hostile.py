@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import svdinv
 from support import hostile
+from support.drivers import driver
 from svdinv.numpy import spectral_function, truncated_svd, vjp
 
 
@@ -61,3 +62,20 @@ def test_a_function_of_values_far_apart_of_a_tiny_matrix():
     x = np.diag([1, 0.5, 1e-22]) * scale
     _, pullback = vjp(spectral_function, x, lambda s: (s * (s / scale)).sum(axis=-1))
     np.testing.assert_allclose(pullback(1.0)[0], np.diag([2, 1, 2e-22]), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("framework", ["numpy", "torch"])
+def test_root_of_many_singular_matrices(framework):
+    """By rotations their eigenvalues of 0 come out as far as 3 n eps from it, to either side."""
+    run = driver(framework)
+    y = np.random.default_rng(0).standard_normal((1500, 8, 4)).astype(np.float32)
+    x = y @ y.swapaxes(-1, -2)
+    (root,), (ct,) = run.vjp("sqrtm", (x,), (np.ones_like(x),))
+    size = np.abs(x).max(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(root @ root / size, x / size, atol=1e-5)
+    wide = y.astype(np.float64)
+    wide = wide @ wide.swapaxes(-1, -2)
+    exact = run.vjp("sqrtm", (wide,), (np.ones(x.shape),), driver="eigh")[1][0]
+    # What of it reaches y: that between two eigenvalues of 0 does not.
+    error = np.linalg.norm((ct - exact) @ y, axis=(1, 2)) / np.linalg.norm(exact @ y, axis=(1, 2))
+    assert error.max() < 1e-3

@@ -382,6 +382,12 @@ def semidefinite(b: Batch):
     return full_rank(b) | _ordinary(b)
 
 
+def _representable(b: Batch):
+    """The reciprocal of the gap at the cut, or none of it is left."""
+    gap = (b.S[:, RANK - 1] - b.S[:, RANK]) * b.scale
+    return (gap == 0) | (gap > 1e5 * np.finfo(b.A.dtype).smallest_normal)
+
+
 def _cut(b: Batch):
     gap = b.S[:, RANK - 1] - b.S[:, RANK]
     return np.where(gap > 0.01, np.maximum(gap, 1e-300) ** -2.0, np.inf)
@@ -526,6 +532,7 @@ QUESTIONS: dict[str, Question] = {
         options=(("rank", RANK),),
         degree=0.0,
         condition=_cut,
+        exists=_representable,
         cotangent=lambda b: b.W @ _conj(b.W),
     ),
     "singular_value_map": Question(
