@@ -74,19 +74,21 @@ def asked(transform: Transform, name: str, usual: tuple[str, ...]) -> bool:
     )
 
 
-TWICE = ("svd", "svt relative")
-"""Of those, for second derivatives: other tests have the orders of differentiation."""
+TWICE = ("svd", "svt relative", "eigh")
+"""Of those, for second derivatives: `test_in_every_order` has every operator."""
 
 
 def cells(transforms: Any, usual: tuple[str, ...]) -> list[Any]:
     """Every transform with every observable it applies to, as parameters of a test.
 
-    Under transforms that are not `usual`, those beside :data:`PATHS` (or :data:`TWICE`) are for
-    `make family`.
+    Under second derivatives those beside :data:`TWICE`, and under other transforms that are not
+    `usual` those beside :data:`PATHS`, are for `make family`.
     """
 
     def is_some(transform: Transform, name: str) -> bool:
-        return name in (TWICE if transform.kind == "second" else PATHS)
+        if transform.kind == "second":
+            return name in TWICE
+        return transform.name in usual or name in PATHS
 
     return [
         pytest.param(
@@ -94,7 +96,7 @@ def cells(transforms: Any, usual: tuple[str, ...]) -> list[Any]:
             name,
             id=f"{transform}-{name}",
             marks=()
-            if transform.name in usual or is_some(transform, name) or transform.only is not None
+            if is_some(transform, name) or transform.only is not None
             else pytest.mark.whole_family,
         )
         for transform in transforms
