@@ -78,21 +78,22 @@ def left_projector(A):
     return u * mp.diag([mp.mpf(x > 0.625) for x in s]) * u.H
 
 
-def of(defect, observable, output=0, outputs=1):
+def of(defect, observable, output=0):
     """The derivatives of an implementation, as those written by hand."""
     implementation = defect()
 
+    def value(*inputs):
+        return implementation.value(observable, inputs)[output]
+
     def vjp(*arrays):
         *inputs, ct = arrays
-        cts = tuple(ct if i == output else np.zeros_like(ct) for i in range(outputs))
+        outputs = implementation.value(observable, tuple(inputs))
+        cts = tuple(ct if i == output else 0 * y for i, y in enumerate(outputs))
         return implementation.vjp(observable, tuple(inputs), cts)
 
     def jvp(*arrays):
         n = len(arrays) // 2
         return implementation.jvp(observable, arrays[:n], arrays[n:])
-
-    def value(*inputs):
-        return implementation.value(observable, inputs)[output]
 
     return value, {"vjp": vjp, "jvp": jvp}
 
@@ -111,7 +112,7 @@ FOUND = {
     "SpoiltBatch": (SOFT, "svt", matrix(), {"tau": TAU, "batched": True}),
     "InPlace": (SOFT, "svt", matrix(3, 3), {"tau": TAU}),
 }
-"""All but one that is about devices, and one about projectors, which are asked for below."""
+"""All but one that is about devices, and one about projectors, which is asked for below."""
 
 
 @pytest.mark.parametrize("name", FOUND)
@@ -122,6 +123,24 @@ def test_every_planted_defect_is_found(name):
     value, derivatives = of(getattr(defects, name), observable)
     with pytest.raises(DerivativeError):
         check(value, x, like, **derivatives, **more)
+
+
+def test_a_projector_by_a_linear_rule_is_found():
+    """In reverse mode: forward mode at a tie is that of a linear rule in any implementation."""
+    factors = Observable("factors", {"cut": 0.625})
+    q, _ = np.linalg.qr(matrix(4, 4))
+    x = q[:, :3] @ np.diag([2.0, 1.0, 0.3])
+    for defect in (defects.Sound, defects.FromTheRule):
+        value, derivatives = of(defect, factors, LEFT)
+
+        def ask(value=value, vjp=derivatives["vjp"]):
+            check(value, x, left_projector, where=SOME[1:], vjp=vjp)
+
+        if defect is defects.Sound:
+            ask()
+        else:
+            with pytest.raises(DerivativeError, match="where two singular values are equal is"):
+                ask()
 
 
 def test_what_is_asked_for_wrongly():
