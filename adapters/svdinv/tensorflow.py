@@ -196,7 +196,8 @@ class _TensorFlowBackend(Backend):
             squares=True,  # Eigen's QR
             has_svd=not (compiled and (x.dtype.is_complex or not single)),
             has_eigh=single or not compiled,
-            largest_jacobi=largest if compiled else 0,  # else every operation is a call
+            # Where every operation is a call from Python there are too many of them.
+            largest_jacobi=0 if tf.executing_eagerly() else largest,
         )
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
