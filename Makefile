@@ -39,7 +39,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 fast: $(VENV)/ready
 	$(PYTEST) -m "not slow"
 
-# What `make test` runs on 20 matrices of each kind, on 200 and at every scale and gap; and every
+# What `make test` runs on 10 matrices of each kind, on 200 and at every scale and gap; and every
 # function under every transform, where `make test` has a function for each way through an adapter.
 family: $(VENV)/ready
 	$(PYTEST) --whole-family tests/adapters/test_svt_accuracy.py tests/core/test_svd_rules.py tests/adapters/test_fit.py \

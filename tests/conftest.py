@@ -36,7 +36,7 @@ def framework(request):
     return driver(request.param)
 
 
-MOST_MEMORY, GROWTH = 1.9e9, 2e8  # bytes
+MOST_MEMORY, GROWTH = 1.7e9, 1.5e8  # bytes
 _forget_at = MOST_MEMORY
 
 
@@ -62,7 +62,7 @@ def resident() -> int:
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--whole-family", action="store_true", help="200 matrices a cell instead of 20"
+        "--whole-family", action="store_true", help="200 matrices a cell instead of 10"
     )
     parser.addoption(
         "--apart", action="store_true", help="the tests for a process of their own, and no others"
@@ -85,7 +85,7 @@ def sizes(request):
 @pytest.fixture
 def count(request):
     """How many matrices of each cell of the family."""
-    return 200 if request.config.getoption("--whole-family") else 20
+    return 200 if request.config.getoption("--whole-family") else 10
 
 
 @pytest.fixture

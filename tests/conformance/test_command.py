@@ -378,15 +378,16 @@ def test_importing_imports_no_framework() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
-    ("dtype", "losses"), [("float32", "soft,nuclear"), ("complex128", "reconstruction,hard")]
+    ("dtype", "losses", "rules"),
+    [("float32", "soft,nuclear", "all"), ("complex128", "reconstruction,hard", "svt,auto,inv")],
 )
 def test_every_framework_agrees(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, dtype: str, losses: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, dtype: str, losses: str, rules: str
 ) -> None:
     """Every built-in case."""
     target = tmp_path / "r.json"
     cases = [name for name in BUILT_IN if not name.startswith("photo")]
-    arguments = ["--case", ",".join(cases), "--loss", losses, "--dtype", dtype]
+    arguments = ["--case", ",".join(cases), "--loss", losses, "--dtype", dtype, "--rule", rules]
     status, out, _ = run(capsys, "compare", *arguments, "--repeat", "1", "--json", str(target))
     assert status == 0, out[-2000:]
     data = json.loads(target.read_text())
