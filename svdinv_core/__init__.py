@@ -44,7 +44,7 @@ from .midpoint import apply_at_midpoint, decompose_at_midpoint
 from .namespace import Namespace
 from .norms import SchattenNorm, SpectralFunction, SpectralNorm
 from .nuclear_ball import NuclearBall
-from .operator import Decomposition, Operator, Tangents
+from .operator import Decomposition, MatrixFunction, Operator, Point, Tangents
 from .pseudoinverse import Pseudoinverse, RangeProjector, kept_values
 from .roots import Exponential, InverseSquareRoot, Logarithm, Power, SquareRoot
 from .rules import (
@@ -132,6 +132,7 @@ __all__ = [
     "Logarithm",
     "Lorentzian",
     "LowRank",
+    "MatrixFunction",
     "Moments",
     "MoveAxis",
     "Namespace",
@@ -144,6 +145,7 @@ __all__ = [
     "Pinv",
     "Placement",
     "Plain",
+    "Point",
     "Polar",
     "Power",
     "Product",

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from .arrays import adjoint, first, last, reciprocal, scale_rows, sum_to_shape
 from .namespace import Array, Namespace
-from .spectral import SmoothScalar, Unitary
-from .step import Arrays
+from .operator import Arrays, Point
+from .spectral import SmoothScalar, Unitary, derivative_map
 from .svd import SVDFactors
 
 __all__ = ["Moments", "Overlap", "Placement", "alignment_margin"]
@@ -96,10 +96,10 @@ class Overlap(SmoothScalar):
         return xp.sum(self.slopes(xp, factors) * factors.S, axis=-1)
 
     def slopes(self, xp: Namespace, factors: SVDFactors) -> Array:
-        return self._rotation.values(xp, factors, ())
+        return self._rotation.signs(xp, factors)
 
     def hessian(self, xp: Namespace, factors: SVDFactors, X: Array) -> Array:
-        return self._rotation.jvp(xp, X, factors, (), X, ())
+        return derivative_map(xp, factors, self._rotation.loewner(Point(xp, X, factors)), X)
 
 
 @dataclass(frozen=True)
@@ -161,5 +161,5 @@ def alignment_margin(xp: Namespace, factors: SVDFactors, special: bool) -> Array
         return xp.sum(last(S) * weights, axis=-1)
     if S.shape[-1] < 2:
         return xp.sum(xp.ones_like(S), axis=-1)  # the one rotation of a line
-    sign = last(Unitary(special=True).values(xp, factors, ()))
+    sign = last(Unitary(special=True).signs(xp, factors))
     return xp.sum((S[..., -2:-1] + sign * last(S)) * weights, axis=-1)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .namespace import Array, Namespace
-from .operator import Tangents
-from .scaled import Divided, ScaledFactors
+from .namespace import Array
+from .operator import Point, Some, Tangents
+from .scaled import Divided
 from .soft_threshold import SoftThreshold, Thresholded
 
 __all__ = ["SingularValueClip"]
@@ -27,56 +27,27 @@ class SingularValueClip(SoftThreshold):
     def leading(self, k: int) -> int:
         return k
 
-    def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Thresholded:
-        point = super().at(xp, S, params)
+    def terms(self, at: Point) -> Thresholded:
+        terms = super().terms(at)
         # 1 for values up to t, also those of 0.
-        return point._replace(g=point.q)
+        return terms._replace(g=terms.q)
 
-    def divided(self, xp: Namespace, S: Array, point: Thresholded, r: int) -> Divided:
-        soft = super().divided(xp, S, point, r)
+    def divided(self, at: Point, terms: Thresholded, r: int) -> Divided:
+        soft = super().divided(at, terms, r)
         return soft._replace(ratio=_negative(soft.ratio))
 
     def push(
-        self,
-        xp: Namespace,
-        S: Array,
-        point: Thresholded,
-        params: tuple[Array, ...],
-        dparams: tuple[Array | None, ...],
-        diagonal: Array | None,
+        self, at: Point, terms: Thresholded, dparams: Some, diagonal: Array | None
     ) -> Array | None:
-        return _negative(super().push(xp, S, point, params, dparams, diagonal))
+        return _negative(super().push(at, terms, dparams, diagonal))
 
-    def pull(
-        self,
-        xp: Namespace,
-        S: Array,
-        point: Thresholded,
-        params: tuple[Array, ...],
-        diagonal: Array,
-    ) -> tuple[tuple[Array | None, ...], Array | None]:
-        ct_params, more = super().pull(xp, S, point, params, diagonal)
+    def pull(self, at: Point, terms: Thresholded, diagonal: Array) -> tuple[Some, Array | None]:
+        ct_params, more = super().pull(at, terms, diagonal)
         return tuple(map(_negative, ct_params)), _negative(more)
 
-    def second(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: ScaledFactors,
-        params: tuple[Array, ...],
-        one: Tangents,
-        two: Tangents,
-    ) -> Array | None:
-        return _negative(SoftThreshold().second(xp, A, factors, params, one, two))
+    def second(self, at: Point, one: Tangents, two: Tangents) -> Some:
+        return tuple(map(_negative, SoftThreshold().second(at, one, two)))
 
-    def hvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: ScaledFactors,
-        params: tuple[Array, ...],
-        ct: Array,
-        along: Tangents,
-    ) -> tuple[Array | None, tuple[Array | None, ...]]:
-        out, ct_params = SoftThreshold().hvp(xp, A, factors, params, ct, along)
-        return _negative(out), tuple(map(_negative, ct_params))
+    def hvp(self, at: Point, cts: Some, along: Tangents) -> Tangents:
+        out, ct_params = SoftThreshold().hvp(at, cts, along)
+        return Tangents(_negative(out), tuple(map(_negative, ct_params)))

@@ -15,14 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .arrays import scale
-from .namespace import Array, Namespace
-from .operator import Operator, Tangents, undefined_at_ties
+from .arrays import added, scale
+from .namespace import Namespace
+from .operator import Arrays, Operator, Point, Some, Tangents, undefined_at_ties
 
 __all__ = ["Pulled", "Pushed", "pulled", "pushed", "with_exact"]
 
 
-Apply = Callable[[Operator, tuple[Array, ...]], Any]
+Apply = Callable[[Operator, Arrays], Arrays]
 """What an adapter registers, at a matrix and its factors: of an operator and its parameters."""
 
 
@@ -36,13 +36,6 @@ def _spread(values: Any, chosen: tuple[bool, ...]) -> tuple[Any, ...]:
     return tuple(next(left) if c else None for c in chosen)
 
 
-def _sum(x: Any, y: Any) -> Any:
-    """The sum of two results, or tuples of them, any of which may be absent."""
-    if isinstance(x, tuple) and isinstance(y, tuple):
-        return tuple(map(_sum, x, y))
-    return y if x is None else x if y is None else x + y
-
-
 @dataclass(frozen=True)
 class _Derivative(Operator):
     """What both have in common: an operator, and which (co)tangents are given.
@@ -53,7 +46,7 @@ class _Derivative(Operator):
     operator: Operator
     given: tuple[bool, ...]
 
-    def of_given(self, params: tuple[Array, ...], ct: Any, apply: Apply) -> tuple[Any, ...]:
+    def of_given(self, params: Arrays, cts: Some, apply: Apply) -> Some:
         """Cotangents of those given, by another such derivative.
 
         `vjp` has the same values, but there they are differentiated through the factors.
@@ -75,9 +68,13 @@ class _Derivative(Operator):
         count = sum(self.given)
         return _spread(params[:count], self.given), tuple(params[count:])
 
-    def moved(
-        self, xp: Namespace, params: tuple[Array, ...], factors: Any, raw: Any
-    ) -> tuple[Array, ...]:
+    def _point(self, at: Point) -> tuple[Some, Point]:
+        """What is given, and the point of the operator."""
+        given, params = self._split(at.params)
+        wanted = None if at.wanted is None else at.wanted[sum(self.given) :]
+        return given, at._replace(params=params, wanted=wanted)
+
+    def moved(self, xp: Namespace, params: Arrays, factors: Any, raw: Any) -> Arrays:
         count = sum(self.given)
         given = list(params[:count])
         undefined = undefined_at_ties(xp, factors, raw)
@@ -111,63 +108,43 @@ class Pulled(_Derivative):
         """One for A and one for each such parameter."""
         return 1 + sum(self.wanted)
 
-    def of_given(self, params: tuple[Array, ...], ct: Any, apply: Apply) -> tuple[Any, ...]:
-        ct_A, *others = ct if self.outputs > 1 else (ct,)
-        along = Tangents(ct_A, _spread(others, self.wanted))
-        out = apply(*pushed(self.operator, self._split(params)[1], along))
-        return _only(out if self.operator.outputs > 1 else (out,), self.given)
+    def of_given(self, params: Arrays, cts: Some, apply: Apply) -> Some:
+        out = apply(*pushed(self.operator, self._split(params)[1], self.of_results(cts)))
+        return _only(out, self.given)
 
-    def of_matrix_and_params(self, out: Any) -> tuple[Array, tuple[Array | None, ...]]:
+    def of_results(self, out: Some) -> Tangents:
         """The value as `vjp` of the operator returns it."""
-        ct_A, *others = out if self.outputs > 1 else (out,)
-        return ct_A, _spread(others, self.wanted)
+        ct_A, *others = out
+        return Tangents(ct_A, _spread(others, self.wanted))
 
-    def _cotangent(self, given: Any) -> Any:
-        return given if self.operator.outputs > 1 else given[0]
+    def _results(self, cts: Tangents) -> Some:
+        return (cts.A, *_only(cts.params, self.wanted))
 
-    def _results(self, ct_A: Any, ct_params: Any) -> Any:
-        ct_params = tuple(ct_params) or (None,) * len(self.wanted)
-        return (ct_A, *_only(ct_params, self.wanted)) if self.outputs > 1 else ct_A
+    def _point(self, at: Point) -> tuple[Some, Point]:
+        given, at = super()._point(at)
+        return given, at._replace(wanted=self.wanted)
 
-    def apply(self, xp: Namespace, A: Array, factors: Any, params: tuple[Array, ...]) -> Any:
-        given, params = self._split(params)
-        return self._results(*self.operator.vjp(xp, A, factors, params, self._cotangent(given)))
+    def apply(self, at: Point) -> Arrays:
+        given, inside = self._point(at)
+        return self._results(self.operator.vjp(inside, given))
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: Any,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Any:
-        given, params = self._split(params)
-        dgiven, dparams = self._split(dparams)
-        out: Any = None
+    def jvp(self, at: Point, along: Tangents) -> Some:
+        given, inside = self._point(at)
+        dgiven, dparams = self._split(along.params)
+        out: Some = (None,) * self.outputs
         if any(d is not None for d in dgiven):
-            ct = self._cotangent(dgiven)
-            out = self._results(*self.operator.vjp(xp, A, factors, params, ct))
-        if dA is not None or any(d is not None for d in dparams):
-            along = Tangents(dA, dparams)
-            ct = self._cotangent(given)
-            product = self._results(*self.operator.hvp(xp, A, factors, params, ct, along))
-            out = product if out is None else _sum(out, product)
+            out = self._results(self.operator.vjp(inside, dgiven))
+        if along.A is not None or any(d is not None for d in dparams):
+            product = self.operator.hvp(inside, given, Tangents(along.A, dparams))
+            out = tuple(map(added, out, self._results(product)))
         return out
 
-    def vjp(
-        self, xp: Namespace, A: Array, factors: Any, params: tuple[Array, ...], ct: Any
-    ) -> tuple[Array | None, tuple[Array | None, ...]]:
-        given, params = self._split(params)
-        ct_A, *others = ct if self.outputs > 1 else (ct,)
-        along = Tangents(ct_A, _spread(others, self.wanted))
-        tangent = self.operator.jvp(xp, A, factors, params, *along)
-        out_A, out_params = self.operator.hvp(xp, A, factors, params, self._cotangent(given), along)
-        tangent = tangent if self.operator.outputs > 1 else (tangent,)
-        return out_A, (
-            *_only(tangent, self.given),
-            *(out_params or (None,) * len(params)),
-        )
+    def vjp(self, at: Point, cts: Some) -> Tangents:
+        given, inside = super()._point(at)
+        along = self.of_results(cts)
+        tangent = self.operator.jvp(inside, along)
+        ct_A, ct_params = self.operator.hvp(inside, given, along)
+        return Tangents(ct_A, (*_only(tangent, self.given), *ct_params))
 
 
 @dataclass(frozen=True)
@@ -191,58 +168,49 @@ class Pushed(_Derivative):
         """The operator's."""
         return self.operator.outputs
 
-    def of_given(self, params: tuple[Array, ...], ct: Any, apply: Apply) -> tuple[Any, ...]:
-        cts = tuple(ct) if self.operator.outputs > 1 else (ct,)
+    def of_given(self, params: Arrays, cts: Some, apply: Apply) -> Some:
         derivative, inputs = pulled(self.operator, self._split(params)[1], cts)
-        ct_A, ct_params = derivative.of_matrix_and_params(apply(derivative, inputs))
+        ct_A, ct_params = derivative.of_results(apply(derivative, inputs))
         return _only((ct_A, *ct_params), self.given)
 
-    def apply(self, xp: Namespace, A: Array, factors: Any, params: tuple[Array, ...]) -> Any:
-        (dA, *dparams), params = self._split(params)
-        return self.operator.jvp(xp, A, factors, params, dA, tuple(dparams))
+    def apply(self, at: Point) -> Some:
+        (dA, *dparams), inside = self._point(at)
+        return self.operator.jvp(inside, Tangents(dA, tuple(dparams)))
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: Any,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Any:
-        (one_A, *one_params), params = self._split(params)
-        given, dparams = self._split(dparams)
-        out: Any = None
+    def jvp(self, at: Point, along: Tangents) -> Some:
+        (dA, *dparams), inside = self._point(at)
+        given, moved = self._split(along.params)
+        out: Some = (None,) * self.outputs
         if any(d is not None for d in given):
-            out = self.operator.jvp(xp, A, factors, params, given[0], given[1:])
-        if dA is not None or any(d is not None for d in dparams):
-            one, two = Tangents(one_A, tuple(one_params)), Tangents(dA, dparams)
-            out = _sum(out, self.operator.second(xp, A, factors, params, one, two))
+            out = self.operator.jvp(inside, Tangents(given[0], given[1:]))
+        if along.A is not None or any(d is not None for d in moved):
+            one, two = Tangents(dA, tuple(dparams)), Tangents(along.A, moved)
+            out = tuple(map(added, out, self.operator.second(inside, one, two)))
         return out
 
-    def vjp(
-        self, xp: Namespace, A: Array, factors: Any, params: tuple[Array, ...], ct: Any
-    ) -> tuple[Array | None, tuple[Array | None, ...]]:
-        (dA, *dparams), params = self._split(params)
-        ct_A, ct_params = self.operator.vjp(xp, A, factors, params, ct)
-        cts = (ct_A, *(ct_params or (None,) * len(params)))
-        along = Tangents(dA, tuple(dparams))
-        out_A, out_params = self.operator.hvp(xp, A, factors, params, ct, along)
-        return out_A, (*_only(cts, self.given), *(out_params or (None,) * len(params)))
+    def vjp(self, at: Point, cts: Some) -> Tangents:
+        (dA, *dparams), inside = self._point(at)
+        every = inside._replace(wanted=None)
+        ct_given, ct_given_params = self.operator.vjp(every, cts)
+        ct_A, ct_params = self.operator.hvp(inside, cts, Tangents(dA, tuple(dparams)))
+        return Tangents(ct_A, (*_only((ct_given, *ct_given_params), self.given), *ct_params))
 
 
 def pulled(
-    operator: Operator, params: tuple[Array, ...], cts: tuple[Array | None, ...]
-) -> tuple[Pulled, tuple[Array, ...]]:
-    """The derivative in reverse mode for some cotangents, and its parameters."""
+    operator: Operator, params: Arrays, cts: Some, wanted: tuple[bool, ...] | None = None
+) -> tuple[Pulled, Arrays]:
+    """The derivative in reverse mode for some cotangents, and its parameters.
+
+    `wanted` are the parameters whose cotangents are asked for; by default all that have one.
+    """
     given = tuple(ct is not None for ct in cts)
-    wanted = operator.with_cotangent(params)
-    return Pulled(operator, given, wanted), (*_only(cts, given), *params)
+    known = operator.with_cotangent(params)
+    if wanted is not None:
+        known = tuple(a and b for a, b in zip(known, wanted, strict=True))
+    return Pulled(operator, given, known), (*_only(cts, given), *params)
 
 
-def pushed(
-    operator: Operator, params: tuple[Array, ...], tangents: Tangents
-) -> tuple[Pushed, tuple[Array, ...]]:
+def pushed(operator: Operator, params: Arrays, tangents: Tangents) -> tuple[Pushed, Arrays]:
     """The derivative in forward mode for some tangents, and its parameters."""
     values = (tangents.A, *tangents.params)
     given = tuple(d is not None for d in values)
@@ -250,12 +218,8 @@ def pushed(
 
 
 def with_exact(
-    operator: Operator,
-    params: tuple[Array, ...],
-    ct: Any,
-    ct_params: tuple[Array | None, ...],
-    apply: Apply,
-) -> tuple[Array | None, ...]:
+    operator: Operator, params: Arrays, cts: Some, ct_params: Some, apply: Apply
+) -> Some:
     """The parameters' cotangents, where they may be differentiated again.
 
     A derivative is linear in what is given, and what it is linear in has a cotangent that is a
@@ -263,5 +227,5 @@ def with_exact(
     """
     if not isinstance(operator, Pulled | Pushed):
         return ct_params
-    exact = operator.of_given(params, ct, apply)
+    exact = operator.of_given(params, cts, apply)
     return (*exact, *ct_params[len(exact) :])

@@ -36,10 +36,21 @@ from .arrays import (
 )
 from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
-from .operator import Constant, Operator, Some, Tangents, unchanged, undefined_at_ties
+from .operator import (
+    Arrays,
+    Constant,
+    Look,
+    MatrixFunction,
+    Operator,
+    Point,
+    Some,
+    Tangents,
+    unchanged,
+    undefined_at_ties,
+)
 from .rules import Inv, Pairs, Rule
 from .second import Jet, second_hermitian
-from .spectral import divided_differences
+from .spectral import divided_differences, through_jacobian
 
 __all__ = [
     "EigenvalueMap",
@@ -119,7 +130,7 @@ class Eigh:
         cotangents: tuple[Array | None, ...],
         *,
         constant: Constant = unchanged,
-        some: Some | None = None,
+        some: Look | None = None,
     ) -> Array | None:
         """Reverse mode: the (Hermitian) cotangent of A; an absent cotangent is None.
 
@@ -210,93 +221,76 @@ class HermitianOperator(Operator):
 class Eigenvalues(HermitianOperator):
     """The eigenvalues alone: ``ct_A = Q diag(ct) Q^H``."""
 
-    def apply(
-        self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...]
-    ) -> Array:
-        return factors.eigenvalues
+    def apply(self, at: Point) -> Arrays:
+        return (at.factors.eigenvalues,)
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: EighFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Array:
-        return real_diagonal(xp, self.core(xp, factors, dA))
+    def jvp(self, at: Point, along: Tangents) -> Arrays:
+        return (real_diagonal(at.xp, self.core(at.xp, at.factors, along.A)),)
 
-    def vjp(
-        self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...], ct: Array
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        return self.recompose(xp, factors, ct), ()
+    def vjp(self, at: Point, cts: Some) -> Tangents:
+        return Tangents(self.recompose(at.xp, at.factors, cts[0]), ())
 
 
-class HermitianFunction(HermitianOperator):
-    """``Q diag(f(w)) Q^H``: apply and both derivatives, from f and its divided differences."""
+class _Direction:
+    """A direction in the basis of the eigenvectors."""
 
-    twice: ClassVar[bool] = True
+    def __init__(self, at: Point, G: Array, gamma: Arrays) -> None:
+        self.at, self.gamma = at, gamma
+        self.core = HermitianOperator.core(at.xp, at.factors, G)
 
-    def second_map(self, xp: Namespace, factors: EighFactors, X: Array, Y: Array) -> Array:
-        """``T[X, Y]``, the second derivative."""
+    @property
+    def diagonal(self) -> Array:
+        """``Re diag(Q^H G Q)``."""
+        return real_diagonal(self.at.xp, self.core)
+
+    def map(self, more: Array | None = None) -> Array:
+        """``D[G]``, and a variation of the values."""
+        xp, core = self.at.xp, self.core
+        for weights in self.gamma:
+            core = scale(xp, weights, core)
+        if more is not None:
+            core = core + diagonal_matrix(xp, more, core.dtype)
+        return HermitianOperator.conjugate(xp, self.at.factors, core)
+
+
+class HermitianMatrixFunction(HermitianOperator, MatrixFunction):
+    """The engine of eigenvectors: ``Q diag(f(w)) Q^H``, from f and its divided differences.
+
+    Its `terms` are Gamma as factors that are applied one after another; their product may overflow.
+    """
+
+    def values_at(self, at: Point) -> Array:
+        """``f(w)``."""
         raise NotImplementedError
 
-    def second(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: EighFactors,
-        params: tuple[Array, ...],
-        one: Tangents,
-        two: Tangents,
-    ) -> Array:
-        return self.second_map(xp, factors, one.A, two.A)
+    def direction(self, at: Point, terms: Arrays, G: Array) -> _Direction:
+        return _Direction(at, G, terms)
 
-    def hvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: EighFactors,
-        params: tuple[Array, ...],
-        ct: Array,
-        along: Tangents,
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        return self.second_map(xp, factors, along.A, ct), ()
+    def recomposed(self, at: Point, terms: Arrays, df: Array) -> Array:
+        return self.recompose(at.xp, at.factors, df)
+
+    def apply(self, at: Point) -> Arrays:
+        return (self.recompose(at.xp, at.factors, self.values_at(at)),)
+
+
+class HermitianFunction(HermitianMatrixFunction):
+    """A function of the eigenvalues alone."""
+
+    twice: ClassVar[bool] = True
 
     def values(self, xp: Namespace, w: Array) -> Array:
         """``f(w)``."""
         raise NotImplementedError
 
-    def differences(self, xp: Namespace, w: Array) -> tuple[Array, ...]:
-        """Gamma as factors that are applied one after another; their product may overflow."""
+    def differences(self, xp: Namespace, w: Array) -> Arrays:
+        """Gamma, as factors."""
         raise NotImplementedError
 
-    def _map(self, xp: Namespace, factors: EighFactors, G: Array, *, reverse: bool) -> Array:
-        core = self.core(xp, factors, G)
-        for weights in self.differences(xp, factors.eigenvalues):
-            core = scale(xp, weights, core)
-        return self.conjugate(xp, factors, core)
+    def values_at(self, at: Point) -> Array:
+        return self.values(at.xp, at.factors.eigenvalues)
 
-    def apply(
-        self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...]
-    ) -> Array:
-        return self.recompose(xp, factors, self.values(xp, factors.eigenvalues))
-
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: EighFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Array:
-        return self._map(xp, factors, dA, reverse=False)
-
-    def vjp(
-        self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...], ct: Array
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        return self._map(xp, factors, ct, reverse=True), ()
+    def terms(self, at: Point) -> Arrays:
+        return self.differences(at.xp, at.factors.eigenvalues)
 
 
 @dataclass(frozen=True)
@@ -316,31 +310,34 @@ class EigenvalueMap(HermitianFunction):
         """Of a function of each value, where its second derivative is known."""
         return self.curvature is not None
 
-    def second_map(self, xp: Namespace, factors: EighFactors, X: Array, Y: Array) -> Array:
+    def second_map(self, at: Point, X: Array, Y: Array) -> Array:
         if self.curvature is None:
             raise TypeError("curvature: expected the second derivative of fn, got None")
-        w = factors.eigenvalues
+        w = at.factors.eigenvalues
         jet = Jet(self.fn(w), self.derivative(w), self.curvature(w))
-        return second_of_eigenvalues(xp, factors, jet, X, Y)
+        return second_of_eigenvalues(at.xp, at.factors, jet, X, Y)
 
     def values(self, xp: Namespace, w: Array) -> Array:
         return self.fn(w)
 
-    def _map(self, xp: Namespace, factors: EighFactors, G: Array, *, reverse: bool) -> Array:
-        w = factors.eigenvalues
-        derivative = self.derivative(w)
-        gamma = eigenvalue_coefficients(xp, factors, self.fn(w), derivative)
-        G_core = self.core(xp, factors, G)
+    def terms(self, at: Point) -> Arrays:
+        w = at.factors.eigenvalues
+        gamma = eigenvalue_coefficients(at.xp, at.factors, self.fn(w), self.derivative(w))
+        return (_off_diagonal(at.xp, gamma, w) if self.mixes else gamma,)
+
+    def push(self, at: Point, terms: Arrays, dparams: Some, diagonal: Array | None) -> Array | None:
+        w = at.factors.eigenvalues
+        return through_jacobian(at.xp, self.derivative(w), diagonal) if self.mixes else None
+
+    def pull(self, at: Point, terms: Arrays, diagonal: Array) -> tuple[Some, Array | None]:
         if not self.mixes:
-            return self.conjugate(xp, factors, scale(xp, gamma, G_core))
-        core = scale(xp, _off_diagonal(xp, gamma, w), G_core)
-        J = xp.matrix_transpose(derivative) if reverse else derivative
-        df = xp.sum(J * xp.expand_dims(real_diagonal(xp, G_core), axis=-2), axis=-1)
-        return self.conjugate(xp, factors, core + diagonal_matrix(xp, df, core.dtype))
+            return (), None
+        J = at.xp.matrix_transpose(self.derivative(at.factors.eigenvalues))
+        return (), through_jacobian(at.xp, J, diagonal)
 
 
 @dataclass(frozen=True)
-class RecomposeHermitian(HermitianOperator):
+class RecomposeHermitian(HermitianMatrixFunction):
     """``Q diag(f) Q^H`` with f an argument of its own: ``params = (f, gamma)``.
 
     As :class:`.spectral.Recompose`, for a framework that differentiates ``f(w)`` by itself.
@@ -349,39 +346,22 @@ class RecomposeHermitian(HermitianOperator):
     nan_at_ties: bool = False
 
     def moved(
-        self, xp: Namespace, params: tuple[Array, ...], factors: EighFactors, raw: EighFactors
-    ) -> tuple[Array, ...]:
+        self, xp: Namespace, params: Arrays, factors: EighFactors, raw: EighFactors
+    ) -> Arrays:
         f, gamma = params
         if self.nan_at_ties:
             gamma = gamma + xp.expand_dims(undefined_at_ties(xp, factors, raw), axis=-1)
         return f, gamma
 
-    def apply(
-        self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...]
-    ) -> Array:
-        return self.recompose(xp, factors, params[0])
+    def values_at(self, at: Point) -> Array:
+        return at.params[0]
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: EighFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Array:
-        (f, gamma), df = params, dparams[0]
-        if dA is None:
-            return self.recompose(xp, factors, df)
-        core = scale(xp, _off_diagonal(xp, gamma, f), self.core(xp, factors, dA))
-        if df is not None:
-            core = core + diagonal_matrix(xp, df, core.dtype)
-        return self.conjugate(xp, factors, core)
+    def terms(self, at: Point) -> Arrays:
+        f, gamma = at.params
+        return (_off_diagonal(at.xp, gamma, f),)
 
-    def vjp(
-        self, xp: Namespace, A: Array, factors: EighFactors, params: tuple[Array, ...], ct: Array
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        f, gamma = params
-        core = self.core(xp, factors, ct)
-        inside = scale(xp, _off_diagonal(xp, gamma, f), core)
-        return self.conjugate(xp, factors, inside), (real_diagonal(xp, core), None)
+    def push(self, at: Point, terms: Arrays, dparams: Some, diagonal: Array | None) -> Array | None:
+        return dparams[0]
+
+    def pull(self, at: Point, terms: Arrays, diagonal: Array) -> tuple[Some, Array | None]:
+        return (diagonal, None), None

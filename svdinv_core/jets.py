@@ -11,16 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .arrays import adjoint, first, real_diagonal, real_product, reciprocal, scale
+from .arrays import added, adjoint, first, real_product, reciprocal
 from .hermitian import (
-    EighFactors,
-    HermitianOperator,
+    HermitianMatrixFunction,
     eigenvalue_coefficients,
     largest_eigenvalue,
     second_of_eigenvalues,
 )
 from .namespace import Array, Namespace
-from .operator import Operator, Tangents
+from .operator import Arrays, MatrixFunction, Point, Some, Tangents
 from .rules import Pairs, Pinv
 from .second import Jet
 from .spectral import (
@@ -35,11 +34,8 @@ from .svd import SVDFactors, directional_core
 
 __all__ = ["EigenvalueJet", "SingularValueJet", "variation_weights"]
 
-Params = tuple[Array, ...]
-Absent = tuple[Array | None, ...]
 
-
-class _OfJet(Operator):
+class _OfJet(MatrixFunction):
     """The second derivatives, from what is linear in f: D of a variation, and its adjoint.
 
     The slope has a cotangent of 0, whose own derivative in A is not 0.
@@ -47,58 +43,51 @@ class _OfJet(Operator):
 
     twice: ClassVar[bool] = True
 
-    def with_cotangent(self, params: Params) -> tuple[bool, ...]:
+    def with_cotangent(self, params: Arrays) -> tuple[bool, ...]:
         return (True, True, False, False)
 
-    def second_map(self, xp: Namespace, factors: Any, params: Params, X: Array, Y: Array) -> Array:
-        """``T[X, Y]``, the second derivative in A."""
-        raise NotImplementedError
-
-    def of_variation(
-        self, xp: Namespace, factors: Any, params: Params, df: Array, dslope: Array, X: Array
-    ) -> Array:
+    def of_variation(self, at: Point, df: Array, dslope: Array, X: Array) -> Array:
         """``D[X]`` of another function."""
         raise NotImplementedError
 
-    def weights(
-        self, xp: Namespace, factors: Any, params: Params, G: Array, X: Array
-    ) -> tuple[Array, Array]:
+    def weights(self, at: Point, G: Array, X: Array) -> tuple[Array, Array]:
         """The adjoint of ``(df, dslope) -> <G, D[X]>``."""
         raise NotImplementedError
 
-    def _varied(
-        self, xp: Namespace, factors: Any, params: Params, dparams: Absent, X: Array
-    ) -> Array | None:
+    def push(self, at: Point, terms: Any, dparams: Some, diagonal: Array | None) -> Array | None:
+        """The tangent of f, which may not depend on what f' depends on."""
+        given = [d for d in dparams if d is not None]
+        if dparams[0] is None and given:
+            return at.xp.zeros_like(given[0])
+        return dparams[0]
+
+    def pull(self, at: Point, terms: Any, diagonal: Array) -> tuple[Some, Array | None]:
+        return (diagonal, at.xp.zeros_like(diagonal), None, None), None
+
+    def _varied(self, at: Point, dparams: Some, X: Array) -> Array | None:
         df, dslope = dparams[:2]
         if df is None and dslope is None:
             return None
-        df = xp.zeros_like(dslope) if df is None else df
-        dslope = xp.zeros_like(df) if dslope is None else dslope
-        return self.of_variation(xp, factors, params, df, dslope, X)
+        df = at.xp.zeros_like(dslope) if df is None else df
+        dslope = at.xp.zeros_like(df) if dslope is None else dslope
+        return self.of_variation(at, df, dslope, X)
 
-    def second(
-        self, xp: Namespace, A: Array, factors: Any, params: Params, one: Tangents, two: Tangents
-    ) -> Array | None:
-        out: Array = None
-        if one.A is not None and two.A is not None:
-            out = self.second_map(xp, factors, params, one.A, two.A)
+    def second(self, at: Point, one: Tangents, two: Tangents) -> Some:
+        (out,) = super().second(at, one, two)
         for of, along in ((one, two), (two, one)):
             if along.A is not None:
-                varied = self._varied(xp, factors, params, of.params, along.A)
-                out = varied if out is None else out if varied is None else out + varied
-        return out
+                out = added(out, self._varied(at, of.params, along.A))
+        return (out,)
 
-    def hvp(
-        self, xp: Namespace, A: Array, factors: Any, params: Params, ct: Array, along: Tangents
-    ) -> tuple[Array | None, Absent]:
-        out = self._varied(xp, factors, params, along.params, ct)
+    def hvp(self, at: Point, cts: Some, along: Tangents) -> Tangents:
+        out = self._varied(at, along.params, cts[0])
         if along.A is None:
-            return out, (None, None, None, None)
-        T = self.second_map(xp, factors, params, along.A, ct)
-        ct_f, ct_slope = self.weights(xp, factors, params, ct, along.A)
-        return (T if out is None else T + out), (ct_f, ct_slope, None, None)
+            return Tangents(out, (None, None, None, None))
+        T = self.second_map(at, along.A, cts[0])
+        ct_f, ct_slope = self.weights(at, cts[0], along.A)
+        return Tangents(added(T, out), (ct_f, ct_slope, None, None))
 
-    def moved(self, xp: Namespace, params: Params, factors: Any, raw: Any) -> Params:
+    def moved(self, xp: Namespace, params: Arrays, factors: Any, raw: Any) -> Arrays:
         if isinstance(factors, SVDFactors):
             d = factors.S - raw.S
         else:
@@ -115,65 +104,30 @@ class _OfJet(Operator):
         )
 
 
-def _tangent_of_values(xp: Namespace, dparams: Absent) -> Array | None:
-    """That of f, which may not depend on what f' depends on."""
-    given = [d for d in dparams if d is not None]
-    if dparams[0] is None and given:
-        return xp.zeros_like(given[0])
-    return dparams[0]
-
-
 @dataclass(frozen=True)
 class SingularValueJet(_OfJet, SpectralOperator):
     """``U diag(f(S)) Vh`` of a smooth function, ``params = (f, f', f'', f\'\'\')`` at S."""
 
-    def loewner(self, xp: Namespace, factors: SVDFactors, params: Params) -> Loewner:
-        return loewner_coefficients(xp, factors, params[0], params[1])
+    def loewner(self, at: Point) -> Loewner:
+        return loewner_coefficients(at.xp, at.factors, at.params[0], at.params[1])
 
-    def values(self, xp: Namespace, factors: SVDFactors, params: Params) -> Array:
-        return params[0]
+    def values(self, at: Point) -> Array:
+        return at.params[0]
 
-    def push(
-        self,
-        xp: Namespace,
-        factors: SVDFactors,
-        params: Params,
-        dparams: Absent,
-        dS: Array | None,
-    ) -> Array | None:
-        return _tangent_of_values(xp, dparams)
-
-    def pull(
-        self, xp: Namespace, factors: SVDFactors, params: Params, ct_f: Array
-    ) -> tuple[Absent, Array | None]:
-        return (ct_f, xp.zeros_like(ct_f), None, None), None
-
-    def second_map(
-        self, xp: Namespace, factors: SVDFactors, params: Params, X: Array, Y: Array
-    ) -> Array:
-        return second_of_jet(xp, factors, Jet(*params[:3]), X, Y)
+    def second_map(self, at: Point, X: Array, Y: Array) -> Array:
+        return second_of_jet(at.xp, at.factors, Jet(*at.params[:3]), X, Y)
 
     @staticmethod
-    def _apart(xp: Namespace, factors: SVDFactors, params: Params) -> Array:
-        return apart_pairs(xp, factors.S, params[0], params[1], first(factors.S))
+    def _apart(at: Point) -> Array:
+        S = at.factors.S
+        return apart_pairs(at.xp, S, at.params[0], at.params[1], first(S))
 
-    def of_variation(
-        self,
-        xp: Namespace,
-        factors: SVDFactors,
-        params: Params,
-        df: Array,
-        dslope: Array,
-        X: Array,
-    ) -> Array:
-        apart = self._apart(xp, factors, params)
-        loewner = loewner_coefficients(xp, factors, df, dslope, apart)
-        return derivative_map(xp, factors, loewner, X)
+    def of_variation(self, at: Point, df: Array, dslope: Array, X: Array) -> Array:
+        loewner = loewner_coefficients(at.xp, at.factors, df, dslope, self._apart(at))
+        return derivative_map(at.xp, at.factors, loewner, X)
 
-    def weights(
-        self, xp: Namespace, factors: SVDFactors, params: Params, G: Array, X: Array
-    ) -> tuple[Array, Array]:
-        return variation_weights(xp, factors, ~self._apart(xp, factors, params), G, X)
+    def weights(self, at: Point, G: Array, X: Array) -> tuple[Array, Array]:
+        return variation_weights(at.xp, at.factors, ~self._apart(at), G, X)
 
 
 def variation_weights(
@@ -204,70 +158,31 @@ def variation_weights(
 
 
 @dataclass(frozen=True)
-class EigenvalueJet(_OfJet, HermitianOperator):
+class EigenvalueJet(_OfJet, HermitianMatrixFunction):
     """``Q diag(f(w)) Q^H`` of a smooth function, ``params = (f, f', f'', f\'\'\')`` at w."""
 
-    def _map(self, xp: Namespace, factors: EighFactors, f: Array, slope: Array, X: Array) -> Array:
-        gamma = eigenvalue_coefficients(xp, factors, f, slope)
-        return self.conjugate(xp, factors, scale(xp, gamma, self.core(xp, factors, X)))
+    def values_at(self, at: Point) -> Array:
+        return at.params[0]
 
-    def apply(self, xp: Namespace, A: Array, factors: EighFactors, params: Params) -> Array:
-        return self.recompose(xp, factors, params[0])
+    def terms(self, at: Point) -> Arrays:
+        return (eigenvalue_coefficients(at.xp, at.factors, at.params[0], at.params[1]),)
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: EighFactors,
-        params: Params,
-        dA: Array | None,
-        dparams: Absent,
-    ) -> Array | None:
-        out: Array = None
-        if dA is not None:
-            out = self._map(xp, factors, params[0], params[1], dA)
-        df = _tangent_of_values(xp, dparams)
-        if df is not None:
-            varied = self.recompose(xp, factors, df)
-            out = varied if out is None else out + varied
-        return out
-
-    def vjp(
-        self, xp: Namespace, A: Array, factors: EighFactors, params: Params, ct: Array
-    ) -> tuple[Array, Absent]:
-        ct_f = real_diagonal(xp, self.core(xp, factors, ct))
-        slopes = xp.zeros_like(ct_f)
-        return self._map(xp, factors, params[0], params[1], ct), (ct_f, slopes, None, None)
-
-    def second_map(
-        self, xp: Namespace, factors: EighFactors, params: Params, X: Array, Y: Array
-    ) -> Array:
-        return second_of_eigenvalues(xp, factors, Jet(*params[:3]), X, Y)
+    def second_map(self, at: Point, X: Array, Y: Array) -> Array:
+        return second_of_eigenvalues(at.xp, at.factors, Jet(*at.params[:3]), X, Y)
 
     @staticmethod
-    def _apart(xp: Namespace, factors: EighFactors, params: Params) -> Array:
-        w = factors.eigenvalues
-        return apart_pairs(xp, w, params[0], params[1], largest_eigenvalue(xp, w))
+    def _apart(at: Point) -> Array:
+        w = at.factors.eigenvalues
+        return apart_pairs(at.xp, w, at.params[0], at.params[1], largest_eigenvalue(at.xp, w))
 
-    def of_variation(
-        self,
-        xp: Namespace,
-        factors: EighFactors,
-        params: Params,
-        df: Array,
-        dslope: Array,
-        X: Array,
-    ) -> Array:
-        apart = self._apart(xp, factors, params)
-        gamma = eigenvalue_coefficients(xp, factors, df, dslope, apart)
-        return self.conjugate(xp, factors, scale(xp, gamma, self.core(xp, factors, X)))
+    def of_variation(self, at: Point, df: Array, dslope: Array, X: Array) -> Array:
+        gamma = eigenvalue_coefficients(at.xp, at.factors, df, dslope, self._apart(at))
+        return self.direction(at, (gamma,), X).map()
 
-    def weights(
-        self, xp: Namespace, factors: EighFactors, params: Params, G: Array, X: Array
-    ) -> tuple[Array, Array]:
-        apart = self._apart(xp, factors, params)
-        product = real_product(xp, *(self.core(xp, factors, Y) for Y in (G, X)))
-        w = factors.eigenvalues
+    def weights(self, at: Point, G: Array, X: Array) -> tuple[Array, Array]:
+        xp, apart = at.xp, self._apart(at)
+        product = real_product(xp, *(self.core(xp, at.factors, Y) for Y in (G, X)))
+        w = at.factors.eigenvalues
         gap = xp.expand_dims(w, axis=-1) - xp.expand_dims(w, axis=-2)
         ct_f = 2.0 * xp.sum(product * reciprocal(xp, gap, apart), axis=-1)
         return ct_f, xp.sum(xp.where(apart, 0.0, product), axis=-1)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from .arrays import counted, first, reciprocal, unit
 from .namespace import Array, Namespace
+from .operator import Arrays, Point
 from .rules import Pairs, Pinv
-from .scaled import Divided, ScaledOperator
+from .scaled import Divided, ScaledOperator, at_values
 from .second_scaled import Cut, OneSided
 from .selection import Selection
 
@@ -40,7 +41,7 @@ class LowRank(ScaledOperator):
     def leading(self, k: int) -> int:
         return min(self.rank, k)
 
-    def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
+    def extent(self, xp: Namespace, S: Array, params: Arrays) -> tuple[Array, Array]:
         largest = first(S)
         if self.selection is not None:
             chosen = self.selection
@@ -54,7 +55,8 @@ class LowRank(ScaledOperator):
         above, below = S[..., self.rank - 1 : self.rank], S[..., self.rank : self.rank + 1]
         return largest, xp.sqrt(above - below) * xp.sqrt(above + below)
 
-    def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> _Kept:
+    def terms(self, at: Point) -> _Kept:
+        xp, S = at.xp, at.factors.S
         if self.selection is None:
             g = xp.where(counted(xp, S) <= self.rank, xp.ones_like(S), 0.0)
             g = xp.where(S >= 0, g, S)  # a NaN stays one
@@ -62,10 +64,11 @@ class LowRank(ScaledOperator):
             g = self.selection.weights(xp, S)
         return _Kept(g, unit(xp, first(S)))
 
-    def divided(self, xp: Namespace, S: Array, point: _Kept, r: int) -> Divided:
+    def divided(self, at: Point, terms: _Kept, r: int) -> Divided:
+        xp, S = at.xp, at.factors.S
         k = S.shape[-1]
-        pairs = Pairs.of(xp, S * point.unit, k, k, Pinv())
-        g = point.g
+        pairs = Pairs.of(xp, S * terms.unit, k, k, Pinv())
+        g = terms.g
         across = xp.expand_dims(g, axis=-1) - xp.expand_dims(g, axis=-2)
         apart = (across != 0) & ~pairs.tied
         return Divided(
@@ -73,12 +76,10 @@ class LowRank(ScaledOperator):
             second=reciprocal(xp, pairs.total, apart)[..., :r],
         )
 
-    def cut(
-        self, xp: Namespace, side: OneSided, params: tuple[Array, ...]
-    ) -> tuple[Cut, Array | None]:
-        k = side.s.shape[-1]
-        point = self.at(xp, side.s, params)
-        divided = self.divided(xp, side.s, point, k)
+    def cut(self, at: Point, side: OneSided) -> tuple[Cut, Array | None]:
+        xp, inside = at.xp, at_values(at, side.s)
+        terms = self.terms(inside)
+        divided = self.divided(inside, terms, side.s.shape[-1])
         gamma = divided.first * divided.second
-        kept_i, kept_j = xp.expand_dims(point.g, axis=-1), xp.expand_dims(point.g, axis=-2)
-        return Cut(point.g, point.g, gamma, (kept_i - kept_j) * gamma), None
+        kept_i, kept_j = xp.expand_dims(terms.g, axis=-1), xp.expand_dims(terms.g, axis=-2)
+        return Cut(terms.g, terms.g, gamma, (kept_i - kept_j) * gamma), None

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .arrays import cast_like, is_complex
+from .arrays import added, cast_like, is_complex
 from .namespace import Array, Namespace
-from .operator import Decomposition, Operator, Tangents
+from .operator import Arrays, Decomposition, Operator, Point, Some, Tangents
 
 __all__ = ["apply_at_midpoint", "decompose_at_midpoint"]
 
@@ -49,45 +49,39 @@ def decompose_at_midpoint(
     return decomposition.Factors(*moved)
 
 
-def apply_at_midpoint(
-    xp: Namespace,
-    operator: Operator,
-    A: Array,
-    factors: Any,
-    params: tuple[Array, ...],
-    dA: Array,
-    dparams: tuple[Array | None, ...],
-) -> Any:
+def apply_at_midpoint(operator: Operator, at: Point, along: Tangents) -> Arrays:
     """An operator as a differentiable function of A and of its parameters.
 
     Parameters
     ----------
-    A, factors, params
+    at : Point
         Without a derivative.
-    dA, dparams
-        Each minus itself with its gradient stopped; None for a parameter that is a number.
+    along : Tangents
+        A and the parameters, each minus itself with its gradient stopped.
     """
+    xp, dA = at.xp, along.A
+    assert dA is not None
+    value = operator.apply(at)
+    change: Some
     if operator.twice:
-        along = Tangents(dA, dparams)
-        value = operator.apply(xp, A, factors, params)
-        change = operator.jvp(xp, A, factors, params, dA, dparams)
-        bend = operator.second(xp, A, factors, params, along, along)
-        if operator.outputs > 1:
-            moved = (v + c + 0.5 * b for v, c, b in zip(value, change, bend, strict=True))
-            return tuple(_without_third(xp, dA, v) for v in moved)
-        return _without_third(xp, dA, value + change + 0.5 * bend)
-    decomposition = operator.decomposition
-    halfway = decomposition.Factors(*_halfway(factors, decomposition.jvp(xp, factors, dA)))
-    value = operator.apply(xp, A, factors, params)
-    change = operator.jvp(xp, A + 0.5 * dA, halfway, _halfway(params, dparams), dA, dparams)
-    if operator.outputs > 1:
-        moved = (v + c for v, c in zip(value, change, strict=True))
-        return tuple(_without_third(xp, dA, v) for v in moved)
-    return _without_third(xp, dA, value + change)
+        bend = (b if b is None else 0.5 * b for b in operator.second(at, along, along))
+        change = tuple(map(added, operator.jvp(at, along), bend))
+    else:
+        decomposition = operator.decomposition
+        factors = _halfway(at.factors, decomposition.jvp(xp, at.factors, dA))
+        halfway = Point(
+            xp,
+            at.A + 0.5 * dA,
+            decomposition.Factors(*factors),
+            _halfway(at.params, along.params),
+        )
+        change = operator.jvp(halfway, along)
+    return tuple(_moved(xp, dA, v, c) for v, c in zip(value, change, strict=True))
 
 
-def _without_third(xp: Namespace, dA: Array, out: Array) -> Array:
-    """The same with no third derivative."""
+def _moved(xp: Namespace, dA: Array, value: Array, change: Array | None) -> Array:
+    """A value and its change, with no third derivative."""
+    out = value if change is None else value + change
     s = xp.sum(xp.real(dA) if is_complex(xp, dA) else dA, axis=(-2, -1))
     spoilt = s**2.5
     for _ in range(len(out.shape) - len(spoilt.shape)):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from .arrays import counted
 from .namespace import Array, Namespace
+from .operator import Point
 from .second_scaled import Cut, OneSided
 from .soft_threshold import Change, SoftThreshold
 
@@ -45,11 +46,9 @@ class NuclearBall(SoftThreshold):
         weights = kept / number
         return weights, xp.where(excess <= 0, xp.zeros_like(excess), -1.0 / number)
 
-    def cut(
-        self, xp: Namespace, side: OneSided, params: tuple[Array, ...]
-    ) -> tuple[Cut, Array | None]:
-        t = self._threshold(xp, side.s * side.size, params[0])
-        return SoftThreshold().cut(xp, side, (xp.sum(t, axis=-1),))
+    def cut(self, at: Point, side: OneSided) -> tuple[Cut, Array | None]:
+        t = self._threshold(at.xp, side.s * side.size, at.params[0])
+        return SoftThreshold().cut(at._replace(params=(at.xp.sum(t, axis=-1),)), side)
 
     def change(self, xp: Namespace, side: OneSided, tau: Array) -> Change:
         S = side.s * side.size

@@ -17,9 +17,14 @@ from .namespace import Array, Namespace
 from .rules import default_degeneracy_rtol
 
 __all__ = [
+    "Arrays",
     "Constant",
     "Decomposition",
+    "Direction",
+    "Look",
+    "MatrixFunction",
     "Operator",
+    "Point",
     "Some",
     "Tangents",
     "unchanged",
@@ -27,7 +32,10 @@ __all__ = [
 ]
 
 Constant = Callable[[Array], Array]
-Some = Callable[[Array], bool]
+Look = Callable[[Array], bool]
+Arrays = tuple[Array, ...]
+Some = tuple[Array | None, ...]
+"""Arrays, any of which may be absent."""
 
 
 def unchanged(x: Array) -> Array:
@@ -36,10 +44,10 @@ def unchanged(x: Array) -> Array:
 
 
 class Tangents(NamedTuple):
-    """Tangents of A and of the parameters; absent ones are None."""
+    """Tangents, or cotangents, of A and of the parameters; absent ones are None."""
 
     A: Array | None
-    params: tuple[Array | None, ...]
+    params: Some
 
 
 class Decomposition(Protocol):
@@ -83,7 +91,7 @@ class Decomposition(Protocol):
         cotangents: tuple[Array | None, ...],
         *,
         constant: Constant = unchanged,
-        some: Some | None = None,
+        some: Look | None = None,
     ) -> Array | None:
         """Cotangent of A; absent cotangents are None, and None comes back if all are.
 
@@ -98,14 +106,40 @@ class Decomposition(Protocol):
         """
 
 
+class Point(NamedTuple):
+    """Where an operator is evaluated.
+
+    Parameters
+    ----------
+    xp : namespace
+    A : array (..., m, n)
+    factors : named tuple
+        Of A, as the operator's decomposition computes them.
+    params : tuple of array
+        The differentiable parameters besides A.
+    wanted : tuple of bool, optional
+        Which parameters `vjp` and `hvp` are asked for a cotangent of; None for all of them. The
+        others may get None, which saves the work.
+    """
+
+    xp: Namespace
+    A: Array
+    factors: Any
+    params: tuple[Array, ...] = ()
+    wanted: tuple[bool, ...] | None = None
+
+    def wants(self, i: int) -> bool:
+        """Whether the i-th parameter is to get a cotangent."""
+        return self.wanted is None or self.wanted[i]
+
+
 class Operator:
     """A function of a matrix that is computed from its decomposition.
 
-    `needs` is what the function needs of its factors.
+    Its values, and their tangents and cotangents, are tuples of `outputs` arrays. An absent
+    tangent, cotangent or result is None, and stands for zeros.
 
-    `params` are its differentiable parameters besides A: arrays of the framework, or Python
-    numbers, which get no derivative. An operator with more than one output takes and returns
-    tuples of that length where one with a single output takes and returns an array.
+    `needs` is what the function needs of its factors.
     """
 
     decomposition: ClassVar[Decomposition]
@@ -114,71 +148,114 @@ class Operator:
     twice: ClassVar[bool] = False
     """Whether `second` and `hvp` are written; if not, its derivatives are differentiated."""
 
-    def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
+    def extent(self, xp: Namespace, S: Array, params: Arrays) -> tuple[Array, Array]:
         """The largest singular value, and the smallest that has to be told from others.
 
         ``(..., 1)`` each, from S in descending order.
         """
         raise NotImplementedError
 
-    def apply(self, xp: Namespace, A: Array, factors: Any, params: tuple[Array, ...]) -> Any:
-        """Value at A, from its factors."""
+    def apply(self, at: Point) -> Arrays:
+        """Values at A, from its factors."""
         raise NotImplementedError
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: Any,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Any:
-        """Tangent of the value; absent tangents are None (not all of them at once)."""
+    def jvp(self, at: Point, along: Tangents) -> Some:
+        """Tangents of the values. At least one tangent is given."""
         raise NotImplementedError
 
-    def vjp(
-        self, xp: Namespace, A: Array, factors: Any, params: tuple[Array, ...], ct: Any
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        """Cotangents of A and of each parameter (None for one that has none)."""
+    def vjp(self, at: Point, cts: Some) -> Tangents:
+        """Cotangents of A and of the parameters. At least one of `cts` is given."""
         raise NotImplementedError
 
-    def with_cotangent(self, params: tuple[Array, ...]) -> tuple[bool, ...]:
-        """To which parameters `vjp` gives a cotangent."""
-        return tuple(not isinstance(p, (int, float)) for p in params)
+    def with_cotangent(self, params: Arrays) -> tuple[bool, ...]:
+        """Which parameters `vjp` can give a cotangent."""
+        return (True,) * len(params)
 
-    def second(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: Any,
-        params: tuple[Array, ...],
-        one: Tangents,
-        two: Tangents,
-    ) -> Any:
-        """Second derivative of the value, in two directions; None if it is zero."""
+    def second(self, at: Point, one: Tangents, two: Tangents) -> Some:
+        """Second derivatives of the values, in two directions."""
         raise NotImplementedError
 
-    def hvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: Any,
-        params: tuple[Array, ...],
-        ct: Any,
-        along: Tangents,
-    ) -> tuple[Array | None, tuple[Array | None, ...]]:
-        """Derivative of `vjp` at a fixed cotangent: the product with the Hessian of ``<ct, B>``.
+    def hvp(self, at: Point, cts: Some, along: Tangents) -> Tangents:
+        """Derivative of `vjp` at fixed cotangents: the product with the Hessian of ``<ct, B>``.
 
         It is self-adjoint, as a map of the tangents of A and of the parameters.
         """
         raise NotImplementedError
 
-    def moved(
-        self, xp: Namespace, params: tuple[Array, ...], factors: Any, raw: Any
-    ) -> tuple[Array, ...]:
+    def moved(self, xp: Namespace, params: Arrays, factors: Any, raw: Any) -> Arrays:
         """Parameters that stand for functions of the raw factors, as functions of the others."""
         return params
+
+
+class Direction(Protocol):
+    """A tangent or cotangent of A in the basis of the factors."""
+
+    @property
+    def diagonal(self) -> Array:
+        """Its part along the values, ``(..., k)``."""
+
+    def map(self, more: Array | None) -> Array:
+        """The derivative in this direction, and that through a variation `more` of the values."""
+
+
+class MatrixFunction(Operator):
+    """A function of a matrix that acts on its values: one output, one derivative for both modes.
+
+    The derivative in A is a self-adjoint map D, which an engine computes: :mod:`.spectral` with the
+    vectors of both sides, :mod:`.scaled` with those of one, :mod:`.hermitian` with eigenvectors.
+    A function says what D is made of (`terms`, which the other methods get), and where its values
+    vary otherwise as well, through parameters or by each other, `push` and `pull`.
+    """
+
+    def terms(self, at: Point) -> Any:
+        """What depends on the values and the parameters alone, computed once."""
+        raise NotImplementedError
+
+    def direction(self, at: Point, terms: Any, G: Array) -> Direction:
+        """A tangent or cotangent of A, for the map D."""
+        raise NotImplementedError
+
+    def recomposed(self, at: Point, terms: Any, df: Array) -> Array:
+        """The matrix with other values."""
+        raise NotImplementedError
+
+    def push(self, at: Point, terms: Any, dparams: Some, diagonal: Array | None) -> Array | None:
+        """Variation of the values that is not in D, or None.
+
+        Through parameters, and from the `diagonal` of a direction; None stands for no variation.
+        """
+        return None
+
+    def pull(self, at: Point, terms: Any, diagonal: Array) -> tuple[Some, Array | None]:
+        """Adjoint of `push`: cotangents of the parameters, and of the diagonal."""
+        return (None,) * len(at.params), None
+
+    def jvp(self, at: Point, along: Tangents) -> Some:
+        terms = self.terms(at)
+        if along.A is None:
+            df = self.push(at, terms, along.params, None)
+            return (None if df is None else self.recomposed(at, terms, df),)
+        direction = self.direction(at, terms, along.A)
+        return (direction.map(self.push(at, terms, along.params, direction.diagonal)),)
+
+    def vjp(self, at: Point, cts: Some) -> Tangents:
+        terms = self.terms(at)
+        direction = self.direction(at, terms, cts[0])
+        ct_params, more = self.pull(at, terms, direction.diagonal)
+        return Tangents(direction.map(more), ct_params)
+
+    def second_map(self, at: Point, X: Array, Y: Array) -> Array:
+        """``T[X, Y]``, the second derivative in A; X has the scale of A rather than Y."""
+        raise NotImplementedError
+
+    def second(self, at: Point, one: Tangents, two: Tangents) -> Some:
+        if one.A is None or two.A is None:
+            return (None,)
+        return (self.second_map(at, one.A, two.A),)
+
+    def hvp(self, at: Point, cts: Some, along: Tangents) -> Tangents:
+        T = None if along.A is None else self.second_map(at, along.A, cts[0])
+        return Tangents(T, (None,) * len(at.params))
 
 
 def undefined_at_ties(xp: Namespace, factors: Any, raw: Any) -> Array:

@@ -41,7 +41,7 @@ from .arrays import (
     scale_rows,
 )
 from .namespace import Array, Namespace
-from .operator import Tangents
+from .operator import Arrays, Point, Some, Tangents
 from .rules import default_degeneracy_rtol, default_rank_rtol
 from .second import OfInverse, second_two_sided
 from .second_scaled import Cut, OneSided, Side, one_sided
@@ -79,11 +79,10 @@ class Pseudoinverse(FactorsOperator):
         S = factors.S
         return reciprocal(xp, S, kept), xp.where(kept, xp.zeros_like(S), 1.0)
 
-    def apply(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
-    ) -> Array:
-        w, _ = self._weights(xp, factors)
-        return xp.matmul(scale_columns(xp, adjoint(xp, factors.Vh), w), adjoint(xp, factors.U))
+    def apply(self, at: Point) -> Arrays:
+        xp, (U, _, Vh) = at.xp, at.factors
+        w, _ = self._weights(xp, at.factors)
+        return (xp.matmul(scale_columns(xp, adjoint(xp, Vh), w), adjoint(xp, U)),)
 
     def _derivative(self, xp: Namespace, factors: SVDFactors, G: Array) -> Array:
         """``D[G]``, ``(..., m, n)``."""
@@ -102,51 +101,26 @@ class Pseudoinverse(FactorsOperator):
             return xp.matmul(U, xp.matmul(core - left, Vh) + outside)
         return xp.matmul(xp.matmul(U, core), Vh)
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Array:
-        return adjoint(xp, self._derivative(xp, factors, dA))
+    def jvp(self, at: Point, along: Tangents) -> Arrays:
+        return (adjoint(at.xp, self._derivative(at.xp, at.factors, along.A)),)
 
-    def vjp(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...], ct: Array
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        return self._derivative(xp, factors, adjoint(xp, ct)), ()
+    def vjp(self, at: Point, cts: Some) -> Tangents:
+        return Tangents(self._derivative(at.xp, at.factors, adjoint(at.xp, cts[0])), ())
 
-    def _second_map(self, xp: Namespace, factors: SVDFactors, X: Array, Y: Array) -> Array:
+    def _second_map(self, at: Point, X: Array, Y: Array) -> Array:
         """Of ``pinv(A)^H``."""
-        w, d = self._weights(xp, factors)
-        size = safe_size(xp, factors.S)
+        xp = at.xp
+        w, d = self._weights(xp, at.factors)
+        size = safe_size(xp, at.factors.S)
         odd = OfInverse(xp, w * size, d)
-        T = second_two_sided(xp, factors, odd, over(xp, X, size), over(xp, Y, size))
+        T = second_two_sided(xp, at.factors, odd, over(xp, X, size), over(xp, Y, size))
         return over(xp, T, size)
 
-    def second(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        one: Tangents,
-        two: Tangents,
-    ) -> Array:
-        return adjoint(xp, self._second_map(xp, factors, one.A, two.A))
+    def second(self, at: Point, one: Tangents, two: Tangents) -> Arrays:
+        return (adjoint(at.xp, self._second_map(at, one.A, two.A)),)
 
-    def hvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        ct: Array,
-        along: Tangents,
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        return self._second_map(xp, factors, along.A, adjoint(xp, ct)), ()
+    def hvp(self, at: Point, cts: Some, along: Tangents) -> Tangents:
+        return Tangents(self._second_map(at, along.A, adjoint(at.xp, cts[0])), ())
 
 
 @dataclass(frozen=True)
@@ -197,35 +171,25 @@ class RangeProjector(FactorsOperator):
             kept,
         )
 
-    def apply(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
-    ) -> Array:
-        U = scale_columns(xp, factors.U, self._kept(xp, factors))
-        return xp.matmul(U, adjoint(xp, factors.U))
+    def apply(self, at: Point) -> Arrays:
+        xp, U = at.xp, at.factors.U
+        return (xp.matmul(scale_columns(xp, U, self._kept(xp, at.factors)), adjoint(xp, U)),)
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Array:
+    def jvp(self, at: Point, along: Tangents) -> Arrays:
+        xp, factors = at.xp, at.factors
         same, other, w, _ = self._weights(xp, factors)
         U = factors.U
-        P, dA_V, _ = directional_core(xp, factors, dA)
+        P, dA_V, _ = directional_core(xp, factors, along.A)
         K = scale(xp, same, P) + scale(xp, other, adjoint(xp, P))
         if dA_V is None:
             X = xp.matmul(U, K)
         else:
             X = xp.matmul(U, K - scale_columns(xp, P, w)) + scale_columns(xp, dA_V, w)
         X = xp.matmul(X, adjoint(xp, U))
-        return X + adjoint(xp, X)
+        return (X + adjoint(xp, X),)
 
-    def vjp(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...], ct: Array
-    ) -> tuple[Array, tuple[Array | None, ...]]:
+    def vjp(self, at: Point, cts: Some) -> Tangents:
+        xp, (ct,), factors = at.xp, cts, at.factors
         same, other, w, _ = self._weights(xp, factors)
         U, _, Vh = factors
         H_U = xp.matmul(ct + adjoint(xp, ct), U)
@@ -235,7 +199,7 @@ class RangeProjector(FactorsOperator):
             inner = xp.matmul(U, core - scale_columns(xp, M, w)) + scale_columns(xp, H_U, w)
         else:
             inner = xp.matmul(U, core)
-        return xp.matmul(inner, Vh), ()
+        return Tangents(xp.matmul(inner, Vh), ())
 
     def _one_sided(self, xp: Namespace, factors: SVDFactors) -> tuple[OneSided, Cut]:
         """A without what counts as zero, and Q."""
@@ -250,35 +214,21 @@ class RangeProjector(FactorsOperator):
     def _second_of_Q(xp: Namespace, side: OneSided, cut: Cut, x: Side, y: Side) -> Array:
         return side.back(side.second(cut, -xp.ones_like(side.size), x, y))  # g = 1/S
 
-    def second(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        one: Tangents,
-        two: Tangents,
-    ) -> Array:
-        side, cut = self._one_sided(xp, factors)
+    def second(self, at: Point, one: Tangents, two: Tangents) -> Arrays:
+        xp = at.xp
+        side, cut = self._one_sided(xp, at.factors)
         x, y = side.divided(one.A), side.divided(two.A)
         D_x, D_y = (side.back(side.first(cut, z)) for z in (x, y))
         half = xp.matmul(
             self._second_of_Q(xp, side, cut, x, y), adjoint(xp, side.back(side.value(cut)))
         ) + xp.matmul(D_x, adjoint(xp, D_y))
-        return half + adjoint(xp, half)
+        return (half + adjoint(xp, half),)
 
-    def hvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        ct: Array,
-        along: Tangents,
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        side, cut = self._one_sided(xp, factors)
+    def hvp(self, at: Point, cts: Some, along: Tangents) -> Tangents:
+        xp, (ct,) = at.xp, cts
+        side, cut = self._one_sided(xp, at.factors)
         x, twice = side.divided(along.A), ct + adjoint(xp, ct)
         of_Q = side.divided(xp.matmul(twice, side.back(side.value(cut))))
         through = side.divided(xp.matmul(twice, side.back(side.first(cut, x))))
         T = self._second_of_Q(xp, side, cut, x, of_Q)
-        return T + side.back(side.first(cut, through)), ()
+        return Tangents(T + side.back(side.first(cut, through)), ())

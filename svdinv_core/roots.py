@@ -32,8 +32,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .arrays import first, last, over, reciprocal, safe_size, scale, scale_columns, scale_rows
-from .hermitian import EighFactors, HermitianFunction, largest_eigenvalue
+from .hermitian import HermitianFunction, largest_eigenvalue
 from .namespace import Array, Namespace
+from .operator import Point
 from .rules import default_rank_rtol, difference_rtol
 from .second import Nodes, second_product
 
@@ -124,7 +125,8 @@ class NamedFunction(HermitianFunction):
         nodes = Nodes(w, gamma, self.near(xp, w), self.curvature(xp, w))
         return second_product(xp, nodes, X, Y, w.shape[-1])
 
-    def second_map(self, xp: Namespace, factors: EighFactors, X: Array, Y: Array) -> Array:
+    def second_map(self, at: Point, X: Array, Y: Array) -> Array:
+        xp, factors = at.xp, at.factors
         w = factors.eigenvalues
         X, Y = (self.core(xp, factors, G) for G in (X, Y))
         if self.degree is None:

@@ -40,7 +40,7 @@ from .arrays import (
 )
 from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
-from .operator import Constant, Operator, Some, Tangents, unchanged
+from .operator import Arrays, Constant, Look, MatrixFunction, Point, unchanged
 from .rules import Pairs, Pinv
 from .second_scaled import Cut, OneSided
 from .svd import SVD
@@ -140,7 +140,7 @@ class ScaledSVD:
         cotangents: tuple[Array | None, ...],
         *,
         constant: Constant = unchanged,
-        some: Some | None = None,
+        some: Look | None = None,
     ) -> Array | None:
         """Reverse mode, the adjoint of `jvp`; absent cotangents are None."""
         ct_left, ct_S, ct_right = cotangents
@@ -187,10 +187,14 @@ class Divided(NamedTuple):
     ratio: Array | None = None
 
 
-class ScaledOperator(Operator):
-    """``B = W diag(g) V^H``: apply and both derivatives, from g and Gamma.
+class ScaledOperator(MatrixFunction):
+    """The one-sided engine: ``B = W diag(g) V^H``, from g and Gamma.
 
-    What the methods below share is computed once, by `at`, and handed to them as `point`.
+    The `terms` of a function have a field ``g``, which is g, and a field ``unit (..., 1)``: the
+    :func:`.arrays.unit` of S, by which S is multiplied in `divided`, and W where it meets that; or
+    None, for 1. The values that `push` and `pull` speak of are those of g. Their diagonal is
+    ``S * dS``, of the first r values only and times the unit, and so is what they return, divided
+    by it.
     """
 
     decomposition: ClassVar[ScaledSVD] = ScaledSVD()
@@ -213,110 +217,34 @@ class ScaledOperator(Operator):
         r = max(self.leading(k), 1)
         return r if k >= SMALLEST_SPLIT and 2 * r <= k else k
 
-    def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Any:
-        """What depends on the values and the parameters alone.
-
-        Its field ``g`` is g. Its field ``unit (..., 1)`` is the :func:`.arrays.unit` of S, by which
-        S is multiplied in `divided`, and W where it meets that; or None, for 1.
-        """
-        raise NotImplementedError
-
-    def divided(self, xp: Namespace, S: Array, point: Any, r: int) -> Divided:
+    def divided(self, at: Point, terms: Any, r: int) -> Divided:
         """The divided differences of g in the squares of S, of all values by the first r."""
         raise NotImplementedError
 
-    def push(
-        self,
-        xp: Namespace,
-        S: Array,
-        point: Any,
-        params: tuple[Array, ...],
-        dparams: tuple[Array | None, ...],
-        diagonal: Array | None,
-    ) -> Array | None:
-        """Variation of g that is not in Gamma, or None.
+    def apply(self, at: Point) -> Arrays:
+        g = leading(self.terms(at).g, self._columns(at.factors))
+        return (_weigh(at.xp, at.factors, g),)
 
-        Through parameters, and from ``diagonal = S * dS``; None stands for no variation. The
-        diagonal has the first r values only, and so has what it contributes to. The diagonal is
-        times the unit, and what is returned divided by it.
-        """
-        return None
+    def direction(self, at: Point, terms: Any, G: Array) -> _Direction:
+        r = self._columns(at.factors)
+        return _Direction(at, G, terms, self.divided(at, terms, r), r)
 
-    def pull(
-        self, xp: Namespace, S: Array, point: Any, params: tuple[Array, ...], diagonal: Array
-    ) -> tuple[tuple[Array | None, ...], Array | None]:
-        """Adjoint of `push`, from the cotangents of g: for the parameters, and for ``S * S/2``.
+    def recomposed(self, at: Point, terms: Any, df: Array) -> Array:
+        return _weigh(at.xp, at.factors, df, terms.unit)
 
-        With the unit where `push` has it.
-        """
-        return (), None
-
-    def apply(
-        self, xp: Namespace, A: Array, factors: ScaledFactors, params: tuple[Array, ...]
-    ) -> Array:
-        r = self._columns(factors)
-        return _weigh(xp, factors, leading(self.at(xp, factors.S, params).g, r))
-
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: ScaledFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Array | None:
-        r = self._columns(factors)
-        S = factors.S
-        point = self.at(xp, S, params)
-        if dA is None:
-            dg = self.push(xp, S, point, params, dparams, None)
-            return None if dg is None else _weigh(xp, factors, dg, point.unit)
-        direction = _Direction(xp, factors, dA, r, point.unit)
-        dg = self.push(xp, S, point, params, dparams, direction.diagonal)
-        return direction.map(point.g, self.divided(xp, S, point, r), dg)
-
-    def vjp(
-        self, xp: Namespace, A: Array, factors: ScaledFactors, params: tuple[Array, ...], ct: Array
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        r = self._columns(factors)
-        S = factors.S
-        point = self.at(xp, S, params)
-        direction = _Direction(xp, factors, ct, r, point.unit)
-        ct_params, more = self.pull(xp, S, point, params, direction.diagonal)
-        return direction.map(point.g, self.divided(xp, S, point, r), more), ct_params
-
-    def cut(
-        self, xp: Namespace, side: OneSided, params: tuple[Array, ...]
-    ) -> tuple[Cut, Array | None]:
+    def cut(self, at: Point, side: OneSided) -> tuple[Cut, Array | None]:
         """What the second derivative is made of, and the threshold, of values divided by one."""
         raise NotImplementedError
 
-    def second(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: ScaledFactors,
-        params: tuple[Array, ...],
-        one: Tangents,
-        two: Tangents,
-    ) -> Array | None:
-        if one.A is None or two.A is None:
-            return None
-        side = one_sided(xp, factors)
-        cut, threshold = self.cut(xp, side, params)
-        return side.back(side.second(cut, threshold, side.divided(one.A), side.side(two.A)))
+    def second_map(self, at: Point, X: Array, Y: Array) -> Array:
+        side = one_sided(at.xp, at.factors)
+        cut, threshold = self.cut(at, side)
+        return side.back(side.second(cut, threshold, side.divided(X), side.side(Y)))
 
-    def hvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: ScaledFactors,
-        params: tuple[Array, ...],
-        ct: Array,
-        along: Tangents,
-    ) -> tuple[Array | None, tuple[Array | None, ...]]:
-        return self.second(xp, A, factors, params, along, Tangents(ct, ())), ()
+
+def at_values(at: Point, S: Array, *params: Array) -> Point:
+    """The same point with other values and parameters."""
+    return at._replace(factors=at.factors._replace(S=S), params=params)
 
 
 def one_sided(xp: Namespace, factors: ScaledFactors) -> OneSided:
@@ -344,16 +272,15 @@ def _weigh(xp: Namespace, factors: ScaledFactors, g: Array, one: Array | None = 
 class _Direction:
     """``C = W^H G V`` of a direction or a cotangent G, and the map of the derivative.
 
-    W is times the unit ``(..., 1)`` of the values, if given.
+    W is times the unit of the values, if there is one.
     A long matrix meets W and G in three products, all others being k by k; one that is nearly
     square in four, without those. With ``r < k`` columns that count, the block of C of two others
     is not formed, and every product has a side of r.
     """
 
-    def __init__(
-        self, xp: Namespace, factors: ScaledFactors, G: Array, r: int, one: Array | None
-    ) -> None:
-        self.xp, self.r = xp, r
+    def __init__(self, at: Point, G: Array, terms: Any, divided: Divided, r: int) -> None:
+        xp, factors, one = at.xp, at.factors, terms.unit
+        self.xp, self.r, self.g, self.divided = xp, r, terms.g, divided
         self.wide = _is_wide(factors)
         W, self.V, self.Vh = _tall(xp, factors)
         self.W = W if one is None else scale(xp, xp.expand_dims(one, axis=-1), W)
@@ -376,12 +303,12 @@ class _Direction:
         self.both = C + adjoint(xp, C)
         self.diagonal = real_diagonal(xp, C)
 
-    def map(self, g: Array, divided: Divided, dg: Array | None) -> Array:
-        """``G V g V^H + W (Gamma * (C + C^H) + diag(dg)) V^H``."""
-        xp, r = self.xp, self.r
+    def map(self, more: Array | None) -> Array:
+        """``G V g V^H + W (Gamma * (C + C^H) + diag(more)) V^H``."""
+        xp, r, g, divided = self.xp, self.r, self.g, self.divided
         K = _times(xp, divided, self.both, rows=slice(0, r))
-        if dg is not None:
-            K = K + diagonal_matrix(xp, dg, K.dtype)
+        if more is not None:
+            K = K + diagonal_matrix(xp, more, K.dtype)
         if self.GV is None:
             M = xp.matmul(scale_columns(xp, self.V, g), self.Vh)
             out = xp.matmul(self.G, M) + xp.matmul(self.W, xp.matmul(K, self.Vh))

@@ -24,8 +24,8 @@ from typing import NamedTuple
 from .arrays import added, first, last, leading, order_sign, real_product, scale, sum_to_shape, unit
 from .namespace import Array, Namespace
 from .norms import largest_cut, largest_weights
-from .operator import Tangents
-from .scaled import Divided, ScaledFactors, ScaledOperator, one_sided
+from .operator import Arrays, Point, Some, Tangents
+from .scaled import Divided, ScaledOperator, at_values, one_sided
 from .second_scaled import Cut, OneSided
 
 __all__ = ["SoftThreshold", "Thresholded"]
@@ -94,7 +94,7 @@ class SoftThreshold(ScaledOperator):
     def leading(self, k: int) -> int:
         return k if self.kept is None else self.kept
 
-    def counts(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Array:
+    def counts(self, xp: Namespace, S: Array, params: Arrays) -> Array:
         """How many values each matrix keeps, ``(...)``; NaN ones are kept."""
         kept = ~(self._threshold(xp, S, params[0]) >= S)
         return xp.sum(xp.astype(kept, S.dtype), axis=-1)
@@ -111,9 +111,7 @@ class SoftThreshold(ScaledOperator):
 
     @staticmethod
     def _column(xp: Namespace, t: Array, S: Array) -> Array:
-        """A per-matrix parameter against S ``(..., k)``; a Python number stays one."""
-        if isinstance(t, (int, float)):
-            return t
+        """A per-matrix parameter against S ``(..., k)``."""
         for _ in range(len(S.shape) - 1 - len(t.shape)):
             t = xp.expand_dims(t, axis=0)
         return xp.expand_dims(t, axis=-1)
@@ -132,7 +130,7 @@ class SoftThreshold(ScaledOperator):
         t = self._column(xp, self._finite(xp, tau, S), S)
         return t * largest_weights(xp, S), first(S)
 
-    def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
+    def extent(self, xp: Namespace, S: Array, params: Arrays) -> tuple[Array, Array]:
         """The smallest is ``min max(S, t)``: nothing is told from t where all values are above.
 
         An error of ``eps S_1^2/S`` in a kept value S changes ``g = 1 - t/S`` by less than
@@ -142,7 +140,7 @@ class SoftThreshold(ScaledOperator):
         smallest = last(S)
         return first(S), xp.maximum(smallest, t + xp.zeros_like(smallest))
 
-    def _at_ordinary(self, xp: Namespace, S: Array, tau: Array) -> Thresholded:
+    def _ordinary_terms(self, xp: Namespace, S: Array, tau: Array) -> Thresholded:
         t = self._column(xp, tau, S)
         t = t * first(S) if self.relative else t
         d = S - t
@@ -151,12 +149,13 @@ class SoftThreshold(ScaledOperator):
         inverse = 1.0 / p
         return Thresholded(S=S, d=d, f=f, inverse=inverse, q=t * inverse, g=f / p, unit=None)
 
-    def at(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> Thresholded:
+    def terms(self, at: Point) -> Thresholded:
+        xp, S, (tau,) = at.xp, at.factors.S, at.params
         if self.ordinary:
-            return self._at_ordinary(xp, S, params[0])
+            return self._ordinary_terms(xp, S, tau)
         one = unit(xp, first(S))
         smallest = float(xp.finfo(S.dtype).smallest_normal)
-        t = self._threshold(xp, S, params[0]) * one
+        t = self._threshold(xp, S, tau) * one
         S = S * one
         # Above every S, and not infinite: derivatives of what is left out would be NaN.
         t = xp.where(t > smallest**-0.5, smallest**-0.5, t)
@@ -175,26 +174,27 @@ class SoftThreshold(ScaledOperator):
             unit=one,
         )
 
-    def divided(self, xp: Namespace, S: Array, point: Thresholded, r: int) -> Divided:
-        f = _sums(xp, point.f, r)
+    def divided(self, at: Point, terms: Thresholded, r: int) -> Divided:
+        xp = at.xp
+        f = _sums(xp, terms.f, r)
         if self.ordinary:
-            tiny = float(xp.finfo(S.dtype).smallest_normal)
+            tiny = float(xp.finfo(f.dtype).smallest_normal)
             # Both are as small as that only beside an f of 0.
-            e = xp.maximum(_sums(xp, xp.abs(point.d), r), tiny)
-            total = xp.maximum(_sums(xp, point.S, r), 1.0 / _edge(tiny))
-            q, inverse = xp.expand_dims(point.q, axis=-1), leading(point.inverse, r)
+            e = xp.maximum(_sums(xp, xp.abs(terms.d), r), tiny)
+            total = xp.maximum(_sums(xp, terms.S, r), 1.0 / _edge(tiny))
+            q, inverse = xp.expand_dims(terms.q, axis=-1), leading(terms.inverse, r)
             return Divided(q * xp.expand_dims(inverse, axis=-2) / total, ratio=f / e)
         # Where neither value is kept the numerator is 0, and the denominators may be.
         some = f != 0
-        e = xp.where(some, _sums(xp, xp.abs(point.d), r), 1.0)
-        total = _sums(xp, point.S, r)
-        some = total >= float(xp.finfo(S.dtype).smallest_normal)
+        e = xp.where(some, _sums(xp, xp.abs(terms.d), r), 1.0)
+        total = _sums(xp, terms.S, r)
+        some = total >= float(xp.finfo(f.dtype).smallest_normal)
         total = xp.where(some, total, 1.0)
         # q = t/p of the smaller value, and 1/p of the larger one: neither is out of range.
-        below = order_sign(xp, S)[..., :r] >= 0
+        below = order_sign(xp, terms.S)[..., :r] >= 0
         q, inverse = (
             (xp.expand_dims(v, axis=-1), xp.expand_dims(v[..., :r], axis=-2))
-            for v in (point.q, point.inverse)
+            for v in (terms.q, terms.inverse)
         )
         return Divided(
             ratio=xp.where(below, *q) * (f / e),
@@ -206,56 +206,39 @@ class SoftThreshold(ScaledOperator):
     def _finite(xp: Namespace, tau: Array, S: Array) -> Array:
         """tau, and the largest number in the place of infinity, where no value is kept."""
         largest = float(xp.finfo(S.dtype).max)
-        if isinstance(tau, (int, float)):
-            return largest if tau > largest else tau
         return xp.where(tau > largest, largest, tau)
 
     @staticmethod
-    def _kept_inverse(xp: Namespace, point: Thresholded, r: int) -> Array:
+    def _kept_inverse(xp: Namespace, terms: Thresholded, r: int) -> Array:
         """``1/S`` on kept values, 0 on the others."""
-        inverse = point.inverse[..., :r]
-        return xp.where(point.f[..., :r] != 0, inverse, 0.0)
+        return xp.where(leading(terms.f, r) != 0, leading(terms.inverse, r), 0.0)
 
     def push(
-        self,
-        xp: Namespace,
-        S: Array,
-        point: Thresholded,
-        params: tuple[Array, ...],
-        dparams: tuple[Array | None, ...],
-        diagonal: Array | None,
+        self, at: Point, terms: Thresholded, dparams: Some, diagonal: Array | None
     ) -> Array | None:
-        (tau,), (dtau,) = params, dparams
+        xp, S, (tau,), (dtau,) = at.xp, at.factors.S, at.params, dparams
         in_values, in_tau = self._slopes(xp, S, tau)
         dt: Array = None
         if dtau is not None:
             dt = self._column(xp, dtau, S)
             dt = dt if in_tau is None else dt * in_tau
         r = S.shape[-1] if diagonal is None else diagonal.shape[-1]
-        inverse = self._kept_inverse(xp, point, r)
+        inverse = self._kept_inverse(xp, terms, r)
         if diagonal is not None and in_values is not None:
-            through = xp.sum(in_values[..., :r] * inverse * diagonal, axis=-1, keepdims=True)
-            dt = through if dt is None else dt + through
+            through = xp.sum(leading(in_values, r) * inverse * diagonal, axis=-1, keepdims=True)
+            dt = added(dt, through)
         return None if dt is None else -dt * inverse
 
-    def pull(
-        self,
-        xp: Namespace,
-        S: Array,
-        point: Thresholded,
-        params: tuple[Array, ...],
-        diagonal: Array,
-    ) -> tuple[tuple[Array | None, ...], Array | None]:
-        (tau,) = params
-        fixed = isinstance(tau, (int, float))
-        in_values, in_tau = self._slopes(xp, S, tau)
-        if fixed and in_values is None:
+    def pull(self, at: Point, terms: Thresholded, diagonal: Array) -> tuple[Some, Array | None]:
+        xp, (tau,) = at.xp, at.params
+        in_values, in_tau = self._slopes(xp, at.factors.S, tau)
+        if in_values is None and not at.wants(0):
             return (None,), None
         r = diagonal.shape[-1]
-        inverse = self._kept_inverse(xp, point, r)
+        inverse = self._kept_inverse(xp, terms, r)
         ct_t = -xp.sum(inverse * diagonal, axis=-1, keepdims=True)
-        more = None if in_values is None else ct_t * in_values[..., :r] * inverse
-        if fixed:
+        more = None if in_values is None else ct_t * leading(in_values, r) * inverse
+        if not at.wants(0):
             return (None,), more
         ct_tau = xp.sum(ct_t if in_tau is None else ct_t * in_tau, axis=-1)
         return (sum_to_shape(xp, ct_tau, tuple(tau.shape)),), more
@@ -264,19 +247,18 @@ class SoftThreshold(ScaledOperator):
     # own first and second derivatives (Change):
     #     B'' = T[X, Y] + t_X N'[Y] + t_Y N'[X] + t_XY N
 
-    def cut(
-        self, xp: Namespace, side: OneSided, params: tuple[Array, ...]
-    ) -> tuple[Cut, Array | None]:
-        threshold = self._threshold(xp, side.s, params[0])
+    def cut(self, at: Point, side: OneSided) -> tuple[Cut, Array | None]:
+        xp = at.xp
+        threshold = self._threshold(xp, side.s, at.params[0])
         if not self.relative:
             threshold = threshold / side.size
-        absolute = SoftThreshold()
-        point = absolute.at(xp, side.s, (xp.sum(threshold, axis=-1),))
-        divided = absolute.divided(xp, side.s, point, side.s.shape[-1])
+        absolute, inside = SoftThreshold(), at_values(at, side.s, xp.sum(threshold, axis=-1))
+        terms = absolute.terms(inside)
+        divided = absolute.divided(inside, terms, side.s.shape[-1])
         assert divided.ratio is not None
-        kept = xp.where(point.f != 0, xp.ones_like(side.s), 0.0)
+        kept = xp.where(terms.f != 0, xp.ones_like(side.s), 0.0)
         gamma = divided.ratio * divided.first * divided.second
-        return Cut(point.g, kept, gamma, side.across(kept)), threshold
+        return Cut(terms.g, kept, gamma, side.across(kept)), threshold
 
     def change(self, xp: Namespace, side: OneSided, tau: Array) -> Change:
         """How the threshold depends on A and on tau."""
@@ -285,19 +267,11 @@ class SoftThreshold(ScaledOperator):
         tau = self._column(xp, self._finite(xp, tau, side.s), side.s)
         return Change(largest_cut(xp, side), tau, 1.0, 1.0)
 
-    def second(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: ScaledFactors,
-        params: tuple[Array, ...],
-        one: Tangents,
-        two: Tangents,
-    ) -> Array | None:
-        side = one_sided(xp, factors)
-        cut, threshold = self.cut(xp, side, params)
+    def second(self, at: Point, one: Tangents, two: Tangents) -> Some:
+        xp, side = at.xp, one_sided(at.xp, at.factors)
+        cut, threshold = self.cut(at, side)
         by_t = side.constant(cut.kept, -1.0)
-        change = self.change(xp, side, params[0])
+        change = self.change(xp, side, at.params[0])
         x = None if one.A is None else side.divided(one.A)
         y = None if two.A is None else side.side(two.A)
         tau_x, tau_y = (
@@ -328,28 +302,19 @@ class SoftThreshold(ScaledOperator):
                 out = added(out, _times(xp, t, side.first(by_t, z)))
         if t_xy is not None:
             out = added(out, _times(xp, t_xy, side.value(by_t)))
-        return None if out is None else side.back(out)
+        return (None if out is None else side.back(out),)
 
-    def hvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: ScaledFactors,
-        params: tuple[Array, ...],
-        ct: Array,
-        along: Tangents,
-    ) -> tuple[Array | None, tuple[Array | None, ...]]:
-        side = one_sided(xp, factors)
-        cut, threshold = self.cut(xp, side, params)
+    def hvp(self, at: Point, cts: Some, along: Tangents) -> Tangents:
+        xp, side = at.xp, one_sided(at.xp, at.factors)
+        cut, threshold = self.cut(at, side)
         by_t = side.constant(cut.kept, -1.0)
-        (tau,), (dtau,) = params, along.params or (None,)
-        fixed = isinstance(tau, (int, float))
+        (tau,), (dtau,) = at.params, along.params
         change = self.change(xp, side, tau)
-        y = side.side(ct)
+        y = side.side(cts[0])
         x = None if along.A is None else side.divided(along.A)
         tau_x: Array = None if dtau is None else self._column(xp, dtau, side.s)
         t_x = None if tau_x is None else tau_x * change.in_tau
-        wanted = t_x is not None or change.of is not None or not fixed
+        wanted = t_x is not None or change.of is not None or at.wants(0)
         of_t = side.first(by_t, y) if wanted else None
         out: Array = None
         ct_tau: Array = None
@@ -374,8 +339,8 @@ class SoftThreshold(ScaledOperator):
             out = added(out, _times(xp, t_x, of_t))
         if ct_tau is not None:
             ct_tau = xp.sum(ct_tau + xp.zeros_like(side.size), axis=-1)
-            ct_tau = None if fixed else sum_to_shape(xp, ct_tau, tuple(tau.shape))
-        return None if out is None else side.back(out), (ct_tau,)
+            ct_tau = sum_to_shape(xp, ct_tau, tuple(tau.shape)) if at.wants(0) else None
+        return Tangents(None if out is None else side.back(out), (ct_tau,))
 
 
 def _times(xp: Namespace, weight: Array, X: Array) -> Array:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from .arrays import (
+    added,
     adjoint,
     counted,
     diagonal_matrix,
@@ -41,7 +42,15 @@ from .arrays import (
 )
 from .drivers import Needs
 from .namespace import Array, Namespace
-from .operator import Operator, Tangents, undefined_at_ties
+from .operator import (
+    Arrays,
+    MatrixFunction,
+    Operator,
+    Point,
+    Some,
+    Tangents,
+    undefined_at_ties,
+)
 from .rules import Pairs, Pinv, difference_rtol
 from .second import Jet, OfSign, kinked, of_jet, second_two_sided
 from .svd import SVD, SVDFactors, directional_core
@@ -59,8 +68,6 @@ __all__ = [
     "loewner_coefficients",
     "not_zero",
 ]
-
-Products = tuple[Array, Array | None, Array | None]
 
 
 class Loewner(NamedTuple):
@@ -96,136 +103,66 @@ class FactorsOperator(Operator):
     decomposition: ClassVar[SVD] = SVD()
     needs: ClassVar[Needs] = "all values"
 
-    def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
+    def extent(self, xp: Namespace, S: Array, params: Arrays) -> tuple[Array, Array]:
         return first(S), last(S)
 
 
-class SpectralOperator(FactorsOperator):
-    """``B = U diag(f(S)) Vh``: apply and both derivatives, from f's Loewner coefficients."""
+class SpectralOperator(FactorsOperator, MatrixFunction):
+    """The two-sided engine: ``B = U diag(f(S)) Vh``, from f's Loewner coefficients."""
 
-    def second_map(
-        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], X: Array, Y: Array
-    ) -> Array:
-        """``T[X, Y]``, the second derivative in A; X has the scale of A rather than Y."""
-        raise NotImplementedError
-
-    def second(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        one: Tangents,
-        two: Tangents,
-    ) -> Array | None:
-        if one.A is None or two.A is None:
-            return None
-        return self.second_map(xp, factors, params, one.A, two.A)
-
-    def hvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        ct: Array,
-        along: Tangents,
-    ) -> tuple[Array | None, tuple[Array | None, ...]]:
-        if along.A is None:
-            return None, ()
-        return self.second_map(xp, factors, params, along.A, ct), ()
-
-    def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
+    def loewner(self, at: Point) -> Loewner:
         """Coefficients of D."""
         raise NotImplementedError
 
-    def values(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
+    def values(self, at: Point) -> Array:
         """``f(S)``, for those to whom it costs less alone."""
-        return self.loewner(xp, factors, params).values
+        return self.loewner(at).values
 
-    def push(
-        self,
-        xp: Namespace,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dparams: tuple[Array | None, ...],
-        dS: Array | None,
-    ) -> Array | None:
-        """Variation of f(S) that is not in D: through parameters, or between values."""
-        return None
+    def terms(self, at: Point) -> Loewner:
+        return self.loewner(at)
 
-    def pull(
-        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], ct_f: Array
-    ) -> tuple[tuple[Array | None, ...], Array | None]:
-        """Adjoint of `push`: cotangents of the parameters, and of the values (or None)."""
-        return (), None
+    def direction(self, at: Point, terms: Loewner, G: Array) -> _Direction:
+        return _Direction(at.xp, at.factors, terms, G)
 
-    def apply(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
-    ) -> Array:
-        f = self.values(xp, factors, params)
-        return xp.matmul(scale_columns(xp, factors.U, f), factors.Vh)
+    def recomposed(self, at: Point, terms: Loewner, df: Array) -> Array:
+        return at.xp.matmul(scale_columns(at.xp, at.factors.U, df), at.factors.Vh)
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Array | None:
-        if dA is None:
-            df = self.push(xp, factors, params, dparams, None)
-            if df is None:
-                return None
-            return xp.matmul(scale_columns(xp, factors.U, df), factors.Vh)
-        loewner = self.loewner(xp, factors, params)
-        core, products = _map(xp, factors, loewner, dA)
-        df = self.push(xp, factors, params, dparams, real_diagonal(xp, products[0]))
-        if df is not None:
-            core = core + diagonal_matrix(xp, df, core.dtype)
-        return _recompose(xp, factors, loewner, core, products)
-
-    def vjp(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...], ct: Array
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        loewner = self.loewner(xp, factors, params)
-        core, products = _map(xp, factors, loewner, ct)
-        ct_params, ct_S = self.pull(xp, factors, params, real_diagonal(xp, products[0]))
-        if ct_S is not None:
-            core = core + diagonal_matrix(xp, ct_S, core.dtype)
-        return _recompose(xp, factors, loewner, core, products), ct_params
+    def apply(self, at: Point) -> Arrays:
+        return (at.xp.matmul(scale_columns(at.xp, at.factors.U, self.values(at)), at.factors.Vh),)
 
 
-def _map(xp: Namespace, factors: SVDFactors, loewner: Loewner, G: Array) -> tuple[Array, Products]:
-    """The part of D[G] inside the factors, ``(..., k, k)``, and the products it came from."""
-    products = directional_core(xp, factors, G)
-    P = products[0]
-    Ph = adjoint(xp, P)
-    core = 0.5 * (scale(xp, loewner.plus, P + Ph) + scale(xp, loewner.minus, P - Ph))
-    return core, products
+class _Direction:
+    """A direction in the basis of both sides' vectors, and the map D, in thin products."""
+
+    def __init__(self, xp: Namespace, factors: SVDFactors, loewner: Loewner, G: Array) -> None:
+        self.xp, self.factors, self.loewner = xp, factors, loewner
+        self.products = directional_core(xp, factors, G)
+
+    @property
+    def diagonal(self) -> Array:
+        """``Re diag(U^H G V)``."""
+        return real_diagonal(self.xp, self.products[0])
+
+    def map(self, more: Array | None = None) -> Array:
+        """``D[G]``, and a variation of the values."""
+        xp, (U, _, Vh), loewner = self.xp, self.factors, self.loewner
+        P, G_V, Uh_G = self.products
+        Ph = adjoint(xp, P)
+        core = 0.5 * (scale(xp, loewner.plus, P + Ph) + scale(xp, loewner.minus, P - Ph))
+        if more is not None:
+            core = core + diagonal_matrix(xp, more, core.dtype)
+        if G_V is not None:  # m > n
+            inner = core - scale_columns(xp, P, loewner.ratio)
+            return xp.matmul(xp.matmul(U, inner) + scale_columns(xp, G_V, loewner.ratio), Vh)
+        if Uh_G is not None:  # m < n
+            inner = core - scale_rows(xp, loewner.ratio, P)
+            return xp.matmul(U, xp.matmul(inner, Vh) + scale_rows(xp, loewner.ratio, Uh_G))
+        return xp.matmul(xp.matmul(U, core), Vh)
 
 
 def derivative_map(xp: Namespace, factors: SVDFactors, loewner: Loewner, G: Array) -> Array:
     """``D[G]``."""
-    core, products = _map(xp, factors, loewner, G)
-    return _recompose(xp, factors, loewner, core, products)
-
-
-def _recompose(
-    xp: Namespace, factors: SVDFactors, loewner: Loewner, core: Array, products: Products
-) -> Array:
-    """``U core Vh`` and the part of D[G] outside the factors, in thin products."""
-    U, _, Vh = factors
-    P, G_V, Uh_G = products
-    if G_V is not None:  # m > n
-        inner = core - scale_columns(xp, P, loewner.ratio)
-        return xp.matmul(xp.matmul(U, inner) + scale_columns(xp, G_V, loewner.ratio), Vh)
-    if Uh_G is not None:  # m < n
-        inner = core - scale_rows(xp, loewner.ratio, P)
-        return xp.matmul(U, xp.matmul(inner, Vh) + scale_rows(xp, loewner.ratio, Uh_G))
-    return xp.matmul(xp.matmul(U, core), Vh)
+    return _Direction(xp, factors, loewner, G).map()
 
 
 @dataclass(frozen=True)
@@ -245,7 +182,8 @@ class Unitary(SpectralOperator):
     special: bool = False
     twice: ClassVar[bool] = True
 
-    def values(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
+    def signs(self, xp: Namespace, factors: SVDFactors) -> Array:
+        """1 for each value; with `special` -1 for the last one where ``det(U Vh) = -1``."""
         U, S, Vh = factors
         ones = xp.ones_like(S)
         if not self.special:
@@ -254,9 +192,13 @@ class Unitary(SpectralOperator):
         sign = xp.where(det < 0, -ones, ones)
         return xp.where(counted(xp, S) == S.shape[-1], sign, ones)
 
-    def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
-        pairs, one = unit_pairs(xp, factors)
-        f = self.values(xp, factors, params)
+    def values(self, at: Point) -> Array:
+        return self.signs(at.xp, at.factors)
+
+    def loewner(self, at: Point) -> Loewner:
+        xp = at.xp
+        pairs, one = unit_pairs(xp, at.factors)
+        f = self.values(at)
         f_i, f_j = _columns(xp, f)
         apart = (pairs.order != 0) & ~pairs.tied
         by_pair = xp.expand_dims(one, axis=-1)
@@ -267,14 +209,12 @@ class Unitary(SpectralOperator):
             ratio=f * pairs.inverse_values * one,
         )
 
-    def second_map(
-        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], X: Array, Y: Array
-    ) -> Array:
-        U, S, Vh = factors
-        pairs = pairs_of(xp, factors)
+    def second_map(self, at: Point, X: Array, Y: Array) -> Array:
+        xp, (U, S, Vh) = at.xp, at.factors
+        pairs = pairs_of(xp, at.factors)
         size = safe_size(xp, S)
         if self.special:  # the unitary factor of a matrix whose last value has a sign
-            sign = self.values(xp, factors, params)
+            sign = self.values(at)
             U, S = scale_columns(xp, U, sign), S * sign
         s_i, s_j = _columns(xp, S / size)
         total = s_i + s_j
@@ -323,46 +263,33 @@ class Polar(FactorsOperator):
         pairs, _ = unit_pairs(xp, factors)
         return xp.expand_dims(pairs.values, axis=-1) * pairs.inverse_total
 
-    def apply(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
-    ) -> tuple[Array, Array]:
-        _, S, Vh = self._turned(xp, factors)
+    def apply(self, at: Point) -> Arrays:
+        xp = at.xp
+        _, S, Vh = self._turned(xp, at.factors)
         H = xp.matmul(scale_columns(xp, adjoint(xp, Vh), S), Vh)
-        return self.unitary.apply(xp, A, factors, ()), H
+        return *self.unitary.apply(at), H
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> tuple[Array, Array]:
-        turned = self._turned(xp, factors)
-        G = adjoint(xp, dA) if self._left(factors) else dA
+    def jvp(self, at: Point, along: Tangents) -> Arrays:
+        xp = at.xp
+        turned = self._turned(xp, at.factors)
+        G = adjoint(xp, along.A) if self._left(at.factors) else along.A
         P, _, Uh_G = directional_core(xp, turned, G)
         wP = scale(xp, self._weights(xp, turned), P)
         X = xp.matmul(wP, turned.Vh)
         if Uh_G is not None:  # H is larger than the factors
             X = X + (Uh_G - xp.matmul(P, turned.Vh))
         X = xp.matmul(adjoint(xp, turned.Vh), X)
-        return self.unitary.jvp(xp, A, factors, (), dA, ()), X + adjoint(xp, X)
+        return self._dQ(at, along.A), X + adjoint(xp, X)
 
-    def vjp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        ct: tuple[Array | None, Array | None],
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        ct_Q, ct_H = ct
-        ct_A: Array = None
-        if ct_Q is not None:
-            ct_A, _ = self.unitary.vjp(xp, A, factors, (), ct_Q)
+    def _dQ(self, at: Point, G: Array) -> Array:
+        """The derivative of Q, which is the same map in both modes."""
+        return derivative_map(at.xp, at.factors, self.unitary.loewner(at), G)
+
+    def vjp(self, at: Point, cts: Some) -> Tangents:
+        xp, (ct_Q, ct_H) = at.xp, cts
+        ct_A = None if ct_Q is None else self._dQ(at, ct_Q)
         if ct_H is not None:
-            turned = self._turned(xp, factors)
+            turned = self._turned(xp, at.factors)
             U, _, Vh = turned
             Vh_ct = xp.matmul(Vh, ct_H + adjoint(xp, ct_H))
             C = xp.matmul(Vh_ct, adjoint(xp, Vh))
@@ -372,54 +299,39 @@ class Polar(FactorsOperator):
             else:
                 inner = xp.matmul(core, Vh)
             through_H = xp.matmul(U, inner)
-            through_H = adjoint(xp, through_H) if self._left(factors) else through_H
-            ct_A = through_H if ct_A is None else ct_A + through_H
-        return ct_A, ()
+            ct_A = added(ct_A, adjoint(xp, through_H) if self._left(at.factors) else through_H)
+        return Tangents(ct_A, ())
 
     # H = Q^H A, or A Q^H on the left, is differentiated twice as a product.
 
-    def second(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        one: Tangents,
-        two: Tangents,
-    ) -> tuple[Array, Array]:
-        left = self._left(factors)
-        T = self.unitary.second_map(xp, factors, (), one.A, two.A)
-        D_one, D_two = (self.unitary.jvp(xp, A, factors, (), t.A, ()) for t in (one, two))
+    def second(self, at: Point, one: Tangents, two: Tangents) -> Arrays:
+        xp, left = at.xp, self._left(at.factors)
+        T = self.unitary.second_map(at, one.A, two.A)
 
         def product(Q: Array, X: Array) -> Array:
             Qh = adjoint(xp, Q)
             return xp.matmul(X, Qh) if left else xp.matmul(Qh, X)
 
-        dH = product(T, A) + product(D_one, two.A) + product(D_two, one.A)
+        dH = (
+            product(T, at.A)
+            + product(self._dQ(at, one.A), two.A)
+            + product(self._dQ(at, two.A), one.A)
+        )
         return T, 0.5 * (dH + adjoint(xp, dH))
 
-    def hvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        ct: tuple[Array | None, Array | None],
-        along: Tangents,
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        ct_Q, ct_H = ct
-        X, left = along.A, self._left(factors)
+    def hvp(self, at: Point, cts: Some, along: Tangents) -> Tangents:
+        xp, (ct_Q, ct_H) = at.xp, cts
+        X, left = along.A, self._left(at.factors)
         if ct_H is None:
-            return self.unitary.second_map(xp, factors, (), X, ct_Q), ()
+            return Tangents(self.unitary.second_map(at, X, ct_Q), ())
         C = 0.5 * (ct_H + adjoint(xp, ct_H))
 
         def times(Y: Array) -> Array:
             return xp.matmul(C, Y) if left else xp.matmul(Y, C)
 
-        of_Q = times(A) if ct_Q is None else ct_Q + times(A)
-        T = self.unitary.second_map(xp, factors, (), X, of_Q)
-        through_X = self.unitary.jvp(xp, A, factors, (), times(X), ())
-        return T + through_X + times(self.unitary.jvp(xp, A, factors, (), X, ())), ()
+        of_Q = added(ct_Q, times(at.A))
+        T = self.unitary.second_map(at, X, of_Q)
+        return Tangents(T + self._dQ(at, times(X)) + times(self._dQ(at, X)), ())
 
 
 class _ValuesOperator(FactorsOperator):
@@ -433,23 +345,14 @@ class _ValuesOperator(FactorsOperator):
         """Tangent of the result."""
         raise NotImplementedError
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Array | None:
-        dS = real_diagonal(xp, directional_core(xp, factors, dA)[0])
-        return self.push_values(xp, factors, dS)
+    def jvp(self, at: Point, along: Tangents) -> Arrays:
+        dS = real_diagonal(at.xp, directional_core(at.xp, at.factors, along.A)[0])
+        return (self.push_values(at.xp, at.factors, dS),)
 
-    def vjp(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...], ct: Array
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        ct_S = self.pull_values(xp, factors, ct)
-        return xp.matmul(scale_columns(xp, factors.U, ct_S), factors.Vh), ()
+    def vjp(self, at: Point, cts: Some) -> Tangents:
+        xp, (U, _, Vh) = at.xp, at.factors
+        ct_S = self.pull_values(xp, at.factors, cts[0])
+        return Tangents(xp.matmul(scale_columns(xp, U, ct_S), Vh), ())
 
 
 @dataclass(frozen=True)
@@ -458,10 +361,8 @@ class SingularValues(_ValuesOperator):
 
     needs: ClassVar[Needs] = "factors"
 
-    def apply(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
-    ) -> Array:
-        return factors.S
+    def apply(self, at: Point) -> Arrays:
+        return (at.factors.S,)
 
     def pull_values(self, xp: Namespace, factors: SVDFactors, ct: Array) -> Array:
         return ct
@@ -481,10 +382,8 @@ class ScalarOperator(_ValuesOperator):
         """Its derivative by each value, ``(..., k)``."""
         raise NotImplementedError
 
-    def apply(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
-    ) -> Array:
-        return self.value(xp, factors)
+    def apply(self, at: Point) -> Arrays:
+        return (self.value(at.xp, at.factors),)
 
     def pull_values(self, xp: Namespace, factors: SVDFactors, ct: Array) -> Array:
         return xp.expand_dims(ct, axis=-1) * self.slopes(xp, factors)
@@ -502,28 +401,13 @@ class SmoothScalar(ScalarOperator):
         """Its product with X."""
         raise NotImplementedError
 
-    def second(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        one: Tangents,
-        two: Tangents,
-    ) -> Array:
-        return inner(xp, two.A, self.hessian(xp, factors, one.A))
+    def second(self, at: Point, one: Tangents, two: Tangents) -> Arrays:
+        return (inner(at.xp, two.A, self.hessian(at.xp, at.factors, one.A)),)
 
-    def hvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        ct: Array,
-        along: Tangents,
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        weight = xp.expand_dims(xp.expand_dims(ct, axis=-1), axis=-1)
-        return scale(xp, weight, self.hessian(xp, factors, along.A)), ()
+    def hvp(self, at: Point, cts: Some, along: Tangents) -> Tangents:
+        xp = at.xp
+        weight = xp.expand_dims(xp.expand_dims(cts[0], axis=-1), axis=-1)
+        return Tangents(scale(xp, weight, self.hessian(xp, at.factors, along.A)), ())
 
 
 class PiecewiseLinear(SmoothScalar):
@@ -686,41 +570,37 @@ class SingularValueMap(SpectralOperator):
         """Of a function of each value, where its second derivative is known."""
         return self.curvature is not None
 
-    def second_map(
-        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], X: Array, Y: Array
-    ) -> Array:
+    def second_map(self, at: Point, X: Array, Y: Array) -> Array:
         if self.curvature is None:
             raise TypeError("curvature: expected the second derivative of fn, got None")
-        S = factors.S
+        S = at.factors.S
         jet = Jet(self.fn(S), self.derivative(S), self.curvature(S))
-        return second_of_jet(xp, factors, jet, X, Y)
+        return second_of_jet(at.xp, at.factors, jet, X, Y)
 
-    def values(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
-        return self.fn(factors.S)
+    def values(self, at: Point) -> Array:
+        return self.fn(at.factors.S)
 
-    def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
-        S = factors.S
-        loewner = loewner_coefficients(xp, factors, self.fn(S), self.derivative(S))
-        return _off_diagonal(xp, loewner) if self.mixes else loewner
+    def loewner(self, at: Point) -> Loewner:
+        S = at.factors.S
+        loewner = loewner_coefficients(at.xp, at.factors, self.fn(S), self.derivative(S))
+        return _off_diagonal(at.xp, loewner) if self.mixes else loewner
 
     def push(
-        self,
-        xp: Namespace,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dparams: tuple[Array | None, ...],
-        dS: Array | None,
+        self, at: Point, terms: Loewner, dparams: Some, diagonal: Array | None
     ) -> Array | None:
-        if not self.mixes or dS is None:
-            return None
-        return xp.sum(self.derivative(factors.S) * xp.expand_dims(dS, axis=-2), axis=-1)
+        S = at.factors.S
+        return through_jacobian(at.xp, self.derivative(S), diagonal) if self.mixes else None
 
-    def pull(
-        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], ct_f: Array
-    ) -> tuple[tuple[Array | None, ...], Array | None]:
+    def pull(self, at: Point, terms: Loewner, diagonal: Array) -> tuple[Some, Array | None]:
         if not self.mixes:
             return (), None
-        return (), xp.sum(self.derivative(factors.S) * xp.expand_dims(ct_f, axis=-1), axis=-2)
+        J = at.xp.matrix_transpose(self.derivative(at.factors.S))
+        return (), through_jacobian(at.xp, J, diagonal)
+
+
+def through_jacobian(xp: Namespace, J: Array, v: Array | None) -> Array | None:
+    """``J v``; None stays None."""
+    return None if v is None else xp.sum(J * xp.expand_dims(v, axis=-2), axis=-1)
 
 
 def second_of_jet(xp: Namespace, factors: SVDFactors, jet: Jet, X: Array, Y: Array) -> Array:
@@ -747,31 +627,22 @@ class Recompose(SpectralOperator):
 
     nan_at_ties: bool = False
 
-    def moved(
-        self, xp: Namespace, params: tuple[Array, ...], factors: SVDFactors, raw: SVDFactors
-    ) -> tuple[Array, ...]:
+    def moved(self, xp: Namespace, params: Arrays, factors: SVDFactors, raw: SVDFactors) -> Arrays:
         f, plus, minus, ratio = params
         if self.nan_at_ties:
             plus = plus + xp.expand_dims(undefined_at_ties(xp, factors, raw), axis=-1)
         return f, plus, minus, ratio
 
-    def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
-        return _off_diagonal(xp, Loewner(*params))
+    def loewner(self, at: Point) -> Loewner:
+        return _off_diagonal(at.xp, Loewner(*at.params))
 
-    def values(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
-        return params[0]
+    def values(self, at: Point) -> Array:
+        return at.params[0]
 
     def push(
-        self,
-        xp: Namespace,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dparams: tuple[Array | None, ...],
-        dS: Array | None,
+        self, at: Point, terms: Loewner, dparams: Some, diagonal: Array | None
     ) -> Array | None:
         return dparams[0]
 
-    def pull(
-        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], ct_f: Array
-    ) -> tuple[tuple[Array | None, ...], Array | None]:
-        return (ct_f, None, None, None), None
+    def pull(self, at: Point, terms: Loewner, diagonal: Array) -> tuple[Some, Array | None]:
+        return (diagonal, None, None, None), None

@@ -11,10 +11,9 @@ from typing import Protocol
 
 from .arrays import adjoint, is_complex, scale
 from .namespace import Array, Namespace
+from .operator import Arrays
 
 __all__ = ["Product", "RealProduct", "SquaredResiduals", "Step"]
-
-Arrays = tuple[Array, ...]
 
 
 class Step(Protocol):

@@ -45,7 +45,7 @@ from .arrays import (
 )
 from .drivers import Driver, Needs, native
 from .namespace import Array, Namespace
-from .operator import Constant, Some, unchanged
+from .operator import Constant, Look, unchanged
 from .rules import Coefficients, Inv, Pairs, Rule
 
 __all__ = ["SVD", "SVDFactors", "directional_core"]
@@ -169,7 +169,7 @@ class SVD:
         cotangents: tuple[Array | None, ...],
         *,
         constant: Constant = unchanged,
-        some: Some | None = None,
+        some: Look | None = None,
     ) -> Array | None:
         """Reverse mode: the cotangent of A for cotangents of ``(U, S, Vh)``.
 
@@ -214,7 +214,7 @@ class SVD:
         cotangents: tuple[Array | None, ...],
         *,
         constant: Constant = unchanged,
-        some: Some | None = None,
+        some: Look | None = None,
     ) -> tuple[Array, Array | None, Array | None, Array]:
         """``1/S``, ``X``, ``Y^H``, and the core of `vjp` without ct_S and what is outside.
 
@@ -256,7 +256,7 @@ class SVD:
         ct_S: Array | None,
         ct_Vh: Array | None,
         *,
-        some: Some | None,
+        some: Look | None,
     ) -> Array | None:
         """What a rule that is not linear changes in the core; None where nothing is tied."""
         if core.shape[-1] == 0:

@@ -15,7 +15,7 @@ from math import cos, pi, sqrt
 
 from .arrays import adjoint, is_complex
 from .namespace import Array, Namespace
-from .step import Arrays
+from .operator import Arrays
 
 __all__ = ["AlongLastAxis", "MoveAxis", "cosine_transform", "fourier_transform"]
 

@@ -47,9 +47,9 @@ from .arrays import (
 from .drivers import Needs
 from .linear import Dense, Linear, as_one, until
 from .namespace import Array, Namespace
-from .operator import Constant, Operator, Some, unchanged
+from .operator import Arrays, Point, Some, Tangents
 from .rules import Pairs, Pinv, Rule, default_degeneracy_rtol
-from .step import Arrays
+from .spectral import FactorsOperator
 from .svd import SVD, SVDFactors
 
 __all__ = [
@@ -190,68 +190,42 @@ def _squares(xp: Namespace, X: Array) -> Array:
     return xp.sum(size * size, axis=-2, keepdims=True)
 
 
-@dataclass(frozen=True)
-class _FirstOrder:
-    """The place of a decomposition of operators that have no second derivative."""
-
-    Factors: ClassVar[type[SVDFactors]] = SVDFactors
-    needs: ClassVar[Needs] = "factors"
-    linear: ClassVar[bool] = True
-
-    @property
-    def fallback(self) -> _FirstOrder:
-        """The same."""
-        return self
-
-    def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> Any:
-        """Not asked for."""
-        raise NotImplementedError(NO_SECOND_DERIVATIVE)
-
-    def jvp(self, xp: Namespace, factors: Any, dA: Array) -> Any:
-        """Not there."""
-        raise NotImplementedError(NO_SECOND_DERIVATIVE)
-
-    def vjp(
-        self,
-        xp: Namespace,
-        factors: Any,
-        cotangents: tuple[Array | None, ...],
-        *,
-        constant: Constant = unchanged,
-        some: Some | None = None,
-    ) -> Array | None:
-        """Not there."""
-        raise NotImplementedError(NO_SECOND_DERIVATIVE)
-
-
 NO_SECOND_DERIVATIVE = (
     "driver: 'krylov' has no second derivatives, nor those that a compiler takes by itself; use "
     "another driver"
 )
 
 
-class _Leading(Operator):
+class _FirstOrder(SVD):
+    """Factors that are not to be differentiated again: the derivative of K and L is not written."""
+
+    def jvp(self, *args: Any) -> SVDFactors:
+        raise NotImplementedError(NO_SECOND_DERIVATIVE)
+
+    def vjp(self, *args: Any, **kwargs: Any) -> Array | None:
+        raise NotImplementedError(NO_SECOND_DERIVATIVE)
+
+
+class _Leading(FactorsOperator):
     """Functions of ``AV = A V`` and of the parameters ``AHU = A^H U``, gap and the arrays of A.
 
     The factors are U, S and Vh, with columns of zeros for what is not kept.
     """
 
-    decomposition: ClassVar[Any] = _FirstOrder()
+    decomposition: ClassVar[SVD] = _FirstOrder()
     needs: ClassVar[Needs] = "factors"
     linear_map: Linear
 
-    def with_cotangent(self, params: tuple[Array, ...]) -> tuple[bool, ...]:
+    def with_cotangent(self, params: Arrays) -> tuple[bool, ...]:
         return (True, *(False for _ in params[1:]))
 
-    def _outside(
-        self, xp: Namespace, factors: SVDFactors, b: Array, c: Array, params: tuple[Array, ...]
-    ) -> Arrays:
+    def _outside(self, at: Point, b: Array | None, c: Array | None) -> Arrays:
         """K and L; an absent side is zero."""
-        U, S, Vh = factors
+        xp, (U, S, Vh) = at.xp, at.factors
         V = adjoint(xp, Vh)
         b = xp.zeros_like(U) if b is None else b
         c = xp.zeros_like(V) if c is None else c
-        return as_one(xp, Outside(self.linear_map), U, S, V, b, c, *params[1:])
+        return as_one(xp, Outside(self.linear_map), U, S, V, b, c, *at.params[1:])
 
 
 @dataclass(frozen=True)
@@ -262,39 +236,30 @@ class LeadingFactors(_Leading):
     rule: Rule
     outputs: ClassVar[int] = 3
 
-    def apply(self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]) -> Any:
-        return tuple(factors)
+    def apply(self, at: Point) -> Arrays:
+        return tuple(at.factors)
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Any:
+    def jvp(self, at: Point, along: Tangents) -> Arrays:
+        xp, factors, dA, dAHU = at.xp, at.factors, along.A, along.params[0]
         U, _, Vh = factors
-        P = _core(xp, factors, dA, dparams[0])
+        P = _core(xp, factors, dA, dAHU)
         _, omega_u, omega_v = SVD(self.rule).turns(xp, factors, P)
-        K, L = self._outside(xp, factors, dA, dparams[0], params)
+        K, L = self._outside(at, dA, dAHU)
         dU = xp.matmul(U, omega_u) + K
         dVh = xp.matmul(adjoint(xp, omega_v), Vh) + adjoint(xp, L)
         return dU, real_diagonal(xp, P), dVh
 
-    def vjp(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...], ct: Any
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        U, _, _ = factors
-        ct_U, ct_S, ct_Vh = ct
+    def vjp(self, at: Point, cts: Some) -> Tangents:
+        xp, factors, (ct_U, ct_S, ct_Vh) = at.xp, at.factors, cts
+        U, nothing = factors.U, (None,) * len(at.params[1:])
         if ct_U is None and ct_Vh is None:
-            return scale_columns(xp, U, ct_S), (None,) * len(params)
-        *_, core = SVD(self.rule).within(xp, factors, ct)
+            return Tangents(scale_columns(xp, U, ct_S), (None, *nothing))
+        *_, core = SVD(self.rule).within(xp, factors, cts)
         if ct_S is not None:
             core = core + diagonal_matrix(xp, ct_S, core.dtype)
         ct_V = None if ct_Vh is None else adjoint(xp, ct_Vh)
-        K, L = self._outside(xp, factors, ct_U, ct_V, params)
-        return xp.matmul(U, core) + K, (L, *(None for _ in params[1:]))
+        K, L = self._outside(at, ct_U, ct_V)
+        return Tangents(xp.matmul(U, core) + K, (L, *nothing))
 
 
 @dataclass(frozen=True)
@@ -303,36 +268,26 @@ class BestApproximation(_Leading):
 
     linear_map: Linear
 
-    def apply(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
-    ) -> Array:
-        return xp.matmul(scale_columns(xp, factors.U, factors.S), factors.Vh)
+    def apply(self, at: Point) -> Arrays:
+        xp, (U, S, Vh) = at.xp, at.factors
+        return (xp.matmul(scale_columns(xp, U, S), Vh),)
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Array:
+    def jvp(self, at: Point, along: Tangents) -> Arrays:
+        xp, factors, dA, dAHU = at.xp, at.factors, along.A, along.params[0]
         U, S, Vh = factors
-        P = _core(xp, factors, dA, dparams[0])
-        K, L = self._outside(xp, factors, dA, dparams[0], params)
+        P = _core(xp, factors, dA, dAHU)
+        K, L = self._outside(at, dA, dAHU)
         left = xp.matmul(U, P) + scale_columns(xp, K, S)
-        return xp.matmul(left, Vh) + xp.matmul(U, scale_rows(xp, S, adjoint(xp, L)))
+        return (xp.matmul(left, Vh) + xp.matmul(U, scale_rows(xp, S, adjoint(xp, L))),)
 
-    def vjp(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...], ct: Array
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        U, S, Vh = factors
+    def vjp(self, at: Point, cts: Some) -> Tangents:
+        xp, (ct,), (U, S, Vh) = at.xp, cts, at.factors
         GV = xp.matmul(ct, adjoint(xp, Vh))
         GHU = adjoint(xp, xp.matmul(adjoint(xp, U), ct))
         b, c = scale_columns(xp, GV, S), scale_columns(xp, GHU, S)
-        K, L = self._outside(xp, factors, b, c, params)
+        K, L = self._outside(at, b, c)
         inside = xp.matmul(U, xp.matmul(adjoint(xp, U), GV))
-        return inside + K, (L, *(None for _ in params[1:]))
+        return Tangents(inside + K, (L, *(None for _ in at.params[1:])))
 
 
 @dataclass(frozen=True)
@@ -341,30 +296,20 @@ class LeadingProjector(_Leading):
 
     linear_map: Linear
 
-    def apply(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...]
-    ) -> Array:
-        return xp.matmul(factors.U, adjoint(xp, factors.U))
+    def apply(self, at: Point) -> Arrays:
+        return (at.xp.matmul(at.factors.U, adjoint(at.xp, at.factors.U)),)
 
-    def jvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dA: Array | None,
-        dparams: tuple[Array | None, ...],
-    ) -> Array:
-        K, _ = self._outside(xp, factors, dA, dparams[0], params)
+    def jvp(self, at: Point, along: Tangents) -> Arrays:
+        xp, factors = at.xp, at.factors
+        K, _ = self._outside(at, along.A, along.params[0])
         half = xp.matmul(K, adjoint(xp, factors.U))
-        return half + adjoint(xp, half)
+        return (half + adjoint(xp, half),)
 
-    def vjp(
-        self, xp: Namespace, A: Array, factors: SVDFactors, params: tuple[Array, ...], ct: Array
-    ) -> tuple[Array, tuple[Array | None, ...]]:
-        b = xp.matmul(ct + adjoint(xp, ct), factors.U)
-        K, L = self._outside(xp, factors, b, None, params)
-        return K, (L, *(None for _ in params[1:]))
+    def vjp(self, at: Point, cts: Some) -> Tangents:
+        xp, (ct,) = at.xp, cts
+        b = xp.matmul(ct + adjoint(xp, ct), at.factors.U)
+        K, L = self._outside(at, b, None)
+        return Tangents(K, (L, *(None for _ in at.params[1:])))
 
 
 @dataclass(frozen=True)

@@ -26,17 +26,13 @@ from .arrays import (
 )
 from .jets import variation_weights
 from .namespace import Array, Namespace
-from .operator import Tangents
+from .operator import Arrays, Point, Some, Tangents
 from .rules import difference_rtol
 from .second import OfDifferences, second_two_sided
 from .spectral import Loewner, SpectralOperator, derivative_map, pairs_of
-from .svd import SVDFactors, directional_core
+from .svd import directional_core
 
 __all__ = ["WeightedThreshold"]
-
-
-def _column(xp: Namespace, tau: Array) -> Array:
-    return tau if isinstance(tau, (int, float)) else xp.expand_dims(tau, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -45,34 +41,33 @@ class WeightedThreshold(SpectralOperator):
 
     twice: ClassVar[bool] = True
 
-    def extent(self, xp: Namespace, S: Array, params: tuple[Array, ...]) -> tuple[Array, Array]:
+    def extent(self, xp: Namespace, S: Array, params: Arrays) -> tuple[Array, Array]:
         return S[..., :1], S[..., -1:]
 
     @staticmethod
-    def _thresholds(xp: Namespace, S: Array, params: tuple[Array, ...]) -> Array:
+    def _thresholds(xp: Namespace, S: Array, params: Arrays) -> Array:
         tau, weights = params
-        return _column(xp, tau) * weights + xp.zeros_like(S)
+        return xp.expand_dims(tau, axis=-1) * weights + xp.zeros_like(S)
 
-    def values(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Array:
-        d = factors.S - self._thresholds(xp, factors.S, params)
-        return xp.maximum(d, xp.zeros_like(d))
+    def values(self, at: Point) -> Array:
+        S = at.factors.S
+        return at.xp.maximum(S - self._thresholds(at.xp, S, at.params), at.xp.zeros_like(S))
 
-    @staticmethod
-    def _change(xp: Namespace, factors: SVDFactors, t: Array) -> tuple[Array, Array]:
-        """``t_j - t_i``, and which quotients by ``S_j - S_i`` there are."""
-        pairs = pairs_of(xp, factors)
+    def _change(self, at: Point) -> tuple[Array, Array]:
+        """``t_j - t_i`` of the thresholds, and which quotients by ``S_j - S_i`` there are."""
+        xp, pairs = at.xp, pairs_of(at.xp, at.factors)
+        t = self._thresholds(xp, at.factors.S, at.params)
         change = xp.expand_dims(t, axis=-2) - xp.expand_dims(t, axis=-1)
         return change, (pairs.gap != 0) & (~pairs.tied | (change == 0))
 
-    def loewner(self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...]) -> Loewner:
-        S = factors.S
-        t = self._thresholds(xp, S, params)
-        f = self.values(xp, factors, params)
+    def loewner(self, at: Point) -> Loewner:
+        xp, factors = at.xp, at.factors
+        S, f = factors.S, self.values(at)
         kept = f != 0
         pairs = pairs_of(xp, factors)
         f_i, f_j = xp.expand_dims(f, axis=-1), xp.expand_dims(f, axis=-2)
         kept_i, kept_j = xp.expand_dims(kept, axis=-1), xp.expand_dims(kept, axis=-2)
-        change, valid = self._change(xp, factors, t)
+        change, valid = self._change(at)
         gap = xp.where(valid, pairs.gap, 1.0)  # S_j - S_i
         zeros, ones = xp.zeros_like(pairs.gap), xp.ones_like(pairs.gap)
         both = ones - xp.where(valid, change / gap, zeros)
@@ -92,53 +87,41 @@ class WeightedThreshold(SpectralOperator):
     @staticmethod
     def _product(xp: Namespace, tau: Array | None, weights: Array | None) -> Array | None:
         """``tau * weights``; absent ones are 0."""
-        return None if tau is None or weights is None else _column(xp, tau) * weights
+        return None if tau is None or weights is None else xp.expand_dims(tau, axis=-1) * weights
 
     @staticmethod
-    def _apart(
-        xp: Namespace,
-        params: tuple[Array, ...],
-        by: tuple[Array | None, Array | None],
-        ct_t: Array,
-    ) -> tuple[Array | None, Array | None]:
+    def _apart(at: Point, by: Some, ct_t: Array) -> tuple[Array | None, Array | None]:
         """Cotangents of the parameters, of a `_product` with `by`."""
-        (tau, weights), (by_tau, by_weights) = params, by
+        xp, (tau, weights), (by_tau, by_weights) = at.xp, at.params, by
         ct_tau: Array = None
         ct_weights: Array = None
-        if by_weights is not None and not isinstance(tau, (int, float)):
+        if by_weights is not None and at.wants(0):
             ct_tau = sum_to_shape(xp, xp.sum(ct_t * by_weights, axis=-1), tuple(tau.shape))
-        if by_tau is not None:
-            ct_weights = sum_to_shape(xp, ct_t * _column(xp, by_tau), tuple(weights.shape))
+        if by_tau is not None and at.wants(1):
+            ct_weights = sum_to_shape(
+                xp, ct_t * xp.expand_dims(by_tau, axis=-1), tuple(weights.shape)
+            )
         return ct_tau, ct_weights
 
     def push(
-        self,
-        xp: Namespace,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dparams: tuple[Array | None, ...],
-        dS: Array | None,
+        self, at: Point, terms: Loewner, dparams: Some, diagonal: Array | None
     ) -> Array | None:
-        (tau, weights), (dtau, dweights) = params, dparams
+        return self._pushed(at, terms.values, dparams)
+
+    def _pushed(self, at: Point, f: Array, dparams: Some) -> Array | None:
+        xp, (tau, weights), (dtau, dweights) = at.xp, at.params, dparams
         dt = added(self._product(xp, dtau, weights), self._product(xp, tau, dweights))
-        return None if dt is None else -dt * self._kept(xp, self.values(xp, factors, params))
+        return None if dt is None else -dt * self._kept(xp, f)
 
-    def pull(
-        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], ct_f: Array
-    ) -> tuple[tuple[Array | None, ...], Array | None]:
-        ct_t = -ct_f * self._kept(xp, self.values(xp, factors, params))
-        return self._apart(xp, params, params, ct_t), None
+    def pull(self, at: Point, terms: Loewner, diagonal: Array) -> tuple[Some, Array | None]:
+        return self._apart(at, at.params, -diagonal * self._kept(at.xp, terms.values)), None
 
-    def second_map(
-        self, xp: Namespace, factors: SVDFactors, params: tuple[Array, ...], X: Array, Y: Array
-    ) -> Array:
-        S = factors.S
-        size = safe_size(xp, S)
-        pairs = pairs_of(xp, factors)
-        t = self._thresholds(xp, S, params)
-        loewner = self.loewner(xp, factors, params)
+    def second_map(self, at: Point, X: Array, Y: Array) -> Array:
+        xp, factors = at.xp, at.factors
+        S, size, pairs = factors.S, safe_size(xp, factors.S), pairs_of(xp, factors)
+        loewner = self.loewner(at)
         kept = loewner.values != 0
-        change, valid = self._change(xp, factors, t)
+        change, valid = self._change(at)
         alike = (change == 0) & (xp.expand_dims(kept, axis=-1) == xp.expand_dims(kept, axis=-2))
         rtol = difference_rtol(float(xp.finfo(S.dtype).eps))
         close = xp.abs(pairs.gap) <= rtol * xp.expand_dims(size, axis=-1)
@@ -154,20 +137,12 @@ class WeightedThreshold(SpectralOperator):
         )
         return second_two_sided(xp, factors, odd, over(xp, X, size), Y)
 
-    def _varied(
-        self,
-        xp: Namespace,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        dparams: tuple[Array | None, ...],
-        X: Array,
-    ) -> Array | None:
+    def _varied(self, at: Point, f: Array, dparams: Some, X: Array) -> Array | None:
         """``D[X]`` of the variation of f through the thresholds."""
-        df = self.push(xp, factors, params, dparams, None)
+        df = self._pushed(at, f, dparams)
         if df is None:
             return None
-        _, valid = self._change(xp, factors, self._thresholds(xp, factors.S, params))
-        pairs = pairs_of(xp, factors)
+        xp, (_, valid), pairs = at.xp, self._change(at), pairs_of(at.xp, at.factors)
         df_i, df_j = xp.expand_dims(df, axis=-1), xp.expand_dims(df, axis=-2)
         loewner = Loewner(
             values=df,
@@ -175,48 +150,31 @@ class WeightedThreshold(SpectralOperator):
             minus=(df_i + df_j) * pairs.inverse_total,
             ratio=df * pairs.inverse_values,
         )
-        return derivative_map(xp, factors, loewner, X)
+        return derivative_map(xp, at.factors, loewner, X)
 
-    def second(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        one: Tangents,
-        two: Tangents,
-    ) -> Array | None:
-        out: Array = None
-        if one.A is not None and two.A is not None:
-            out = self.second_map(xp, factors, params, one.A, two.A)
+    def second(self, at: Point, one: Tangents, two: Tangents) -> Some:
+        xp, f = at.xp, self.values(at)
+        (out,) = super().second(at, one, two)
         for of, along in ((one, two), (two, one)):
             if along.A is not None:
-                out = added(out, self._varied(xp, factors, params, of.params, along.A))
+                out = added(out, self._varied(at, f, of.params, along.A))
         (tau_1, weights_1), (tau_2, weights_2) = one.params, two.params
         bent = added(self._product(xp, tau_1, weights_2), self._product(xp, tau_2, weights_1))
         if bent is not None:
-            bent = -bent * self._kept(xp, self.values(xp, factors, params))
-            out = added(out, xp.matmul(scale_columns(xp, factors.U, bent), factors.Vh))
-        return out
+            bent = -bent * self._kept(xp, f)
+            out = added(out, xp.matmul(scale_columns(xp, at.factors.U, bent), at.factors.Vh))
+        return (out,)
 
-    def hvp(
-        self,
-        xp: Namespace,
-        A: Array,
-        factors: SVDFactors,
-        params: tuple[Array, ...],
-        ct: Array,
-        along: Tangents,
-    ) -> tuple[Array | None, tuple[Array | None, ...]]:
-        dtau, dweights = along.params or (None, None)
-        kept = self._kept(xp, self.values(xp, factors, params))
-        out = self._varied(xp, factors, params, (dtau, dweights), ct)
-        ct_f = real_diagonal(xp, directional_core(xp, factors, ct)[0])
-        ct_tau, ct_weights = self._apart(xp, params, (dtau, dweights), -ct_f * kept)
+    def hvp(self, at: Point, cts: Some, along: Tangents) -> Tangents:
+        xp, (ct,), f = at.xp, cts, self.values(at)
+        kept = self._kept(xp, f)
+        out = self._varied(at, f, along.params, ct)
+        ct_f = real_diagonal(xp, directional_core(xp, at.factors, ct)[0])
+        ct_tau, ct_weights = self._apart(at, along.params, -ct_f * kept)
         if along.A is not None:
-            out = added(out, self.second_map(xp, factors, params, along.A, ct))
-            _, valid = self._change(xp, factors, self._thresholds(xp, factors.S, params))
-            ct_f, _ = variation_weights(xp, factors, ~valid, ct, along.A)
-            more_tau, more_weights = self.pull(xp, factors, params, ct_f)[0]
+            out = added(out, self.second_map(at, along.A, ct))
+            _, valid = self._change(at)
+            ct_f, _ = variation_weights(xp, at.factors, ~valid, ct, along.A)
+            more_tau, more_weights = self._apart(at, at.params, -ct_f * kept)
             ct_tau, ct_weights = added(ct_tau, more_tau), added(ct_weights, more_weights)
-        return out, (ct_tau, ct_weights)
+        return Tangents(out, (ct_tau, ct_weights))

@@ -118,8 +118,8 @@ class Align(Calls[ArrayT]):
         special = not reflection
         rotate = Unitary(special=special)
         raw = factors_for(backend, rotate, M, (), driver)
-        rotation = backend.apply(rotate, M, raw, ())
-        overlap = backend.apply(Overlap(special=special), M, raw, ())
+        (rotation,) = backend.apply(rotate, M, raw, ())
+        (overlap,) = backend.apply(Overlap(special=special), M, raw, ())
         translation, factor = backend.run(
             Placement(scale=bool(scale)), rotation, p0, q0, overlap, spread
         )

@@ -423,9 +423,7 @@ class Functions(
         """
         check_driver(driver)
         backend, array, dtype, _ = self._prepare(x)
-        return self._finish(
-            backend, operate(backend, SingularValues(), array, driver=driver), dtype
-        )
+        return self._value(backend, SingularValues(), array, dtype, driver=driver)
 
     def svt(
         self,
@@ -511,15 +509,14 @@ class Functions(
             m, n = array.shape[-2:]
             check_broadcast("weights", backend.shape(given), (*shape[:-2], min(m, n)))
             both = (threshold, given)
-            out = operate(backend, WeightedThreshold(), array, both, driver)
-            return self._finish(backend, out, dtype)
+            return self._value(backend, WeightedThreshold(), array, dtype, both, driver)
         operator = SoftThreshold(relative=bool(relative))
         params = (threshold,)
         raw = factors_for(backend, operator, array, params, driver)
         kept = backend.largest_count(array, lambda: operator.counts(backend.xp, raw.S, params))
         ordinary = self._is_ordinary(backend, raw.S, threshold, operator.relative)
         operator = SoftThreshold(operator.relative, kept, ordinary)
-        out = backend.apply(operator, array, raw, params)
+        (out,) = backend.apply(operator, array, raw, params)
         return self._finish(backend, out, dtype)
 
     @staticmethod
@@ -623,19 +620,19 @@ class Functions(
         if not backend.differentiates:
             curvature = backend.curvature(fn) if elementwise else None
             operator = SingularValueMap(values, derivative, not elementwise, curvature)
-            return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+            return self._value(backend, operator, array, dtype, driver=driver)
         raw = factors_for(backend, Recompose(), array, (), driver)
         if elementwise:
             params = self._jet(backend, fn, values, derivative, raw.S)
-            out = backend.apply(SingularValueJet(), array, raw, params)
+            (out,) = backend.apply(SingularValueJet(), array, raw, params)
             return self._finish(backend, out, dtype)
-        S = backend.apply(SingularValues(), array, raw, ())
+        (S,) = backend.apply(SingularValues(), array, raw, ())
         f = values(S)
         held, held_f = map(backend.held_for_derivative, (S, f))
         coefficients = loewner_coefficients(
             backend.xp, raw._replace(S=held), held_f, derivative(held)
         )._replace(values=f)
-        out = backend.apply(Recompose(nan_at_ties=True), array, raw, coefficients)
+        (out,) = backend.apply(Recompose(nan_at_ties=True), array, raw, coefficients)
         return self._finish(backend, out, dtype)
 
     @staticmethod
@@ -729,7 +726,7 @@ class Functions(
         if not backend.differentiates:
             jacobian_of = self._derivative(backend, along, False)
             operator = SpectralFunction(value, lambda s: jacobian_of(s)[..., 0, :])
-            return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+            return self._value(backend, operator, array, dtype, driver=driver)
 
         def gradient(s: Any) -> Any:
             return backend.product(along, s)(xp.where(counted(xp, s) == 1, xp.ones_like(s), 0.0))
@@ -740,13 +737,13 @@ class Functions(
         fixed = backend.stopped(array)
         way = array - fixed
         halfway = fixed + 0.5 * way
-        S = backend.apply(SingularValues(), halfway, raw, ())
+        (S,) = backend.apply(SingularValues(), halfway, raw, ())
         g = gradient(S)
         held, held_g = map(backend.held_for_derivative, (S, g))
         coefficients = loewner_coefficients(
             xp, raw._replace(S=held), held_g, self._derivative(backend, gradient, False)(held)
         )._replace(values=g)
-        slope = backend.apply(Recompose(), halfway, raw, coefficients)
+        (slope,) = backend.apply(Recompose(), halfway, raw, coefficients)
         (change,) = backend.run(RealProduct(), slope, way)
         return self._finish(backend, value(raw.S) + change, dtype)
 
@@ -788,7 +785,7 @@ class Functions(
         """
         check_driver(driver)
         backend, array, dtype, _ = self._prepare(x)
-        return self._finish(backend, operate(backend, NuclearNorm(), array, driver=driver), dtype)
+        return self._value(backend, NuclearNorm(), array, dtype, driver=driver)
 
     def polar(
         self, x: ArrayT, /, *, side: Side = "auto", driver: Driver = "auto"
@@ -839,8 +836,8 @@ class Functions(
         check_driver(driver)
         check_side(side)
         backend, array, dtype, _ = self._prepare(x)
-        factors = operate(backend, Polar(side), array, driver=driver)
-        unitary, positive = (self._finish(backend, y, dtype) for y in factors)
+        outs = operate(backend, Polar(side), array, driver=driver)
+        unitary, positive = (self._finish(backend, y, dtype) for y in outs)
         return PolarResult(unitary, positive)
 
     def procrustes(self, x: ArrayT, /, *, special: bool = False, driver: Driver = "auto") -> ArrayT:
@@ -893,7 +890,7 @@ class Functions(
         if special:
             check_special(dtype_name(array.dtype), shape)
         operator = Unitary(special=bool(special))
-        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+        return self._value(backend, operator, array, dtype, driver=driver)
 
     def eigh(
         self, x: ArrayT, /, *, rule: str | Rule = "auto", driver: EighDriver = "auto"
@@ -1011,17 +1008,17 @@ class Functions(
         if not backend.differentiates:
             curvature = backend.curvature(fn) if elementwise else None
             operator = EigenvalueMap(values, derivative, not elementwise, curvature)
-            return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+            return self._value(backend, operator, array, dtype, driver=driver)
         raw = factors_for(backend, RecomposeHermitian(), array, driver=driver)
         if elementwise:
             params = self._jet(backend, fn, values, derivative, raw.eigenvalues)
-            out = backend.apply(EigenvalueJet(), array, raw, params)
+            (out,) = backend.apply(EigenvalueJet(), array, raw, params)
             return self._finish(backend, out, dtype)
-        w = backend.apply(Eigenvalues(), array, raw, ())
+        (w,) = backend.apply(Eigenvalues(), array, raw, ())
         f = values(w)
         held, held_f = map(backend.held_for_derivative, (w, f))
         gamma = eigenvalue_coefficients(
             backend.xp, raw._replace(eigenvalues=held), held_f, derivative(held)
         )
-        out = backend.apply(RecomposeHermitian(nan_at_ties=True), array, raw, (f, gamma))
+        (out,) = backend.apply(RecomposeHermitian(nan_at_ties=True), array, raw, (f, gamma))
         return self._finish(backend, out, dtype)

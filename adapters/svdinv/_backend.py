@@ -54,7 +54,7 @@ class Backend(ABC):
 
     @abstractmethod
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
-        """A real parameter as an array of that dtype, or as the Python float it is.
+        """A number or an array as a real array of that dtype, and a number on the device of x.
 
         None if the framework does not take it, or it is an array of another (`is_foreign`).
         """
@@ -68,8 +68,10 @@ class Backend(ABC):
         """These factors as functions of x, differentiable by the decomposition's rule."""
 
     @abstractmethod
-    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
-        """Value of an operator at x, differentiable by its own derivative."""
+    def apply(
+        self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
+        """Values of an operator at x, differentiable by its own derivative."""
 
     @abstractmethod
     def watch(self, factors: SVDFactors, watch: Watch) -> Any:

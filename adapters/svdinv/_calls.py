@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeVar
 
+from svdinv_core import Operator
+
 from ._backend import Backend
 from ._checks import (
     Shape,
@@ -17,6 +19,7 @@ from ._checks import (
     dtype_name,
     real_dtype,
 )
+from ._driver import operate
 
 __all__ = ["Calls", "Driver", "EighDriver", "as_array"]
 
@@ -44,9 +47,10 @@ class Calls(Generic[ArrayT]):
     def _parameter(self, name: str, value: Any, backend: Backend, x: Any, shape: Shape) -> Any:
         """A checked real parameter, one for each matrix of x."""
         parameter = self._real(name, value, backend, x)
-        if isinstance(parameter, float):
+        of_parameter = backend.shape(parameter)
+        if of_parameter == ():
             return parameter
-        given = check_parameter(name, backend.shape(parameter), shape)
+        given = check_parameter(name, of_parameter, shape)
         return backend.without_matrix_axes(parameter) if given == "image" else parameter
 
     @staticmethod
@@ -69,6 +73,19 @@ class Calls(Generic[ArrayT]):
         check_dtype(array.dtype, name)
         check_field(name, array.dtype, "complex" in dtype_name(x.dtype))
         return backend.cast(array, x.dtype)
+
+    def _value(
+        self,
+        backend: Backend,
+        operator: Operator,
+        x: Any,
+        dtype: Any,
+        params: tuple[Any, ...] = (),
+        driver: str = "auto",
+    ) -> ArrayT:
+        """The one value of an operator at x, as `_finish` hands it back."""
+        (out,) = operate(backend, operator, x, params, driver)
+        return self._finish(backend, out, dtype)
 
     @staticmethod
     def _finish(backend: Backend, out: Any, dtype: Any) -> ArrayT:

@@ -27,8 +27,8 @@ __all__ = ["Factors", "Leading", "factors_for", "operate"]
 
 def operate(
     backend: Backend, operator: Operator, x: Any, params: tuple[Any, ...] = (), driver: str = "auto"
-) -> Any:
-    """Value of an operator at x, decomposed once."""
+) -> tuple[Any, ...]:
+    """Values of an operator at x, decomposed once."""
     return backend.apply(operator, x, factors_for(backend, operator, x, params, driver), params)
 
 

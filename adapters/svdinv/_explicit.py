@@ -17,6 +17,7 @@ from typing import Any
 from svdinv_core import (
     Decomposition,
     Operator,
+    Point,
     Refuse,
     Situation,
     Step,
@@ -77,7 +78,8 @@ class ExplicitBackend(Backend):
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         if isinstance(value, numbers.Real):  # scalars of NumPy among them
-            return float(value)
+            device = getattr(like, "device", None)
+            return self.xp.asarray(float(value), dtype=dtype, device=device)
         package = self.array_name.partition(".")[0]
         if is_foreign(value, package, f"_{package}"):
             return None
@@ -106,8 +108,6 @@ class ExplicitBackend(Backend):
         return self._looks == "free" and bool(self.xp.any(self.xp.isnan(values)))
 
     def extremes(self, x: Any) -> tuple[float, float] | None:
-        if isinstance(x, float):
-            return x, x
         if self._looks != "free" or 0 in x.shape:
             return None
         return float(self.xp.min(x)), float(self.xp.max(x))
@@ -122,9 +122,11 @@ class ExplicitBackend(Backend):
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
         return raw
 
-    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+    def apply(
+        self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
         with self.quiet():
-            return operator.apply(self.xp, x, raw, params)
+            return operator.apply(Point(self.xp, x, raw, params))
 
     def constant(self, rows: Any, like: Any, is_complex: bool) -> Any:
         double = dtype_name(like.dtype) in ("float64", "complex128")
@@ -147,7 +149,7 @@ class ExplicitBackend(Backend):
 
 
 class _Recorder(ExplicitBackend):
-    """The same backend, remembering its calls; every parameter becomes an array."""
+    """The same backend, remembering its calls."""
 
     def __init__(self, backend: ExplicitBackend) -> None:
         super().__init__(
@@ -178,9 +180,7 @@ class _Recorder(ExplicitBackend):
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         array = super().parameter(value, like, dtype)
-        if isinstance(array, float):
-            device = getattr(like, "device", None)
-            array = self.xp.asarray(array, dtype=dtype, device=device)
+        if isinstance(value, numbers.Real):
             self.given.append((value, array))
         return array
 
@@ -249,30 +249,28 @@ class _Recorder(ExplicitBackend):
         call.vjp = watched
         return factors
 
-    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
-        out = super().apply(operator, x, raw, params)
-        several = operator.outputs > 1
+    def apply(
+        self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
+        outputs = super().apply(operator, x, raw, params)
+        at = Point(self.xp, x, raw, params)
 
         def forward(tangents: tuple[Any, ...]) -> tuple[Any, ...]:
             dx, *dparams = tangents
             dx = self.xp.zeros_like(x) if dx is None else dx
-            dout = operator.jvp(self.xp, x, raw, params, dx, tuple(dparams))
-            return tuple(dout) if several else (dout,)
+            return operator.jvp(at, Tangents(dx, tuple(dparams)))
 
         def reverse(cts: tuple[Any, ...]) -> tuple[Any, ...]:
-            ct_x, ct_params = operator.vjp(self.xp, x, raw, params, cts if several else cts[0])
+            ct_x, ct_params = operator.vjp(at, cts)
             return (ct_x, *ct_params)
 
         def bent(cts: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, ...]:
-            ct = cts if several else cts[0]
-            along = Tangents(tangents[0], tangents[1:])
-            ct_x, ct_params = operator.hvp(self.xp, x, raw, params, ct, along)
-            return (ct_x, *(ct_params or (None,) * len(params)))
+            ct_x, ct_params = operator.hvp(at, cts, Tangents(tangents[0], tangents[1:]))
+            return (ct_x, *ct_params)
 
-        outputs = tuple(out) if several else (out,)
         known = bent if operator.twice else None
         self.calls.append(_Call((x, *params), outputs, forward, reverse, known))
-        return out
+        return outputs
 
     def push(self, tangents: dict[int, Any]) -> None:
         """Tangents, by the identity of arrays, of all that the calls made of them."""

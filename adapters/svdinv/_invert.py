@@ -14,7 +14,7 @@ from svdinv_core import (
 
 from ._calls import Calls, Driver
 from ._checks import check_driver, check_number, check_right_side
-from ._driver import factors_for, operate
+from ._driver import factors_for
 
 __all__ = ["Invert", "LstsqResult"]
 
@@ -80,7 +80,7 @@ class Invert(Calls[ArrayT]):
         check_driver(driver)
         operator = Pseudoinverse(check_number("rtol", rtol, at_least=0.0, optional=True))
         backend, array, dtype, _ = self._prepare(x)
-        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+        return self._value(backend, operator, array, dtype, driver=driver)
 
     def lstsq(
         self, a: ArrayT, b: ArrayT, /, *, rtol: float | None = None, driver: Driver = "auto"
@@ -135,7 +135,8 @@ class Invert(Calls[ArrayT]):
         right = self._companion("b", b, backend, array)
         vector = check_right_side(backend.shape(right), shape)
         raw = factors_for(backend, operator, array, (), driver)
-        inverse = backend.apply(operator, array, raw, ())
+        (inverse,) = backend.apply(operator, array, raw, ())
+        (S,) = backend.apply(SingularValues(), array, raw, ())
         (solution,) = backend.run(Product(vector), inverse, right)
         (residuals,) = backend.run(SquaredResiduals(vector), array, solution, right)
         kept = backend.xp.astype(kept_values(backend.xp, raw, operator.rtol), backend.xp.int32)
@@ -143,5 +144,5 @@ class Invert(Calls[ArrayT]):
             self._finish(backend, solution, dtype),
             self._finish(backend, residuals, dtype),
             backend.xp.sum(kept, axis=-1),
-            self._finish(backend, backend.apply(SingularValues(), array, raw, ()), dtype),
+            self._finish(backend, S, dtype),
         )

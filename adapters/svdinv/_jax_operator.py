@@ -16,7 +16,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad as _ad
 from jax.interpreters import batching, mlir
 
-from svdinv_core import Operator, Pulled, Pushed
+from svdinv_core import Operator, Point, Pulled, Pushed, Tangents
 
 from . import _jax_namespace
 
@@ -35,20 +35,16 @@ def _results(operator: Operator, mode: str, given: tuple[bool, ...], arrays: Any
     x, *rest = arrays
     fields = operator.decomposition.Factors
     count, linear = len(fields._fields), sum(given)
-    factors, params = fields(*rest[:count]), tuple(rest[count : len(rest) - linear])
+    params = tuple(rest[count : len(rest) - linear])
+    at = Point(_xp, x, fields(*rest[:count]), params)
     left = iter(rest[len(rest) - linear :])
     along = tuple(next(left) if g else None for g in given)
     with jax.default_matmul_precision("float32"):
         if mode == "push":
-            out = operator.jvp(_xp, x, factors, params, along[0], along[1:])
-            if out is None:
-                return (None,) * operator.outputs
-            return tuple(out) if operator.outputs > 1 else (out,)
+            return operator.jvp(at, Tangents(along[0], along[1:]))
         cts = tuple(ct if ct is None else jnp.conj(ct) for ct in along)
-        ct: Any = cts if operator.outputs > 1 else cts[0]
-        ct_x, ct_params = operator.vjp(_xp, x, factors, params, ct)
-        out = (ct_x, *(ct_params or (None,) * len(params)))
-        return tuple(ct if ct is None else jnp.conj(ct) for ct in out)
+        ct_x, ct_params = operator.vjp(at, cts)
+        return tuple(ct if ct is None else jnp.conj(ct) for ct in (ct_x, *ct_params))
 
 
 @partial(jax.jit, static_argnames=("operator", "mode", "given", "wanted"))
@@ -62,8 +58,7 @@ def _reached(*arrays: Any, operator: Operator, mode: str, given: Any, wanted: An
         params = tuple(rest[count : len(rest) - sum(given)])
         like: Any = (x, *params)
         if mode == "push":
-            like = operator.apply(_xp, x, fields(*rest[:count]), params)
-            like = like if operator.outputs > 1 else (like,)
+            like = operator.apply(Point(_xp, x, fields(*rest[:count]), params))
         out = tuple(jnp.zeros_like(z) if y is None else y for y, z in zip(out, like, strict=True))
     return tuple(y for y, w in zip(out, wanted, strict=True) if w)
 
@@ -201,7 +196,7 @@ batching.primitive_batchers[_derivative] = partial(batched, _derivative)
 @partial(jax.jit, static_argnums=0)  # eager JAX would run it operation by operation
 def _value(operator: Operator, x: Any, raw: Any, params: Any) -> Any:
     with jax.default_matmul_precision("float32"):
-        return operator.apply(_xp, x, raw, params)
+        return operator.apply(Point(_xp, x, raw, params))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -218,8 +213,7 @@ def _apply_jvp(operator: Operator, primals: Any, tangents: Any) -> Any:
         None if isinstance(d, jax.custom_derivatives.SymbolicZero) else d for d in (dx, *dparams)
     )
     out = apply(operator, x, raw, params)
-    outs = out if operator.outputs > 1 else (out,)
-    douts = tuple(map(jnp.zeros_like, outs))
+    dout = tuple(map(jnp.zeros_like, out))
     if any(d is not None for d in along):
-        douts = _differentiate(operator, "push", (x, *raw, *params), along, (True,) * len(outs))
-    return out, douts if operator.outputs > 1 else douts[0]
+        dout = _differentiate(operator, "push", (x, *raw, *params), along, (True,) * len(out))
+    return out, dout

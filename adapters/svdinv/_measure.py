@@ -10,7 +10,6 @@ from svdinv_core.drivers import BY_NAME_HERMITIAN
 
 from ._calls import Calls, Driver, EighDriver
 from ._checks import check_driver, check_number, check_square
-from ._driver import operate
 
 __all__ = ["Measure"]
 
@@ -57,7 +56,7 @@ class Measure(Calls[ArrayT]):
         check_driver(driver, BY_NAME_HERMITIAN)
         backend, array, dtype, shape = self._prepare(x)
         check_square(shape)
-        return self._finish(backend, operate(backend, Eigenvalues(), array, driver=driver), dtype)
+        return self._value(backend, Eigenvalues(), array, dtype, driver=driver)
 
     def spectral_norm(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
         """Largest singular value.
@@ -140,4 +139,4 @@ class Measure(Calls[ArrayT]):
 
     def _norm(self, operator: Operator, x: ArrayT, driver: str) -> ArrayT:
         backend, array, dtype, _ = self._prepare(x)
-        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+        return self._value(backend, operator, array, dtype, driver=driver)

@@ -8,7 +8,6 @@ from svdinv_core import NuclearBall, Operator, SingularValueClip
 
 from ._calls import Calls, Driver
 from ._checks import check_driver, check_not_negative
-from ._driver import operate
 
 __all__ = ["Project"]
 
@@ -115,4 +114,4 @@ class Project(Calls[ArrayT]):
         backend, array, dtype, shape = self._prepare(x)
         check_not_negative(name, value)
         params = (self._parameter(name, value, backend, array, shape),)
-        return self._finish(backend, operate(backend, operator, array, params, driver), dtype)
+        return self._value(backend, operator, array, dtype, params, driver)

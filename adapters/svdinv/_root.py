@@ -9,7 +9,6 @@ from svdinv_core.drivers import BY_NAME_HERMITIAN
 
 from ._calls import Calls, EighDriver
 from ._checks import check_driver, check_number, check_square
-from ._driver import operate
 
 __all__ = ["Root"]
 
@@ -23,7 +22,7 @@ class Root(Calls[ArrayT]):
         check_driver(driver, BY_NAME_HERMITIAN)
         backend, array, dtype, shape = self._prepare(x)
         check_square(shape)
-        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+        return self._value(backend, operator, array, dtype, driver=driver)
 
     def sqrtm(
         self, x: ArrayT, /, *, rtol: float | None = None, driver: EighDriver = "auto"

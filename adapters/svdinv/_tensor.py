@@ -109,7 +109,7 @@ class Tensor(Calls[ArrayT]):
 
         (turned,) = backend.run(MoveAxis(place, last), array)
         (slices,) = backend.run(MoveAxis(last, 0), forward(turned))
-        kept = operate(backend, SoftThreshold(), slices, (threshold,), driver)
+        (kept,) = operate(backend, SoftThreshold(), slices, (threshold,), driver)
         (turned,) = backend.run(MoveAxis(0, last), kept)
         (out,) = backend.run(MoveAxis(last, place), inverse(turned))
         return self._finish(backend, out, dtype)

@@ -19,6 +19,7 @@ from svdinv_core import (
     NO_SECOND_DERIVATIVE,
     Decomposition,
     Operator,
+    Point,
     SVDFactors,
     Tangents,
     pulled,
@@ -134,75 +135,70 @@ class _Apply(_Function):
     def forward(operator: Operator, x: torch.Tensor, *rest: Any) -> Any:
         count = len(operator.decomposition.Factors._fields)
         factors = operator.decomposition.Factors(*rest[:count])
-        out = resolved(operator.apply(_xp, x, factors, rest[count:]))
+        outs = operator.apply(Point(_xp, x, factors, rest[count:]))
 
         def own(out: torch.Tensor) -> torch.Tensor:
             """An input may not be returned; forward mode refuses views of other strides."""
             given = any(out is factor for factor in factors)
             return out.clone() if given or out._is_view() else out
 
-        return tuple(map(own, out)) if isinstance(out, tuple) else own(out)
+        return tuple([own(out.resolve_conj()) for out in outs])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        operator, x, *rest = inputs
-        ctx.operator = operator
-        ctx.count = len(operator.decomposition.Factors._fields)
-        params = rest[ctx.count :]
-        tensors = [p for p in params if isinstance(p, torch.Tensor)]
-        ctx.numbers = [None if isinstance(p, torch.Tensor) else p for p in params]
+        ctx.operator, *tensors = inputs
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, *rest[: ctx.count], *tensors)
-        ctx.save_for_forward(x, *rest[: ctx.count], *tensors)
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
 
     @staticmethod
-    def _restore(ctx: Any) -> tuple[torch.Tensor, tuple[Any, ...], tuple[Any, ...]]:
+    def _restore(ctx: Any) -> tuple[torch.Tensor, Any, tuple[Any, ...]]:
+        """x, its factors, and the parameters."""
         x, *rest = ctx.saved_tensors
-        tensors = iter(rest[ctx.count :])
-        params = tuple(next(tensors) if n is None else n for n in ctx.numbers)
-        return x, tuple(rest[: ctx.count]), params
+        fields = ctx.operator.decomposition.Factors
+        count = len(fields._fields)
+        return x, fields(*rest[:count]), tuple(rest[count:])
 
     @staticmethod
-    def _point(ctx: Any, x: Any, raw: Any, params: Any) -> tuple[Any, tuple[Any, ...]]:
+    def _point(ctx: Any, x: Any, raw: Any, params: Any, again: bool) -> Point:
         """Factors and parameters, as functions of x where the derivative is differentiated."""
+        wanted = ctx.needs_input_grad[2 + len(raw) :]
+        if not again:
+            return Point(_xp, x, raw, params, wanted)
         decomposition = ctx.operator.decomposition
-        raw = decomposition.Factors(*raw)
-        if not _differentiated_again(x):
-            return raw, params
         factors = decomposition.Factors(*decompose(decomposition, x, *raw))
-        return factors, ctx.operator.moved(_xp, params, factors, raw)
+        return Point(_xp, x, factors, ctx.operator.moved(_xp, params, factors, raw), wanted)
 
     @staticmethod
     def backward(ctx: Any, *cts: Any) -> Any:
-        absent = (None,) * ctx.count
         if all(ct is None for ct in cts):
-            return (None, None, *absent, *(None for _ in ctx.numbers))
-        x, raw, params = _Apply._restore(ctx)
+            return (None,) * len(ctx.needs_input_grad)
+        operator, (x, raw, params) = ctx.operator, _Apply._restore(ctx)
+        again = _differentiated_again(x)
         with full_precision(x):
-            if ctx.operator.twice and _differentiated_again(x):
-                derivative, inputs = pulled(ctx.operator, params, cts)
+            if again and operator.twice:
+                wanted = ctx.needs_input_grad[2 + len(raw) :]
+                derivative, inputs = pulled(operator, params, cts, wanted)
                 out = apply(derivative, x, *raw, *inputs)
-                ct_x, ct_params = derivative.of_matrix_and_params(out)
+                ct_x, ct_params = derivative.of_results(out)
             else:
-                factors, moved = _Apply._point(ctx, x, raw, params)
-                ct = cts if ctx.operator.outputs > 1 else cts[0]
-                ct_x, ct_params = ctx.operator.vjp(_xp, x, factors, moved, ct)
-                if _differentiated_again(x):
+                ct_x, ct_params = operator.vjp(_Apply._point(ctx, x, raw, params, again), cts)
+                if again:
                     ct_params = with_exact(
-                        ctx.operator, params, ct, ct_params, lambda of, at: apply(of, x, *raw, *at)
+                        operator, params, cts, ct_params, lambda of, at: apply(of, x, *raw, *at)
                     )
-        return (None, resolved(ct_x), *absent, *ct_params)
+        return (None, resolved(ct_x), *(None,) * len(raw), *ct_params)
 
     @staticmethod
     def jvp(ctx: Any, _operator: Any, dx: Any, *rest: Any) -> Any:
         x, raw, params = _Apply._restore(ctx)
-        tangents = Tangents(dx, rest[ctx.count :])
+        tangents = Tangents(dx, rest[len(raw) :])
+        again = _differentiated_again(x)
         with full_precision(x):
-            if ctx.operator.twice and _differentiated_again(x):
+            if again and ctx.operator.twice:
                 derivative, inputs = pushed(ctx.operator, params, tangents)
                 return apply(derivative, x, *raw, *inputs)
-            factors, params = _Apply._point(ctx, x, raw, params)
-            return resolved(ctx.operator.jvp(_xp, x, factors, params, *tangents))
+            return resolved(ctx.operator.jvp(_Apply._point(ctx, x, raw, params, again), tangents))
 
 
 class _Iterate(_Function):

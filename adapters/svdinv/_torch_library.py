@@ -17,13 +17,13 @@ from typing import Any
 import torch
 
 import svdinv_core
-from svdinv_core import Decomposition, Dense, Operator, pulled, with_exact
+from svdinv_core import Decomposition, Dense, Operator, Point, pulled, with_exact
 
 from . import __version__
 from . import _torch_namespace as _xp
 from ._torch_function import full_precision, resolved
 
-__all__ = ["apply", "decompose", "describe", "iterated", "restore"]
+__all__ = ["apply", "decompose", "describe", "iterated", "operate", "restore"]
 
 _described: dict[str, Any] = {}
 
@@ -104,8 +104,9 @@ def _apply(
 ) -> list[torch.Tensor]:
     operator = restore(spec)
     with full_precision(x):
-        out = operator.apply(_xp, x, operator.decomposition.Factors(*raw), tuple(params))
-    return _own(out if operator.outputs > 1 else (out,))
+        return _own(
+            operator.apply(Point(_xp, x, operator.decomposition.Factors(*raw), tuple(params)))
+        )
 
 
 def _apply_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -115,9 +116,9 @@ def _apply_context(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.save_for_backward(x, *raw, *params)
 
 
-def _call(operator: Operator, x: Any, raw: Any, params: Any) -> Any:
-    outs = apply(describe(operator), x, list(raw), list(params))
-    return tuple(outs) if operator.outputs > 1 else outs[0]
+def operate(operator: Operator, x: Any, raw: Any, params: Any) -> tuple[torch.Tensor, ...]:
+    """Values of an operator at x, from its factors."""
+    return tuple(apply(describe(operator), x, list(raw), list(params)))
 
 
 def _apply_backward(ctx: Any, cts: Any) -> Any:
@@ -127,22 +128,20 @@ def _apply_backward(ctx: Any, cts: Any) -> Any:
     if all(ct is None for ct in cts):
         return None, None, [None] * ctx.count, [None] * len(params)
     factors = raw = operator.decomposition.Factors(*raw)
-    ct = tuple(cts) if operator.outputs > 1 else cts[0]
     with full_precision(x):
         if torch.is_grad_enabled() and operator.twice:
             derivative, inputs = pulled(operator, params, tuple(cts))
-            out = _call(derivative, x, raw, inputs)
-            ct_x, ct_params = derivative.of_matrix_and_params(out)
+            ct_x, ct_params = derivative.of_results(operate(derivative, x, raw, inputs))
         else:
             moved = params
             if torch.is_grad_enabled():
                 decomposed = decompose(describe(operator.decomposition), x, list(raw))
                 factors = operator.decomposition.Factors(*decomposed)
                 moved = operator.moved(_xp, params, factors, raw)
-            ct_x, ct_params = operator.vjp(_xp, x, factors, moved, ct)
+            ct_x, ct_params = operator.vjp(Point(_xp, x, factors, moved), tuple(cts))
             if torch.is_grad_enabled():
                 ct_params = with_exact(
-                    operator, params, ct, ct_params, lambda of, at: _call(of, x, raw, at)
+                    operator, params, tuple(cts), ct_params, lambda of, at: operate(of, x, raw, at)
                 )
     return None, resolved(ct_x), [None] * ctx.count, list(ct_params)
 

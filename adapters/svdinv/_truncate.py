@@ -255,12 +255,11 @@ class Truncate(Calls[ArrayT]):
         driver = _for_entries(shape, driver, rank)
         if _takes_krylov(backend, array, shape, selection, driver):
             found = _krylov(backend, array, shape, selection, driver)
-            return self._finish(
-                backend, backend.apply(BestApproximation(found.linear), *found.at), dtype
-            )
+            (out,) = backend.apply(BestApproximation(found.linear), *found.at)
+            return self._finish(backend, out, dtype)
         k = _shorter(shape)
         operator = LowRank(selection.most(k), selection if selection.by_value else None)
-        return self._finish(backend, operate(backend, operator, array, driver=driver), dtype)
+        return self._value(backend, operator, array, dtype, driver=driver)
 
     def range_projector(
         self,
@@ -322,9 +321,9 @@ class Truncate(Calls[ArrayT]):
         driver = _for_entries(shape, driver, kept)
         if _takes_krylov(backend, array, shape, selection, driver):
             found = _krylov(backend, array, shape, selection, driver)
-            out = backend.apply(LeadingProjector(found.linear), *found.at)
+            (out,) = backend.apply(LeadingProjector(found.linear), *found.at)
         else:
-            out = operate(backend, RangeProjector(kept, tolerance), array, driver=driver)
+            (out,) = operate(backend, RangeProjector(kept, tolerance), array, driver=driver)
         return self._finish(backend, out, dtype)
 
 

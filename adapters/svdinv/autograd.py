@@ -31,6 +31,7 @@ import numpy as np
 from svdinv_core import (
     Decomposition,
     Operator,
+    Point,
     Rule,
     Situation,
     SVDFactors,
@@ -134,13 +135,12 @@ defjvp_argnums(_decomposed, _decompose_jvp)
 def _applied(operator: Operator, count: int, x: Any, *rest: Any) -> Any:
     factors = operator.decomposition.Factors(*rest[:count])
     with _quiet():
-        return operator.apply(_xp, x, factors, rest[count:])
+        return operator.apply(Point(_xp, x, factors, rest[count:]))
 
 
-def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> tuple[Any, ...]:
     """An operator on the factors of x, with the operator's own derivative in x."""
-    out = _applied(operator, len(raw), x, *raw, *params)
-    return _items(out) if operator.outputs > 1 else out
+    return _items(_applied(operator, len(raw), x, *raw, *params))
 
 
 def _arguments(args: Any) -> tuple[Operator, Any, Any, tuple[Any, ...], int]:
@@ -150,31 +150,24 @@ def _arguments(args: Any) -> tuple[Operator, Any, Any, tuple[Any, ...], int]:
     return operator, x, raw, tuple(rest[count:]), 3 + count
 
 
-def _moved(operator: Operator, x: Any, raw: Any, params: Any) -> tuple[Any, tuple[Any, ...]]:
+def _moved(operator: Operator, x: Any, raw: Any, params: Any) -> Point:
     """Factors and parameters as functions of x."""
     factors = _decompose(operator.decomposition, x, raw)
-    return factors, operator.moved(_xp, params, factors, raw)
+    return Point(_xp, x, factors, operator.moved(_xp, params, factors, raw))
 
 
 def _apply_vjp(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
     def pullback(g: Any) -> Any:
         operator, x, raw, params, start = _arguments(args)
-        if operator.outputs > 1:
-            ct: Any = tuple(map(_to_core, _items(g), _items(ans)))
-        else:
-            ct = _to_core(g, ans)
+        cts = tuple(map(_to_core, _items(g), _items(ans)))
         with _quiet():
             if operator.twice:
-                cts = ct if operator.outputs > 1 else (ct,)
                 derivative, inputs = pulled(operator, params, cts)
-                ct_x, ct_params = derivative.of_matrix_and_params(
-                    _apply(derivative, x, raw, inputs)
-                )
+                ct_x, ct_params = derivative.of_results(_apply(derivative, x, raw, inputs))
             else:
-                factors, moved = _moved(operator, x, raw, params)
-                ct_x, ct_params = operator.vjp(_xp, x, factors, moved, ct)
+                ct_x, ct_params = operator.vjp(_moved(operator, x, raw, params), cts)
                 ct_params = with_exact(
-                    operator, params, ct, ct_params, lambda *of: _apply(of[0], x, raw, of[1])
+                    operator, params, cts, ct_params, lambda *of: _apply(of[0], x, raw, of[1])
                 )
         of_argument = {2: ct_x, **dict(enumerate(ct_params, start))}
         return tuple(_from_core(of_argument[i], args[i]) for i in argnums)
@@ -191,11 +184,10 @@ def _apply_jvp(argnums: Any, tangents: Any, ans: Any, args: Any, kwargs: Any) ->
             derivative, inputs = pushed(operator, params, along)
             dout = _apply(derivative, x, raw, inputs)
         else:
-            factors, params = _moved(operator, x, raw, params)
-            dout = operator.jvp(_xp, x, factors, params, *along)
-    if operator.outputs > 1:
-        return autograd_tuple(dout)
-    return _xp.zeros_like(ans) if dout is None else dout
+            dout = operator.jvp(_moved(operator, x, raw, params), along)
+    return autograd_tuple(
+        _xp.zeros_like(y) if d is None else d for d, y in zip(dout, _items(ans), strict=True)
+    )
 
 
 defvjp_argnums(_applied, _apply_vjp)
@@ -238,7 +230,7 @@ class _AutogradBackend(Backend):
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         if isinstance(value, numbers.Real):  # scalars of NumPy among them
-            return float(value)
+            return np.asarray(float(value), dtype=dtype)
         return None if self.asarray(value) is None else _xp.astype(value, dtype)
 
     values_xp = _numpy
@@ -260,7 +252,9 @@ class _AutogradBackend(Backend):
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
         return _decompose(decomposition, x, raw)
 
-    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+    def apply(
+        self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
         return _apply(operator, x, raw, params)
 
     def stopped(self, x: Any) -> Any:

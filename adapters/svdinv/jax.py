@@ -304,12 +304,14 @@ class _JaxBackend(Backend):
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
         return _decompose(decomposition, x, raw)
 
-    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+    def apply(
+        self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
         params = tuple(
             p if p.ndim >= x.ndim - 2 else jnp.expand_dims(p, tuple(range(x.ndim - 2 - p.ndim)))
             for p in params
         )
-        return _apply(operator, x, raw, params)
+        return tuple(_apply(operator, x, raw, params))
 
     def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
         with jax.default_matmul_precision("float32"):

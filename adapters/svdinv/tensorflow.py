@@ -27,9 +27,11 @@ import numpy as np
 from svdinv_core import (
     Decomposition,
     Operator,
+    Point,
     Rule,
     Situation,
     SVDFactors,
+    Tangents,
     apply_at_midpoint,
     decompose_at_midpoint,
     pulled,
@@ -77,7 +79,7 @@ def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
     return decomposition.Factors(*call(x, *raw))
 
 
-def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> tuple[Any, ...]:
     """An operator on the factors of x, with the operator's own derivative in x."""
     count = len(raw)
 
@@ -88,25 +90,23 @@ def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any
         def grad(*cts: Any) -> Any:
             if operator.twice:
                 derivative, inputs = pulled(operator, params, cts)
-                out = _apply(derivative, x, raw, inputs)
-                ct_x, ct_params = derivative.of_matrix_and_params(out)
+                ct_x, ct_params = derivative.of_results(_apply(derivative, x, raw, inputs))
             else:
                 held = operator.decomposition.Factors(*raw)
                 factors = _decompose(operator.decomposition, x, raw)
                 moved = operator.moved(_xp, params, factors, held)
-                ct = cts if operator.outputs > 1 else cts[0]
-                ct_x, ct_params = operator.vjp(_xp, x, factors, moved, ct)
+                ct_x, ct_params = operator.vjp(Point(_xp, x, factors, moved), cts)
                 ct_params = with_exact(
-                    operator, params, ct, ct_params, lambda *of: _apply(of[0], x, raw, of[1])
+                    operator, params, cts, ct_params, lambda *of: _apply(of[0], x, raw, of[1])
                 )
             return (ct_x, *(None for _ in raw), *ct_params)
 
         # ForwardAccumulator would add the tangents of the operations in here to those of grad.
         factors = operator.decomposition.Factors(*raw)
         fixed = tuple(map(tf.stop_gradient, params))
-        return operator.apply(_xp, tf.stop_gradient(x), factors, fixed), grad
+        return operator.apply(Point(_xp, tf.stop_gradient(x), factors, fixed)), grad
 
-    return call(x, *raw, *params)
+    return tuple(call(x, *raw, *params))
 
 
 def _watch(factors: SVDFactors, watch: Watch) -> Any:
@@ -221,18 +221,15 @@ class _TensorFlowBackend(Backend):
             return decompose_at_midpoint(_xp, decomposition, factors, x - tf.stop_gradient(x))
         return _decompose(decomposition, x, raw)
 
-    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+    def apply(
+        self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
         if _passed_over(x, *params):
             fixed = tuple(map(tf.stop_gradient, params))
-            return apply_at_midpoint(
-                _xp,
-                operator,
-                tf.stop_gradient(x),
-                operator.decomposition.Factors(*raw),
-                fixed,
-                x - tf.stop_gradient(x),
-                tuple(p - q for p, q in zip(params, fixed, strict=True)),
-            )
+            factors = operator.decomposition.Factors(*raw)
+            at = Point(_xp, tf.stop_gradient(x), factors, fixed)
+            changes = (p - q for p, q in zip(params, fixed, strict=True))
+            return apply_at_midpoint(operator, at, Tangents(x - at.A, tuple(changes)))
         return _apply(operator, x, raw, params)
 
     def sparse(self, x: Any) -> LinearOperator | None:

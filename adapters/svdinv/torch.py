@@ -24,18 +24,19 @@ from ._missing import cannot_import
 try:
     import torch
     from torch._functorch import pyfunctorch
-    from torch.autograd import forward_ad
 except ImportError as error:
     raise cannot_import(error, "torch", "PyTorch") from error
 
 from svdinv_core import (
     Decomposition,
     Operator,
+    Point,
     Refuse,
     Rule,
     Situation,
     Step,
     SVDFactors,
+    Tangents,
     apply_at_midpoint,
     complex_step_jacobian,
     complex_step_slope,
@@ -214,12 +215,9 @@ class _TorchBackend(Backend):
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         if isinstance(value, torch.Tensor):
             _check_dense("tau", value)
-            value = value.to(dtype)
-            alone = value.ndim == 0 and not value.requires_grad and is_plain(value)
-            # With a tangent of forward mode it has a derivative, too.
-            return value.item() if alone and forward_ad._current_level < 0 else value
+            return value.to(dtype)
         if isinstance(value, (int, float, numbers.Real)):
-            return float(value)
+            return torch.full((), float(value), dtype=dtype, device=like.device)
         if hasattr(value, "__array__") and not is_foreign(value):
             return torch.as_tensor(value, dtype=dtype, device=like.device)
         return None
@@ -242,9 +240,7 @@ class _TorchBackend(Backend):
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
         with full_precision(x):
-            return function(
-                x.detach(), *(p if isinstance(p, float) else p.detach() for p in params)
-            )
+            return function(x.detach(), *(p.detach() for p in params))
 
     def failed(self, values: Any) -> bool:
         if not is_plain(values) and not waits(values):
@@ -253,10 +249,11 @@ class _TorchBackend(Backend):
         return isnan(sum(values.tolist()) if few else values.sum().item())
 
     def extremes(self, x: Any) -> tuple[float, float] | None:
-        if isinstance(x, float):
-            return x, x
         if not is_plain(x) or x.numel() == 0:
             return None
+        if x.ndim == 0:
+            number = x.item()
+            return number, number
         if x.ndim == 1 and x.shape[0] <= FEW:
             numbers = x.tolist()
             return min(numbers), max(numbers)
@@ -277,32 +274,19 @@ class _TorchBackend(Backend):
             return tuple(_library.decompose(_library.describe(decomposition), x, list(raw)))
         return tuple(_function.decompose(decomposition, x, *raw))
 
-    def apply(self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> Any:
+    def apply(
+        self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
         with full_precision(x):
             if _dropped():
-                fixed = tuple(p if isinstance(p, float) else p.detach() for p in params)
-                return apply_at_midpoint(
-                    _xp,
-                    operator,
-                    x.detach(),
-                    operator.decomposition.Factors(*raw),
-                    fixed,
-                    x - x.detach(),
-                    tuple(
-                        None if isinstance(p, float) else p - q
-                        for p, q in zip(params, fixed, strict=True)
-                    ),
-                )
+                fixed = tuple(p.detach() for p in params)
+                at = Point(_xp, x.detach(), operator.decomposition.Factors(*raw), fixed)
+                changes = (p - q for p, q in zip(params, fixed, strict=True))
+                return apply_at_midpoint(operator, at, Tangents(x - at.A, tuple(changes)))
             if torch.compiler.is_compiling():
-                tensors = [
-                    torch.full((), p, dtype=x.real.dtype, device=x.device)
-                    if isinstance(p, float)
-                    else p
-                    for p in params
-                ]
-                out = _library.apply(_library.describe(operator), x, list(raw), tensors)
-                return tuple(out) if operator.outputs > 1 else out[0]
-            return _function.apply(operator, x, *raw, *params)
+                return _library.operate(operator, x, raw, params)
+            out: tuple[Any, ...] = _function.apply(operator, x, *raw, *params)
+            return out
 
     def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
         with full_precision(arrays[0]):

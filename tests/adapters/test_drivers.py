@@ -21,7 +21,17 @@ from support.family import KINDS, haar, normal
 from support.namespaces import namespace
 from svdinv import _numpy_batches, _torch_batches, rules
 
-from svdinv_core import SVD, Gram, LowRank, ScaledSVD, SoftThreshold, SVDFactors, scaled
+from svdinv_core import (
+    SVD,
+    Gram,
+    LowRank,
+    Point,
+    ScaledSVD,
+    SoftThreshold,
+    SVDFactors,
+    Tangents,
+    scaled,
+)
 
 SIZES = ((5, 5), (40, 4), (4, 40), (3, 9, 6))
 GRAM_BOUND = {"float64": 1e-13, "float32": 2e-5}
@@ -115,14 +125,14 @@ def test_ordinary_values_need_no_guards(precision, relative):
 
 def everything(xp, operator, x, factors, t, G):
     """Value, both directions, and the derivative in the threshold."""
-    ct, (ct_t,) = operator.vjp(xp, x, factors, (t,), G)
-    dt = np.ones_like(t)
+    at, dt = Point(xp, x, factors, (t,)), np.ones_like(t)
+    ct, (ct_t,) = operator.vjp(at, (G,))
     return (
-        operator.apply(xp, x, factors, (t,)),
+        *operator.apply(at),
         ct,
         ct_t,
-        operator.jvp(xp, x, factors, (t,), G, (dt,)),
-        operator.jvp(xp, x, factors, (t,), None, (dt,)),
+        *operator.jvp(at, Tangents(G, (dt,))),
+        *operator.jvp(at, Tangents(None, (dt,))),
     )
 
 
@@ -152,7 +162,7 @@ def test_what_auto_decides():
     factors = by_gram.compute(xp, A)
 
     def enough(operator, *params, S=factors.S):
-        return bool(Gram().resolves(xp, S, operator.extent(xp, S, params)))
+        return bool(Gram().resolves(xp, S, operator.extent(xp, S, tuple(map(np.asarray, params)))))
 
     assert enough(SoftThreshold(), 0.12)
     assert enough(SoftThreshold(), 0.02)
@@ -292,12 +302,11 @@ def test_leaving_out_dropped_columns_changes_nothing(size, is_complex, by, monke
     ):
 
         def everything(operator=operator, params=params, dparams=dparams):
-            ct, ct_params = operator.vjp(xp, A, factors, params, G)
-            out = [operator.apply(xp, A, factors, params), ct, *ct_params]
-            out.append(operator.jvp(xp, A, factors, params, G, dparams))
-            if params:
-                out.append(operator.jvp(xp, A, factors, params, None, dparams))
-            return out
+            at = Point(xp, A, factors, params)
+            ct, ct_params = operator.vjp(at, (G,))
+            out = [*operator.apply(at), ct, *ct_params]
+            out += operator.jvp(at, Tangents(G, dparams))
+            return out + list(operator.jvp(at, Tangents(None, dparams))) if params else out
 
         products.clear()
         monkeypatch.setattr(scaled, "SMALLEST_SPLIT", 16)
@@ -355,11 +364,12 @@ def test_polishing_restores_lost_orthogonality():
 
     A, W = matrices((6, 8, 5), False, "float64")
     operator, exact = SoftThreshold(), ScaledSVD().compute(xp, A)
-    expected, _ = operator.vjp(xp, A, exact, (0.12,), W)
+    tau = (np.asarray(0.12),)
+    expected, _ = operator.vjp(Point(xp, A, exact, tau), (W,))
     error = {}
     for polished in (False, True):
         factors = ScaledSVD(Gram(polished=polished)).compute(Sloppy(), A)
-        got, _ = operator.vjp(xp, A, factors, (0.12,), W)
+        got, _ = operator.vjp(Point(xp, A, factors, tau), (W,))
         error[polished] = relative_error(got, expected).max()
     assert error[False] > 1e-7
     assert error[True] < 1e-10

@@ -22,6 +22,7 @@ from svdinv_core import (
     Gram,
     Jacobi,
     Native,
+    Point,
     ScaledSVD,
     Situation,
     SoftThreshold,
@@ -300,8 +301,8 @@ def test_the_gram_matrix_is_enough_where_all_values_are_large(smallest, tau, hol
     assert Gram().resolves(xp, factors.S, operator.extent(xp, factors.S, params))
     small = factors._replace(S=factors.S * np.array([1, 1, 1, 1, 0.1], "float32"))
     assert not Gram().resolves(xp, small.S, operator.extent(xp, small.S, params))
-    got, _ = operator.vjp(xp, single, factors, params, W.astype("float32"))
-    exact, _ = operator.vjp(xp, A, ScaledSVD().compute(xp, A), (tau,), W)
+    got, _ = operator.vjp(Point(xp, single, factors, params), (W.astype("float32"),))
+    exact, _ = operator.vjp(Point(xp, A, ScaledSVD().compute(xp, A), (np.asarray(tau),)), (W,))
     hold("svt by gram of large values: gradient, float32", relative_error(got, exact).max(), 1e-5)
 
 

@@ -502,13 +502,15 @@ def test_core_under_array_api_strict_stays_on_the_device(is_complex):
         core.LeadingFactors(core.Dense(), core.Inv()),
         core.BestApproximation(core.Dense()),
     )
-    ct_AV, (ct_AHU, *_) = leading.vjp(xp, AV, factors, (AHU, found.gap, A), tuple(factors))
-    tangents = leading.jvp(xp, AV, factors, (AHU, found.gap, A), AV, (AHU, None, None))
-    ct_best, _ = best.vjp(xp, AV, factors, (AHU, found.gap, A), A)
-    masked = core.LowRank(RANK, chosen).apply(xp, A, core.ScaledSVD().compute(xp, A), ())
+    at = core.Point(xp, AV, factors, (AHU, found.gap, A))
+    ct_AV, (ct_AHU, *_) = leading.vjp(at, tuple(factors))
+    tangents = leading.jvp(at, core.Tangents(AV, (AHU, None, None)))
+    ct_best, _ = best.vjp(at, (A,))
+    whole = core.Point(xp, A, core.ScaledSVD().compute(xp, A))
+    (masked,) = core.LowRank(RANK, chosen).apply(whole)
     for array in (*found, ct_AV, ct_AHU, *tangents, ct_best, masked):
         assert array.device == xp.Device("device1")
-    B = best.apply(xp, AV, factors, (AHU, found.gap, A))
+    (B,) = best.apply(at)
     np.testing.assert_allclose(
         *(np.asarray(xp.asarray(x, device=xp.Device("CPU_DEVICE"))) for x in (B, masked)),
         atol=1e-11,

@@ -27,12 +27,14 @@ from svdinv_core import (
     Gram,
     LowRank,
     NuclearNorm,
+    Point,
     Polar,
     Recompose,
     RecomposeHermitian,
     ScaledSVD,
     SingularValues,
     SoftThreshold,
+    Tangents,
     Unitary,
     eigenvalue_coefficients,
     get_rule,
@@ -110,7 +112,6 @@ def test_core_under_array_api_strict_stays_on_the_device(device, is_complex):
         for operator, params in (
             (SoftThreshold(), (t,)),
             (SoftThreshold(relative=True), (t,)),
-            (SoftThreshold(), (0.5,)),
             (SingularValues(), ()),
             (NuclearNorm(), ()),
             (LowRank(2), ()),
@@ -119,20 +120,15 @@ def test_core_under_array_api_strict_stays_on_the_device(device, is_complex):
             factors = operator.decomposition.compute(xp, A)
             extent = operator.extent(xp, factors.S, params)
             assert Gram().resolves(xp, factors.S, extent).device == device
-            out = operator.apply(xp, A, factors, params)
-            dparams = tuple(p if hasattr(p, "device") else None for p in params)
-            dout = operator.jvp(xp, A, factors, params, to(W), dparams)
-            ct_x, ct_params = operator.vjp(xp, A, factors, params, dout)
-            results = [out, dout, ct_x, *(c for c in ct_params if c is not None)]
-            assert all(y.device == device for y in results)
+            at = Point(xp, A, factors, params)
+            (out,) = operator.apply(at)
+            (dout,) = operator.jvp(at, Tangents(to(W), params))
+            ct_x, ct_params = operator.vjp(at, (dout,))
+            assert all(y.device == device for y in (out, dout, ct_x, *ct_params))
             plain, *_ = namespace("numpy")
-            expected = operator.vjp(
-                plain,
-                x,
-                type(factors)(*(np.asarray(f.to_device(xp.Device("CPU_DEVICE"))) for f in factors)),
-                tuple(tau if hasattr(p, "device") else p for p in params),
-                np.asarray(dout.to_device(xp.Device("CPU_DEVICE"))),
-            )[0]
+            on_cpu = [np.asarray(f.to_device(xp.Device("CPU_DEVICE"))) for f in (*factors, dout)]
+            there = Point(plain, x, type(factors)(*on_cpu[:-1]), (tau,) * len(params))
+            expected, _ = operator.vjp(there, (on_cpu[-1],))
             got = np.asarray(ct_x.to_device(xp.Device("CPU_DEVICE")))
             np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-13)
 
@@ -151,19 +147,22 @@ def test_hermitian_and_two_output_operators_under_array_api_strict(device, is_co
     f = factors.eigenvalues
     gamma = eigenvalue_coefficients(xp, factors, f, xp.ones_like(f))
     operator = RecomposeHermitian()
-    out = operator.apply(xp, x, factors, (f, gamma))
-    ct_x, _ = operator.vjp(xp, x, factors, (f, gamma), out)
-    dout = operator.jvp(xp, x, factors, (f, gamma), dx, (f, None))
-    assert all(y.device == device for y in (*factors, *tangents, ct, out, ct_x, dout))
+    at = Point(xp, x, factors, (f, gamma))
+    out = operator.apply(at)
+    ct_x, _ = operator.vjp(at, out)
+    dout = operator.jvp(at, Tangents(dx, (f, None)))
+    assert all(y.device == device for y in (*factors, *tangents, ct, *out, ct_x, *dout))
 
     raw = SVD().compute(xp, x)
-    both = Polar().apply(xp, x, raw, ())
-    tangents = Polar().jvp(xp, x, raw, (), dx, ())
-    ct_x, _ = Polar().vjp(xp, x, raw, (), both)
+    at = Point(xp, x, raw)
+    both = Polar().apply(at)
+    tangents = Polar().jvp(at, Tangents(dx, ()))
+    ct_x, _ = Polar().vjp(at, both)
     coefficients = loewner_coefficients(xp, raw, raw.S, xp.ones_like(raw.S))
-    dout = Recompose().jvp(xp, x, raw, coefficients, dx, (raw.S, None, None, None))
-    rotated = Unitary(special=not is_complex).apply(xp, x, raw, ())
-    assert all(y.device == device for y in (*both, *tangents, ct_x, dout, rotated))
+    along = Tangents(dx, (raw.S, None, None, None))
+    dout = Recompose().jvp(at._replace(params=coefficients), along)
+    rotated = Unitary(special=not is_complex).apply(at)
+    assert all(y.device == device for y in (*both, *tangents, ct_x, *dout, *rotated))
 
 
 class Recording:
@@ -197,16 +196,16 @@ def test_no_square_temporary_on_the_long_side(shape):
         factors = decomposition.compute(xp, A)
         decomposition.vjp(xp, factors, decomposition.jvp(xp, factors, A))
     for operator, params in (
-        (SoftThreshold(relative=True), (0.5,)),
+        (SoftThreshold(relative=True), (np.asarray(0.5),)),
         (SingularValues(), ()),
         (LowRank(2), ()),
         (Unitary(), ()),
         (Polar(), ()),
     ):
         factors = operator.decomposition.compute(xp, A)
-        out = operator.apply(xp, A, factors, params)
-        operator.jvp(xp, A, factors, params, A, (None,) * len(params))
-        operator.vjp(xp, A, factors, params, out)
+        at = Point(xp, A, factors, params)
+        operator.jvp(at, Tangents(A, (None,) * len(params)))
+        operator.vjp(at, operator.apply(at))
     assert xp.largest == A.size
 
 
@@ -238,15 +237,18 @@ def test_the_namespace_protocol_names_all_that_is_used():
     gram = Gram(double=True, normalized=True)
     for scaled in (ScaledSVD().compute(Listed, A), ScaledSVD(gram).compute(Listed, A)):
         assert gram.resolves(Listed, scaled.S, SoftThreshold().extent(Listed, scaled.S, (tau,)))
-        LowRank(2).vjp(Listed, A, scaled, (), A)
-        SoftThreshold(relative=True).vjp(Listed, A, scaled, (tau,), A)
-        SoftThreshold(relative=True).jvp(Listed, A, scaled, (tau,), A, (tau,))
+        LowRank(2).vjp(Point(Listed, A, scaled), (A,))
+        at = Point(Listed, A, scaled, (tau,))
+        SoftThreshold(relative=True).vjp(at, (A,))
+        SoftThreshold(relative=True).jvp(at, Tangents(A, (tau,)))
     assert gram.resolves(Listed, scaled.S, LowRank(2).extent(Listed, scaled.S, ()))
     ScaledSVD().vjp(Listed, scaled, ScaledSVD().jvp(Listed, scaled, A))
     SVD(driver=gram).compute(Listed, A)
-    Polar().vjp(Listed, A, factors, (), Polar().apply(Listed, A, factors, ()))
+    at = Point(Listed, A, factors)
+    Polar().vjp(at, Polar().apply(at))
     square = A[..., :4, :].real
-    Unitary(special=True).vjp(Listed, square, SVD().compute(Listed, square), (), square)
+    at = Point(Listed, square, SVD().compute(Listed, square))
+    Unitary(special=True).vjp(at, (square,))
     Eigh().vjp(Listed, Eigh().compute(Listed, square), Eigh().compute(Listed, square))
 
 

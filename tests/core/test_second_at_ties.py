@@ -23,6 +23,7 @@ from svdinv_core import (
     EigenvalueJet,
     LowRank,
     NuclearNorm,
+    Point,
     Polar,
     SingularValueJet,
     SoftThreshold,
@@ -129,14 +130,15 @@ def computed(name, x, X, Y, scale):
     factors = operator.decomposition.compute(NP, x)
     with np.errstate(all="ignore"):  # a third derivative that is not asked for may overflow
         params = params_of(factors, np.float64(scale))
-        params = tuple(float(p) if p.ndim == 0 else p.astype(x.real.dtype) for p in params)
+        params = tuple(np.asarray(p, x.real.dtype) for p in params)
     nothing = (None,) * len(params)
     along_X, along_Y = Tangents(X, nothing), Tangents(Y, nothing)
     with np.errstate(all="ignore"):
-        out = operator.second(NP, x, factors, params, along_X, along_Y)
-        back = operator.second(NP, x, factors, params, along_Y, along_X)
+        at = Point(NP, x, factors, params)
+        out = operator.second(at, along_X, along_Y)
+        back = operator.second(at, along_Y, along_X)
     pick = CASES[name].output
-    return (out[pick], back[pick]) if isinstance(out, tuple) else (out, back)
+    return out[pick], back[pick]
 
 
 def check(hold, name, precision, *where):
@@ -397,13 +399,13 @@ def test_with_their_parameters(name, size):
 
     def pull(operator, factors, params, x):
         derivative, inputs = pulled(operator, params, (Y,))
-        out = derivative.apply(NP, x, factors, inputs)
+        out = derivative.apply(Point(NP, x, factors, inputs))
         return out[:1] if name in ("tanh", "inverse root") else out
 
     def push(operator, factors, params, x):
         d = tuple(0.4 * d for d in slopes_in_theta(name, x))
         derivative, inputs = pushed(operator, params, Tangents(Y, d))
-        return (derivative.apply(NP, x, factors, inputs),)
+        return derivative.apply(Point(NP, x, factors, inputs))
 
     for make, expected in ((partial(pulled, cts=(Y,)), pull), (None, push)):
         if make is None:
@@ -415,8 +417,7 @@ def test_with_their_parameters(name, size):
         else:
             derivative, inputs = make(operator, params)
             dgiven = [None]
-        got = derivative.jvp(NP, x, factors, inputs, X, (*dgiven, *dparams))
-        got = got if isinstance(got, tuple) else (got,)
+        got = derivative.jvp(Point(NP, x, factors, inputs), Tangents(X, (*dgiven, *dparams)))
         for g, e in zip(got, differences(expected), strict=False):
             assert norm(np.atleast_2d(g - e)) < 1e-8 * norm(np.atleast_2d(e))
 
@@ -429,8 +430,9 @@ def test_with_their_parameters(name, size):
     dY = normal(rng, x.shape, True)
     if hermitian:
         dY = (dY + adjoint(dY)) / 2
-    out = derivative.jvp(NP, x, factors, inputs, X, (dY, *dparams))
-    ct_x, (ct_Y, *ct_params) = derivative.vjp(NP, x, factors, inputs, cts)
+    at_x = Point(NP, x, factors, inputs)
+    out = derivative.jvp(at_x, Tangents(X, (dY, *dparams)))
+    ct_x, (ct_Y, *ct_params) = derivative.vjp(at_x, cts)
     forward = sum(np.vdot(a, b).real for a, b in zip(cts, out, strict=True))
     reverse = np.vdot(ct_x, X).real + np.vdot(ct_Y, dY).real
     reverse += sum(np.vdot(a, b) for a, b in zip(ct_params, dparams, strict=True) if a is not None)

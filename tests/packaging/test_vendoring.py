@@ -57,7 +57,7 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 import numpy as np
 {setup}
-from somebody._svd import SVD, ScaledSVD, SoftThreshold, SVDFactors
+from somebody._svd import SVD, Point, ScaledSVD, SoftThreshold, SVDFactors
 
 given = np.load("given.npz")
 x, tau, W = (to(given[name]) for name in ("x", "tau", "W"))
@@ -66,8 +66,9 @@ column = lambda S: xp.astype(xp.expand_dims(S, axis=-1), x.dtype)
 
 threshold = SoftThreshold()
 factors = ScaledSVD().compute(xp, x)
-B = threshold.apply(xp, x, factors, (tau,))
-ct_x, (ct_tau,) = threshold.vjp(xp, x, factors, (tau,), W)
+at = Point(xp, x, factors, (tau,))
+(B,) = threshold.apply(at)
+ct_x, (ct_tau,) = threshold.vjp(at, (W,))
 
 # The loss Re tr(W^H U S Vh), whose gradient is W.
 U, S, Vh = factors = SVD().compute(xp, to(given["distinct"]))

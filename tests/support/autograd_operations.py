@@ -12,7 +12,7 @@ import svdinv.autograd
 from autograd.tracer import getval
 from svdinv import _autograd_namespace
 
-from svdinv_core import apply_at_midpoint, decompose_at_midpoint
+from svdinv_core import Point, Tangents, apply_at_midpoint, decompose_at_midpoint
 
 from .drivers import driver
 from .observables import Operations, observable
@@ -53,12 +53,10 @@ def realified(loss, x):
 
 
 def _at_midpoint(operator, x, raw, params):
-    xp, factors = _autograd_namespace, operator.decomposition.Factors(*raw)
-    x0, fixed = getval(x), tuple(map(getval, params))
-    changes = tuple(
-        None if isinstance(p, float) else p - q for p, q in zip(params, fixed, strict=True)
-    )
-    return apply_at_midpoint(xp, operator, x0, factors, fixed, x - x0, changes)
+    factors, fixed = operator.decomposition.Factors(*raw), tuple(map(getval, params))
+    changes = tuple(p - q for p, q in zip(params, fixed, strict=True))
+    at = Point(_autograd_namespace, getval(x), factors, fixed)
+    return apply_at_midpoint(operator, at, Tangents(x - at.A, changes))
 
 
 def _decomposed_at_midpoint(decomposition, x, raw):

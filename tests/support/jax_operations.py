@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import svdinv.jax
 
-from svdinv_core import apply_at_midpoint, decompose_at_midpoint
+from svdinv_core import Point, Tangents, apply_at_midpoint, decompose_at_midpoint
 
 from .drivers import driver
 from .observables import Operations, observable
@@ -43,7 +43,8 @@ cotangent = np.conj
 def _at_midpoint(operator, x, raw, params):
     fixed = jax.lax.stop_gradient((x, params))
     dx, dparams = jax.tree.map(jnp.subtract, (x, params), fixed)
-    return apply_at_midpoint(jnp, operator, fixed[0], raw, fixed[1], dx, dparams)
+    at = Point(jnp, fixed[0], raw, fixed[1])
+    return apply_at_midpoint(operator, at, Tangents(dx, dparams))
 
 
 def _decomposed_at_midpoint(decomposition, x, raw):

@@ -11,7 +11,7 @@ import svdinv.tensorflow
 import tensorflow as tf
 from svdinv import _tensorflow_namespace
 
-from svdinv_core import apply_at_midpoint, decompose_at_midpoint
+from svdinv_core import Point, Tangents, apply_at_midpoint, decompose_at_midpoint
 
 from .drivers import driver
 from .observables import Operations, observable
@@ -63,11 +63,10 @@ def hessian_product(loss, x, d):
 
 
 def _at_midpoint(operator, x, raw, params):
-    fixed = tuple(map(tf.stop_gradient, params))
-    x0 = tf.stop_gradient(x)
+    factors, fixed = operator.decomposition.Factors(*raw), tuple(map(tf.stop_gradient, params))
     changes = tuple(p - q for p, q in zip(params, fixed, strict=True))
-    factors = operator.decomposition.Factors(*raw)
-    return apply_at_midpoint(_tensorflow_namespace, operator, x0, factors, fixed, x - x0, changes)
+    at = Point(_tensorflow_namespace, tf.stop_gradient(x), factors, fixed)
+    return apply_at_midpoint(operator, at, Tangents(x - at.A, changes))
 
 
 def _decomposed_at_midpoint(decomposition, x, raw):

@@ -13,6 +13,8 @@ import pytest
 from svdinv import _api, _driver
 from svdinv._limits import LIMITS
 
+from svdinv_core import Point
+
 from .observables import NUMPY, OBSERVABLES, TIED, problems
 
 BOUND = {"float64": 1e-11, "float32": 1e-4}
@@ -245,7 +247,7 @@ def native(xp: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """What is left of an operator and of a decomposition when the rule is removed."""
 
     def apply(operator: Any, x: Any, raw: Any, params: Any) -> Any:
-        return operator.apply(xp, x, operator.decomposition.compute(xp, x), params)
+        return operator.apply(Point(xp, x, operator.decomposition.compute(xp, x), params))
 
     def decompose(decomposition: Any, x: Any, raw: Any) -> Any:
         return decomposition.compute(xp, x)

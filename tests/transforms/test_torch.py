@@ -408,7 +408,7 @@ def _without_function(patch, apply, decompose):
 
 def _without_library(patch, apply, decompose):
     def plain_apply(spec, x, raw, params):
-        return [apply(_torch_library.restore(spec), x, raw, params)]
+        return list(apply(_torch_library.restore(spec), x, raw, params))
 
     patch.setattr(_torch_library, "apply", plain_apply)
     patch.setattr(
@@ -419,8 +419,8 @@ def _without_library(patch, apply, decompose):
 
 
 def _without_midpoint(patch, apply, decompose):
-    def plain_apply(xp, operator, x, raw, params, dx, dparams):
-        return apply(operator, x + dx, raw, params)
+    def plain_apply(operator, at, along):
+        return apply(operator, at.A + along.A, at.factors, at.params)
 
     patch.setattr(svdinv.torch, "apply_at_midpoint", plain_apply)
     patch.setattr(

@@ -352,36 +352,41 @@ class _CoreFunctions:
         for name, make in makers.items():
             setattr(self, name, _CoreFunction(self, make))
 
-    def call(self, make: Callable[..., Any], x: Any, args: Arrays) -> tuple[Any, Any, Arrays, Any]:
-        """Operation, factors, parameters and value."""
+    def call(self, make: Callable[..., Any], x: Any, args: Arrays) -> tuple[Any, Any, Arrays]:
+        """Operation, where it is evaluated, and its values."""
         operation, xp = make(*args), self._xp
         params = args if isinstance(operation, self._core.SoftThreshold) else ()
         decomposition = getattr(operation, "decomposition", operation)
         factors = decomposition.compute(xp, x)
-        if decomposition is operation:
-            return operation, factors, (), tuple(factors)
-        return operation, factors, params, operation.apply(xp, x, factors, params)
+        at = self._core.Point(xp, x, factors, params)
+        return operation, at, tuple(factors) if decomposition is operation else operation.apply(at)
 
     def vjp(self, fn: _CoreFunction, x: Any, *args: Any, **_: Any) -> tuple[Any, Any]:
         """Value and pullback."""
-        operation, factors, params, out = self.call(fn.make, x, args)
+        operation, at, outs = self.call(fn.make, x, args)
 
-        def pullback(ct: Any) -> Arrays:
+        def pullback(cts: Any) -> Arrays:
             if not hasattr(operation, "decomposition"):
-                return (operation.vjp(self._xp, factors, ct),)
-            ct_x, ct_params = operation.vjp(self._xp, x, factors, params, ct)
+                return (operation.vjp(self._xp, at.factors, cts),)
+            ct_x, ct_params = operation.vjp(at, cts if len(outs) > 1 else (cts,))
             return ct_x, *ct_params
 
-        return out, pullback
+        return _single(outs), pullback
 
     def jvp(self, fn: _CoreFunction, primals: Arrays, tangents: Arrays, **_: Any) -> Any:
         """Value and tangent."""
         x, *args = primals
-        operation, factors, params, out = self.call(fn.make, x, tuple(args))
+        operation, at, outs = self.call(fn.make, x, tuple(args))
         dx, *dparams = tangents
         if not hasattr(operation, "decomposition"):
-            return out, tuple(operation.jvp(self._xp, factors, dx))
-        return out, operation.jvp(self._xp, x, factors, params, dx, tuple(dparams))
+            return outs, tuple(operation.jvp(self._xp, at.factors, dx))
+        along = self._core.Tangents(dx, tuple(dparams))
+        return _single(outs), _single(operation.jvp(at, along))
+
+
+def _single(outs: Arrays) -> Any:
+    """One array of a function with one output."""
+    return outs if len(outs) > 1 else outs[0]
 
 
 @dataclass(frozen=True)
@@ -390,7 +395,7 @@ class _CoreFunction:
     make: Callable[..., Any]
 
     def __call__(self, x: Any, *args: Any, **_: Any) -> Any:
-        return self.functions.call(self.make, x, args)[-1]
+        return _single(self.functions.call(self.make, x, args)[-1])
 
 
 class Core(Explicit):
