@@ -16,7 +16,7 @@ from ..namespace import Array, Namespace
 from .driver import Driver, Extent
 from .gram import Gram
 from .jacobi import Jacobi
-from .native import Native, native
+from .native import Native
 from .qr import BlockQR
 
 __all__ = [
@@ -85,6 +85,9 @@ class Situation:
         own decompositions.
     jacobi_over_gram : int
         Shorter side up to which it is faster than the Gram matrix, too, where that can be tried.
+    guarded : bool
+        Whether the framework's vectors are known to be not orthogonal at times, and a look finds
+        the NaN that is put in their place.
     """
 
     shape: tuple[Any, ...]
@@ -98,6 +101,7 @@ class Situation:
     has_eigh: bool = True
     largest_jacobi: int = 4
     jacobi_over_gram: int = 16
+    guarded: bool = False
 
     @property
     def m(self) -> Any:
@@ -156,7 +160,8 @@ class Situation:
     def native(self, needs: Needs, *, exact: bool) -> Native:
         """The framework's own decomposition, in double precision where that is called for."""
         as_svd = self.doubles == "svd" and needs != "eigenvectors"
-        return Native(double=self.single and (as_svd or (exact and self.doubles == "operators")))
+        double = self.single and (as_svd or (exact and self.doubles == "operators"))
+        return Native(double=double, guarded=self.guarded)
 
 
 class Rung(NamedTuple):
@@ -182,7 +187,7 @@ def _native(s: Situation, needs: Needs, exact: bool) -> Driver:
 
 
 def _block_qr(s: Situation, needs: Needs, exact: bool) -> Driver:
-    inner = native() if s.has_svd else Jacobi()
+    inner = Native(guarded=s.guarded) if s.has_svd else Jacobi()
     double = s.native(needs, exact=exact).double
     return BlockQR(double=double, inner=inner, normalized=s.squares)
 
@@ -199,7 +204,7 @@ LADDER: tuple[Rung, ...] = (
         "values can be looked at, and the function needs its large values only, or all of them "
         "and one side is at least twice the other",
         lambda s, needs: s.looks_pay and _suits_gram(s, needs),
-        lambda s, needs, exact: Gram(polished=s.polished),
+        lambda s, needs, exact: Gram(polished=s.polished, guarded=s.guarded),
     ),
     Rung(
         "gram, double precision",
@@ -207,7 +212,7 @@ LADDER: tuple[Rung, ...] = (
         lambda s, needs: (
             s.looks_pay and _suits_gram(s, needs) and s.single and s.doubles != "never"
         ),
-        lambda s, needs, exact: Gram(double=True, polished=s.polished),
+        lambda s, needs, exact: Gram(double=True, polished=s.polished, guarded=s.guarded),
     ),
     Rung(
         "qr",
@@ -227,7 +232,7 @@ LADDER: tuple[Rung, ...] = (
 
 BY_NAME: dict[str, Callable[[Situation, Needs, bool], Driver]] = {
     "svd": _native,
-    "gram": lambda s, needs, exact: Gram(normalized=True, polished=s.polished),
+    "gram": lambda s, needs, exact: Gram(normalized=True, polished=s.polished, guarded=s.guarded),
     "qr": _block_qr,
     "jacobi": lambda s, needs, exact: Jacobi(),
 }

@@ -9,10 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..arrays import adjoint, cast_like, finite_matrices, is_complex, real_like, scale_columns
+from ..arrays import (
+    adjoint,
+    cast_like,
+    diagonal_matrix,
+    finite_matrices,
+    is_complex,
+    real_like,
+    scale_columns,
+)
 from ..namespace import Array, Namespace
 
-__all__ = ["Driver", "Extent", "in_double", "safe_sizes", "unit_columns"]
+__all__ = ["Driver", "Extent", "in_double", "orthogonal_or_nan", "safe_sizes", "unit_columns"]
 
 Extent = tuple[Array, Array]
 
@@ -29,9 +37,12 @@ class Driver:
     double : bool
         Compute in double precision whatever the precision of the matrix. The factors come back in
         that of the matrix.
+    guarded : bool
+        Give NaN for a matrix whose vectors come back from the framework not orthogonal.
     """
 
     double: bool = False
+    guarded: bool = False
     name: ClassVar[str]
     exact: ClassVar[bool] = True
 
@@ -69,6 +80,8 @@ class Driver:
             w, Q = xp.linalg.eigh(xp.where(usable, X, xp.zeros_like(X)))
             nan = float("nan")  # no array of it: debuggers would take it for a result
             w, Q = xp.where(values_usable, w, nan), xp.where(usable, Q, nan)
+        if self.guarded:
+            w, Q = orthogonal_or_nan(xp, (Q,), w, Q)
         return real_like(xp, w, H), cast_like(xp, Q, H)
 
     def resolves(
@@ -106,3 +119,27 @@ def safe_sizes(xp: Namespace, A: Array) -> Array:
 
 def in_double(xp: Namespace, A: Array) -> Array:
     return xp.astype(A, xp.complex128 if is_complex(xp, A) else xp.float64)
+
+
+ORTHOGONAL = 200
+"""Up to which entry of ``V^H V - I``, in units of the precision, V counts as orthogonal.
+
+LAPACK's stay below 30 up to 512 columns.
+"""
+
+
+def orthogonal_or_nan(
+    xp: Namespace, sides: tuple[Array, ...], *factors: Array
+) -> tuple[Array, ...]:
+    """Factors ``(..., k)`` or ``(..., i, j)``; NaN of a matrix where a side is not orthogonal."""
+    if 0 in tuple(sides[0].shape):
+        return factors
+    good: Array = None
+    for V in sides:
+        product = xp.matmul(adjoint(xp, V), V)
+        identity = diagonal_matrix(xp, xp.ones_like(xp.abs(V)[..., 0, :]), V.dtype)
+        most = ORTHOGONAL * float(xp.finfo(V.dtype).eps)
+        fine = xp.max(xp.abs(product - identity), axis=(-2, -1), keepdims=True) <= most
+        good = fine if good is None else good & fine
+    axes, nan = len(sides[0].shape), float("nan")  # no array of it: debuggers take it for a result
+    return tuple(xp.where(good if len(x.shape) == axes else good[..., 0], x, nan) for x in factors)

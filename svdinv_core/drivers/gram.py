@@ -14,7 +14,7 @@ from typing import ClassVar
 from ..arrays import adjoint, diagonal_matrix, is_complex, real_diagonal, scale
 from ..namespace import Array, Namespace
 from ..rules import promised_rtol
-from .driver import Driver, Extent, safe_sizes, unit_columns
+from .driver import Driver, Extent, orthogonal_or_nan, safe_sizes, unit_columns
 
 __all__ = ["Gram"]
 
@@ -57,6 +57,8 @@ class Gram(Driver):
         w, V = xp.linalg.eigh(xp.where(xp.expand_dims(values_finite, axis=-1), H, 0.0))
         if self.polished:
             V = _orthonormalized(xp, V, w)
+        if self.guarded:
+            w, V = orthogonal_or_nan(xp, (V,), w, V)
         W = xp.matmul(X, V)
         squares = _column_squares(xp, W) if self.polished else xp.maximum(-w, xp.zeros_like(w))
         S = xp.where(values_finite, xp.sqrt(squares), nan)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..arrays import cast_like, finite_matrices, real_like, scale_columns, scale_rows
+from ..arrays import adjoint, cast_like, finite_matrices, real_like, scale_columns, scale_rows
 from ..namespace import Array, Namespace
-from .driver import Driver, in_double
+from .driver import Driver, in_double, orthogonal_or_nan
 
 __all__ = ["Native", "native"]
 
@@ -38,6 +38,8 @@ class Native(Driver):
                 xp.where(values_usable, S, nan),
                 xp.where(usable, Vh, nan),
             )
+        if self.guarded:
+            U, S, Vh = orthogonal_or_nan(xp, (U, adjoint(xp, Vh)), U, S, Vh)
         U, S, Vh = cast_like(xp, U, A), real_like(xp, S, A), cast_like(xp, Vh, A)
         if unit:
             return U, S, Vh

@@ -23,9 +23,19 @@ __all__ = ["rescue", "rescuers"]
 def rescuers(situation: Situation, needs: Needs) -> tuple[Driver, ...]:
     """Which drivers to try in turn."""
     double = situation.single and situation.doubles != "never"
-    own: tuple[Driver, ...] = (Native(double=True),) if double and situation.has_svd else ()
+    own: tuple[Driver, ...] = (
+        (Native(double=True, guarded=situation.guarded),) if double and situation.has_svd else ()
+    )
     by_R: tuple[Driver, ...] = (
-        () if needs == "eigenvectors" else (BlockQR(double=double, normalized=situation.squares),)
+        ()
+        if needs == "eigenvectors"
+        else (
+            BlockQR(
+                double=double,
+                inner=Native(guarded=situation.guarded),
+                normalized=situation.squares,
+            ),
+        )
     )
     return (*own, *by_R, Jacobi(double=double))
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow as tf
 import torch
 from support.drivers import driver
+from svdinv._explicit import ExplicitBackend
 from svdinv._failures import apart
+from svdinv.torch import _TorchBackend
 
 from svdinv_core import Jacobi
 
@@ -131,6 +135,58 @@ def test_an_eigh_that_fails_is_taken_from_rotations(framework, monkeypatch):
     spoil(monkeypatch, framework, "eigh", marked)
     w, Q = (np.asarray(f.numpy(y)) for y in f.module.eigh(f.array(x)))
     np.testing.assert_allclose((Q * w[:, None, :]) @ np.swapaxes(Q, -1, -2), x, atol=1e-10)
+
+
+@pytest.fixture(params=["numpy", "torch"])
+def skewed(request, monkeypatch):
+    """A framework whose SVD and `eigh` give one vector that is not orthogonal to the others."""
+    f = driver(request.param)
+    module = {"numpy": np.linalg, "torch": torch.linalg}[request.param]
+    for name in ("svd", "eigh"):
+        real = getattr(module, name)
+
+        def fake(x, real=real, **kwargs):
+            *others, vectors = real(x, **kwargs)
+            vectors[..., 1, :] += 1e-4 * vectors[..., 0, :]
+            return (*others, vectors)
+
+        monkeypatch.setattr(module, name, fake)
+    return f
+
+
+def guard(monkeypatch, on):
+    for backend in (ExplicitBackend, _TorchBackend):
+
+        def situation(self, x, of=backend.situation):
+            return replace(of(self, x), guarded=on)
+
+        monkeypatch.setattr(backend, "situation", situation)
+
+
+@pytest.mark.parametrize("shape", [(3, 7, 5), (3, 5, 7), (3, 5, 5)])
+@pytest.mark.parametrize("on", [True, False])
+def test_vectors_that_are_not_orthogonal_are_found_where_they_are_looked_for(
+    skewed, shape, on, monkeypatch
+):
+    """As GPUs do it, on a CPU: the factors are then those of rotations."""
+    guard(monkeypatch, on)
+    x = np.random.default_rng(0).standard_normal(shape)
+    H = np.swapaxes(x, -1, -2) @ x
+    U, S, Vh = (np.asarray(y) for y in skewed.module.svd(skewed.array(x)))
+    w, Q = (np.asarray(y) for y in skewed.module.eigh(skewed.array(H)))
+    y = np.asarray(skewed.module.svt(skewed.array(x), 0.5, driver="svd"))
+    exact = (U * np.maximum(S - 0.5, 0)[:, None, :]) @ Vh
+
+    def far(columns):
+        product = np.swapaxes(columns, -1, -2) @ columns
+        return np.abs(product - np.eye(columns.shape[-1])).max()
+
+    found = max(far(U), far(np.swapaxes(Vh, -1, -2)), far(Q))
+    assert (found < 1e-13) == on
+    assert on == (
+        np.abs(y - exact).max() < 1e-12 and np.abs((U * S[:, None]) @ Vh - x).max() < 1e-12
+    )
+    assert on == (np.abs((Q * w[:, None]) @ np.swapaxes(Q, -1, -2) - H).max() < 1e-11)
 
 
 @pytest.mark.parametrize("framework", ["numpy", "torch"])
