@@ -1,6 +1,8 @@
 """The documentation site: `make docs`. Guides are executed while it is built."""
 
 import os
+import re
+from pathlib import Path
 
 import svdinv
 
@@ -43,3 +45,19 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def functions_of_the_readme(app, docname, source):
+    """In the place of `<!-- functions: root -->` those of that part of the README's table."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    for part, rows in re.findall(r"\*\*(\w+)\*\*.*\n((?:\| `.*\n)+)", readme):
+        cells = "".join(row.split("|")[1] for row in rows.splitlines())
+        names = re.findall(r"`(\w+)\(", cells)
+        listed = "\n".join(f".. autofunction:: svdinv.{name}" for name in names)
+        block = f"```{{eval-rst}}\n.. currentmodule:: svdinv\n\n{listed}\n```"
+        source[0] = source[0].replace(f"<!-- functions: {part} -->", block)
+
+
+def setup(app):
+    """Sphinx calls this."""
+    app.connect("source-read", functions_of_the_readme)

@@ -6,27 +6,14 @@ lists what is asked of it). The folder may be copied into another package, under
 its licence is in it.
 """
 
+from . import rules
 from .alignment import Moments, Overlap, Placement, alignment_margin
 from .arrays import adjoint, counted
 from .clipping import SingularValueClip
 from .complex_step import NOT_ANALYTIC, complex_step_jacobian, complex_step_slope
 from .curvature import complex_step_curvature
 from .derivative import Pulled, Pushed, pulled, pushed, with_exact
-from .drivers import (
-    BlockQR,
-    Driver,
-    Gram,
-    Jacobi,
-    Krylov,
-    Native,
-    Situation,
-    Triples,
-    by_name,
-    compute_factors,
-    leading,
-    select,
-    suits_krylov,
-)
+from .drivers import *
 from .gauge import gauge_residual, rule_residual
 from .hermitian import (
     EigenvalueMap,
@@ -47,21 +34,7 @@ from .nuclear_ball import NuclearBall
 from .operator import Decomposition, MatrixFunction, Operator, Point, Tangents
 from .pseudoinverse import Pseudoinverse, RangeProjector, kept_values
 from .roots import Exponential, InverseSquareRoot, Logarithm, Power, SquareRoot
-from .rules import (
-    Auto,
-    Clip,
-    Fit,
-    Inv,
-    Lorentzian,
-    Pinv,
-    Plain,
-    Rule,
-    Taylor,
-    Tf,
-    default_gauge_rtol,
-    get_rule,
-    rule_names,
-)
+from .rules import *
 from .scaled import ScaledFactors, ScaledOperator, ScaledSVD
 from .selection import Kept, Selection
 from .slopes import MIXES, Refuse, jacobian, slope_of_each
@@ -100,10 +73,8 @@ __all__ = [
     "NO_SECOND_DERIVATIVE",
     "SVD",
     "AlongLastAxis",
-    "Auto",
     "BestApproximation",
     "BlockQR",
-    "Clip",
     "ConvergenceWarning",
     "Decomposition",
     "Dense",
@@ -115,11 +86,9 @@ __all__ = [
     "EighFactors",
     "Exponential",
     "FactorsOperator",
-    "Fit",
     "Given",
     "Gram",
     "HermitianFunction",
-    "Inv",
     "InverseSquareRoot",
     "Jacobi",
     "KeepColumns",
@@ -130,7 +99,6 @@ __all__ = [
     "Linear",
     "LinearProduct",
     "Logarithm",
-    "Lorentzian",
     "LowRank",
     "MatrixFunction",
     "Moments",
@@ -142,9 +110,7 @@ __all__ = [
     "Operator",
     "Outside",
     "Overlap",
-    "Pinv",
     "Placement",
-    "Plain",
     "Point",
     "Polar",
     "Power",
@@ -157,7 +123,6 @@ __all__ = [
     "Recompose",
     "RecomposeHermitian",
     "Refuse",
-    "Rule",
     "SVDFactors",
     "ScalarOperator",
     "ScaledFactors",
@@ -178,8 +143,6 @@ __all__ = [
     "SquaredResiduals",
     "Step",
     "Tangents",
-    "Taylor",
-    "Tf",
     "Triples",
     "Unitary",
     "WeightedThreshold",
@@ -194,21 +157,19 @@ __all__ = [
     "cosine_transform",
     "counted",
     "decompose_at_midpoint",
-    "default_gauge_rtol",
     "eigenvalue_coefficients",
     "fourier_transform",
     "gauge_residual",
-    "get_rule",
     "jacobian",
     "kept_values",
     "leading",
     "loewner_coefficients",
     "pulled",
     "pushed",
-    "rule_names",
     "rule_residual",
     "select",
     "slope_of_each",
     "suits_krylov",
     "with_exact",
 ]
+__all__ += rules.__all__

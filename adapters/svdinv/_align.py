@@ -6,7 +6,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from svdinv_core import Moments, Overlap, Placement, Unitary, alignment_margin
 
-from ._calls import Calls, Driver
+from ._calls import Calls, Driver, needs
 from ._checks import (
     check_broadcast,
     check_driver,
@@ -33,6 +33,7 @@ class AlignmentResult(NamedTuple, Generic[ArrayT]):
 class Align(Calls[ArrayT]):
     """Functions of two sets of points."""
 
+    @needs("all values")
     def align_points(
         self,
         p: ArrayT,

@@ -42,7 +42,7 @@ from svdinv_core.drivers import BY_NAME_HERMITIAN
 
 from ._align import Align, AlignmentResult
 from ._backend import Backend, Function
-from ._calls import Driver, EighDriver, as_array
+from ._calls import Driver, EighDriver, as_array, needs
 from ._checks import (
     check_broadcast,
     check_driver,
@@ -138,6 +138,7 @@ class Functions(
 ):
     """The public functions for the frameworks that `find_backend` knows."""
 
+    @needs("factors")
     def svd(
         self,
         x: ArrayT,
@@ -387,6 +388,7 @@ class Functions(
         )
         return self._finish(backend, residual, dtype)
 
+    @needs("factors")
     def svdvals(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
         """Singular values, in descending order.
 
@@ -425,6 +427,7 @@ class Functions(
         backend, array, dtype, _ = self._prepare(x)
         return self._value(backend, SingularValues(), array, dtype, driver=driver)
 
+    @needs("large values")
     def svt(
         self,
         x: ArrayT,
@@ -533,6 +536,7 @@ class Functions(
         smallest_normal = float(backend.xp.finfo(S.dtype).smallest_normal)
         return SoftThreshold.is_ordinary(smallest_normal, values, given)
 
+    @needs("all values")
     def singular_value_map(
         self,
         x: ArrayT,
@@ -664,6 +668,7 @@ class Functions(
 
         return values
 
+    @needs("all values")
     def spectral_function(
         self, x: ArrayT, fn: Callable[[ArrayT], ArrayT], *, driver: Driver = "auto"
     ) -> ArrayT:
@@ -747,6 +752,7 @@ class Functions(
         (change,) = backend.run(RealProduct(), slope, way)
         return self._finish(backend, value(raw.S) + change, dtype)
 
+    @needs("all values")
     def nuclear_norm(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
         """Sum of the singular values.
 
@@ -787,6 +793,7 @@ class Functions(
         backend, array, dtype, _ = self._prepare(x)
         return self._value(backend, NuclearNorm(), array, dtype, driver=driver)
 
+    @needs("all values")
     def polar(
         self, x: ArrayT, /, *, side: Side = "auto", driver: Driver = "auto"
     ) -> PolarResult[ArrayT]:
@@ -840,6 +847,7 @@ class Functions(
         unitary, positive = (self._finish(backend, y, dtype) for y in outs)
         return PolarResult(unitary, positive)
 
+    @needs("all values")
     def procrustes(self, x: ArrayT, /, *, special: bool = False, driver: Driver = "auto") -> ArrayT:
         """Nearest matrix with orthonormal columns (wide: rows), or nearest rotation.
 
@@ -892,6 +900,7 @@ class Functions(
         operator = Unitary(special=bool(special))
         return self._value(backend, operator, array, dtype, driver=driver)
 
+    @needs("eigenvectors")
     def eigh(
         self, x: ArrayT, /, *, rule: str | Rule = "auto", driver: EighDriver = "auto"
     ) -> EighResult[ArrayT]:
@@ -950,6 +959,7 @@ class Functions(
         )
         return EighResult(values, vectors)
 
+    @needs("eigenvectors")
     def eigenvalue_map(
         self,
         x: ArrayT,

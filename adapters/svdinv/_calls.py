@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from svdinv_core import Operator
+from svdinv_core.drivers import DriverName as Driver
+from svdinv_core.drivers import EighDriverName as EighDriver
+from svdinv_core.drivers import Needs
 
 from ._backend import Backend
 from ._checks import (
@@ -21,11 +24,20 @@ from ._checks import (
 )
 from ._driver import operate
 
-__all__ = ["Calls", "Driver", "EighDriver", "as_array"]
+__all__ = ["Calls", "Driver", "EighDriver", "as_array", "needs"]
 
 ArrayT = TypeVar("ArrayT")
-Driver = Literal["auto", "svd", "gram", "qr", "jacobi"]
-EighDriver = Literal["auto", "eigh", "jacobi"]
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def needs(what: Needs) -> Callable[[Method], Method]:
+    """What a public function needs of its factors, which `svdinv.drivers.explain` goes by."""
+
+    def note(method: Method) -> Method:
+        setattr(method, "needs", what)  # noqa: B010
+        return method
+
+    return note
 
 
 class Calls(Generic[ArrayT]):

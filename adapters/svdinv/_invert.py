@@ -12,7 +12,7 @@ from svdinv_core import (
     kept_values,
 )
 
-from ._calls import Calls, Driver
+from ._calls import Calls, Driver, needs
 from ._checks import check_driver, check_number, check_right_side
 from ._driver import factors_for
 
@@ -33,6 +33,7 @@ class LstsqResult(NamedTuple, Generic[ArrayT]):
 class Invert(Calls[ArrayT]):
     """Functions that invert."""
 
+    @needs("all values")
     def pinv(self, x: ArrayT, /, *, rtol: float | None = None, driver: Driver = "auto") -> ArrayT:
         """Moore-Penrose inverse.
 
@@ -82,6 +83,7 @@ class Invert(Calls[ArrayT]):
         backend, array, dtype, _ = self._prepare(x)
         return self._value(backend, operator, array, dtype, driver=driver)
 
+    @needs("all values")
     def lstsq(
         self, a: ArrayT, b: ArrayT, /, *, rtol: float | None = None, driver: Driver = "auto"
     ) -> LstsqResult[ArrayT]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from svdinv_core import Eigenvalues, Operator, SchattenNorm, SpectralNorm
 from svdinv_core.drivers import BY_NAME_HERMITIAN
 
-from ._calls import Calls, Driver, EighDriver
+from ._calls import Calls, Driver, EighDriver, needs
 from ._checks import check_driver, check_number, check_square
 
 __all__ = ["Measure"]
@@ -19,6 +19,7 @@ ArrayT = TypeVar("ArrayT")
 class Measure(Calls[ArrayT]):
     """Functions that measure a matrix."""
 
+    @needs("eigenvectors")
     def eigvalsh(self, x: ArrayT, /, *, driver: EighDriver = "auto") -> ArrayT:
         """Eigenvalues of a Hermitian matrix, in ascending order.
 
@@ -58,6 +59,7 @@ class Measure(Calls[ArrayT]):
         check_square(shape)
         return self._value(backend, Eigenvalues(), array, dtype, driver=driver)
 
+    @needs("large values")
     def spectral_norm(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
         """Largest singular value.
 
@@ -95,6 +97,7 @@ class Measure(Calls[ArrayT]):
         check_driver(driver)
         return self._norm(SpectralNorm(), x, driver)
 
+    @needs("all values")
     def schatten_norm(self, x: ArrayT, p: float, /, *, driver: Driver = "auto") -> ArrayT:
         """Schatten norm, ``(sum S^p)^(1/p)``.
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from svdinv_core import NuclearBall, Operator, SingularValueClip
 
-from ._calls import Calls, Driver
+from ._calls import Calls, Driver, needs
 from ._checks import check_driver, check_not_negative
 
 __all__ = ["Project"]
@@ -17,6 +17,7 @@ ArrayT = TypeVar("ArrayT")
 class Project(Calls[ArrayT]):
     """Functions that project."""
 
+    @needs("large values")
     def singular_value_clip(self, x: ArrayT, maximum: Any, /, *, driver: Driver = "auto") -> ArrayT:
         """Nearest matrix whose spectral norm is at most `maximum`: ``U diag(min(S, maximum)) Vh``.
 
@@ -62,6 +63,7 @@ class Project(Calls[ArrayT]):
         """
         return self._project(SingularValueClip(), x, "maximum", maximum, driver)
 
+    @needs("large values")
     def project_nuclear_ball(self, x: ArrayT, radius: Any, /, *, driver: Driver = "auto") -> ArrayT:
         """Nearest matrix whose nuclear norm is at most `radius`.
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 from svdinv_core import Exponential, InverseSquareRoot, Logarithm, Operator, Power, SquareRoot
 from svdinv_core.drivers import BY_NAME_HERMITIAN
 
-from ._calls import Calls, EighDriver
+from ._calls import Calls, EighDriver, needs
 from ._checks import check_driver, check_number, check_square
 
 __all__ = ["Root"]
@@ -24,6 +24,7 @@ class Root(Calls[ArrayT]):
         check_square(shape)
         return self._value(backend, operator, array, dtype, driver=driver)
 
+    @needs("eigenvectors")
     def sqrtm(
         self, x: ArrayT, /, *, rtol: float | None = None, driver: EighDriver = "auto"
     ) -> ArrayT:
@@ -74,6 +75,7 @@ class Root(Calls[ArrayT]):
         rtol = check_number("rtol", rtol, at_least=0.0, optional=True)
         return self._hermitian(SquareRoot(rtol), x, driver)
 
+    @needs("eigenvectors")
     def inv_sqrtm(
         self,
         x: ArrayT,
@@ -131,6 +133,7 @@ class Root(Calls[ArrayT]):
         rtol = check_number("rtol", rtol, at_least=0.0, optional=True)
         return self._hermitian(InverseSquareRoot(floor, rtol), x, driver)
 
+    @needs("eigenvectors")
     def logm(self, x: ArrayT, /, *, driver: EighDriver = "auto") -> ArrayT:
         """Logarithm of a Hermitian positive definite matrix.
 
@@ -172,6 +175,7 @@ class Root(Calls[ArrayT]):
         """
         return self._hermitian(Logarithm(), x, driver)
 
+    @needs("eigenvectors")
     def expm(self, x: ArrayT, /, *, driver: EighDriver = "auto") -> ArrayT:
         """Exponential of a Hermitian matrix.
 
@@ -213,6 +217,7 @@ class Root(Calls[ArrayT]):
         """
         return self._hermitian(Exponential(), x, driver)
 
+    @needs("eigenvectors")
     def powm(
         self, x: ArrayT, p: float, /, *, rtol: float | None = None, driver: EighDriver = "auto"
     ) -> ArrayT:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from svdinv_core import AlongLastAxis, MoveAxis, SoftThreshold, cosine_transform, fourier_transform
 
 from ._backend import Backend, Function
-from ._calls import Calls, Driver
+from ._calls import Calls, Driver, needs
 from ._checks import (
     check_axis,
     check_driver,
@@ -29,6 +29,7 @@ ArrayT = TypeVar("ArrayT")
 class Tensor(Calls[ArrayT]):
     """Functions of tensors."""
 
+    @needs("large values")
     def tensor_svt(
         self,
         x: ArrayT,

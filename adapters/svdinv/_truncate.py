@@ -28,7 +28,7 @@ from svdinv_core import (
 from svdinv_core.drivers import BY_NAME
 
 from ._backend import Backend
-from ._calls import Calls
+from ._calls import Calls, Driver, needs
 from ._checks import (
     Shape,
     check_computed,
@@ -48,7 +48,7 @@ from .operators import LinearOperator
 __all__ = ["Multiplets", "Truncate", "TruncateDriver", "TruncatedSVDResult"]
 
 ArrayT = TypeVar("ArrayT")
-TruncateDriver = Literal["auto", "svd", "gram", "qr", "jacobi", "krylov"]
+TruncateDriver = Literal[Driver, "krylov"]
 Multiplets = Literal["keep", "drop", "cut"]
 
 
@@ -67,6 +67,7 @@ class TruncatedSVDResult(NamedTuple, Generic[ArrayT]):
 class Truncate(Calls[ArrayT]):
     """Functions of the leading part of a matrix."""
 
+    @needs("factors")
     def truncated_svd(
         self,
         x: ArrayT | LinearOperator,
@@ -192,6 +193,7 @@ class Truncate(Calls[ArrayT]):
         error, gap, residual = (self._finish(backend, other, dtype) for other in others)
         return TruncatedSVDResult(U, S, Vh, rank, error, gap, residual)
 
+    @needs("large values")
     def low_rank(
         self,
         x: ArrayT,
@@ -261,6 +263,7 @@ class Truncate(Calls[ArrayT]):
         operator = LowRank(selection.most(k), selection if selection.by_value else None)
         return self._value(backend, operator, array, dtype, driver=driver)
 
+    @needs("all values")
     def range_projector(
         self,
         x: ArrayT,

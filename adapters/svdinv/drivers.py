@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
+from inspect import getmembers
 from typing import Any, NamedTuple
 
 from svdinv_core.drivers import LADDER, Needs
 
+from ._api import Functions
 from ._dispatch import find_backend
 
 __all__ = ["NEEDS", "Rung", "explain"]
 
 NEEDS: dict[str, Needs] = {
-    "svt": "large values",
-    "low_rank": "large values",
-    "truncated_svd": "factors",
-    "singular_value_clip": "large values",
-    "project_nuclear_ball": "large values",
-    "spectral_norm": "large values",
-    "tensor_svt": "large values",
-    "singular_value_map": "all values",
-    "nuclear_norm": "all values",
-    "schatten_norm": "all values",
-    "spectral_function": "all values",
-    "polar": "all values",
-    "procrustes": "all values",
-    "align_points": "all values",
-    "pinv": "all values",
-    "lstsq": "all values",
-    "range_projector": "all values",
-    "svd": "factors",
-    "svdvals": "factors",
-    "eigh": "eigenvectors",
-    "eigenvalue_map": "eigenvectors",
-    "eigvalsh": "eigenvectors",
-    "sqrtm": "eigenvectors",
-    "inv_sqrtm": "eigenvectors",
-    "logm": "eigenvectors",
-    "expm": "eigenvectors",
-    "powm": "eigenvectors",
+    name: method.needs for name, method in getmembers(Functions) if hasattr(method, "needs")
 }
 """What each function needs of its factors."""
 

@@ -11,30 +11,8 @@ Inv(degeneracy_rtol=1e-06, rank_rtol=None, limit=None)
 5
 """
 
-from svdinv_core.rules import (
-    Auto,
-    Clip,
-    Fit,
-    Inv,
-    Lorentzian,
-    Pinv,
-    Plain,
-    Rule,
-    Taylor,
-    Tf,
-    rule_names,
-)
+from svdinv_core import rules as _rules
+from svdinv_core.rules import *
 
-__all__ = [
-    "Auto",
-    "Clip",
-    "Fit",
-    "Inv",
-    "Lorentzian",
-    "Pinv",
-    "Plain",
-    "Rule",
-    "Taylor",
-    "Tf",
-    "rule_names",
-]
+_names = {type(_rules.get_rule(name)).__name__ for name in _rules.rule_names()}
+__all__ = sorted(_names | {"Rule", "rule_names"})

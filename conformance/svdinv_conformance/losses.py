@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from svdinv.rules import rule_names
 
 __all__ = ["EXACT", "LOSSES", "METHODS", "NATIVE", "RULES", "THRESHOLDED", "methods_for", "weights"]
 
@@ -38,7 +39,7 @@ LOSSES: dict[str, str] = {
 THRESHOLDED = ("soft", "hard")
 """The losses that use the threshold."""
 
-RULES = ("auto", "inv", "pinv", "plain", "tf", "clip", "taylor", "lorentzian", "fit")
+RULES = rule_names()
 """Gradient rules of the library's ``svd`` that are compared."""
 
 NATIVE = "native"

@@ -24,6 +24,8 @@ __all__ = [
     "BY_NAME_HERMITIAN",
     "LADDER",
     "LARGEST_JACOBI_ON_GPU",
+    "DriverName",
+    "EighDriverName",
     "Looks",
     "Needs",
     "Rung",
@@ -229,6 +231,9 @@ LADDER: tuple[Rung, ...] = (
     Rung("svd", "always (`eigh` for a Hermitian matrix)", lambda s, needs: True, _native),
 )
 """The steps of ``driver="auto"``, from the cheapest driver on."""
+
+DriverName = Literal["auto", "svd", "gram", "qr", "jacobi"]
+EighDriverName = Literal["auto", "eigh", "jacobi"]
 
 BY_NAME: dict[str, Callable[[Situation, Needs, bool], Driver]] = {
     "svd": _native,

@@ -12,6 +12,7 @@ from rich.console import Console
 from support.drivers import FRAMEWORKS, driver
 from support.errors import relative_error
 from support.family import SPECTRA, Cell, draw, haar, normal
+from support.functions import CALLS
 from svdinv.drivers import NEEDS, explain
 from svdinv_conformance import __main__ as program
 
@@ -193,14 +194,8 @@ def test_eigh_by_jacobi(framework, hold):
     )
 
 
-ROOTS = {
-    "eigvalsh": (),
-    "sqrtm": (),
-    "inv_sqrtm": (),
-    "logm": (),
-    "expm": (),
-    "powm": (1.5,),
-    "eigenvalue_map": (np.cosh,),
+ROOTS = {call.function: call.static for call in CALLS if call.inputs in "dh"} | {
+    "eigenvalue_map": (np.cosh,)
 }
 
 
@@ -344,7 +339,7 @@ def test_the_documents_have_the_ladder_of_the_code():
 def test_the_choice_explained(capsys, monkeypatch):
     tried = [step.driver for step in explain(np.ones((4096, 3, 3))) if step.tried]
     assert tried == ["jacobi"]
-    with pytest.raises(ValueError, match=r"^function: expected one of svt, .*, got 'qr'$"):
+    with pytest.raises(ValueError, match=r"^function: expected one of align_points, .*, got 'qr'$"):
         explain(np.eye(2), "qr")
     assert set(NEEDS) == {n for n in svdinv.__all__ if "driver" in _keywords(n)}
     monkeypatch.setattr(program, "Console", lambda *a, **k: Console(width=200))

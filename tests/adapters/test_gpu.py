@@ -90,6 +90,7 @@ def test_cupy_passes_every_case_of_the_suite():
 EVERY = """
 import numpy as np
 from support.cupy_on_numpy import install, looks
+from support.functions import CALLS, REAL_CALLS
 cupy = install()
 import svdinv.cupy as ours, svdinv.numpy as numpys
 from svdinv.drivers import explain
@@ -100,14 +101,15 @@ R = rng.standard_normal((2, 5, 5))
 H = R @ np.swapaxes(R, -1, -2)
 p, q = rng.standard_normal((2, 2, 6, 3))
 tau = np.array([0.5, 1.0])
+given = {"x": A, "h": H, "d": H, "b": A[..., 0], "z": R, "t": tau, "p": p, "q": q,
+         "u": np.ones(6), "w": np.linspace(0.1, 1.0, 5)}
 calls = {
-    "svt": (A, tau), "low_rank": (A, 2), "nuclear_norm": (A,), "polar": (A,), "procrustes": (A,),
-    "pinv": (A,), "range_projector": (A,), "spectral_norm": (A,), "schatten_norm": (A, 3.0),
-    "singular_value_clip": (A, tau), "project_nuclear_ball": (A, tau), "svdvals": (A,),
+    "low_rank": (A, 2), "nuclear_norm": (A,), "procrustes": (A,), "svdvals": (A,),
     "singular_value_map": (A, lambda s: s * s), "eigenvalue_map": (H, lambda w: w * w),
-    "sqrtm": (H,), "inv_sqrtm": (H,), "logm": (H,), "expm": (H,), "powm": (H, 1.5),
-    "eigvalsh": (H,), "lstsq": (A, A[..., 0]), "align_points": (p, q), "tensor_svt": (R, 1.0),
 }
+for call in (*CALLS, *REAL_CALLS):
+    of_call = given | ({"t": 1.0} if call.inputs[0] == "z" else {})
+    calls.setdefault(call.function, (*(of_call[i] for i in call.inputs), *call.static))
 others = {"svd", "eigh", "truncated_svd", "spectral_function", "gauge_residual", "rule_residual",
           "rules", "vjp", "jvp", "hvp"}
 assert set(calls) | others == {n for n in ours.__all__ if n[0].islower()}

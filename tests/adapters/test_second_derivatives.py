@@ -15,6 +15,7 @@ from support.arrays import adjoint
 from support.drivers import driver
 from support.errors import norm
 from support.family import haar, normal
+from support.functions import CALLS
 from support.namespaces import each
 
 from svdinv_core import get_rule, rule_names
@@ -38,22 +39,20 @@ FUNCTIONS = {
     "low_rank": ("x", lambda tanh: (2,), {}, True),
     "singular_value_map": ("x", lambda tanh: (tanh,), {}, False),
     "nuclear_norm": ("x", lambda tanh: (), {}, False),
-    "spectral_norm": ("x", lambda tanh: (), {}, True),
-    "schatten_norm": ("x", lambda tanh: (1.5,), {}, False),
     "polar": ("x", lambda tanh: (), {}, False),
     "procrustes": ("x", lambda tanh: (), {}, False),
     "procrustes special": ("r", lambda tanh: (), {"special": True}, False),
-    "pinv": ("x", lambda tanh: (), {}, False),
-    "range_projector": ("x", lambda tanh: (), {"rank": 2}, True),
-    "singular_value_clip": ("x", lambda tanh: (0.6,), {}, False),
-    "project_nuclear_ball": ("x", lambda tanh: (1.1,), {}, False),
     "eigenvalue_map": ("h", lambda tanh: (inverse_root,), {}, False),
-    "sqrtm": ("h", lambda tanh: (), {}, False),
-    "inv_sqrtm": ("h", lambda tanh: (), {}, False),
-    "logm": ("h", lambda tanh: (), {}, False),
-    "expm": ("h", lambda tanh: (), {}, False),
-    "powm": ("h", lambda tanh: (0.3,), {}, False),
 }
+PARAMETERS = {"t": 0.6}
+
+
+def row_of(call):
+    arguments = (*(PARAMETERS[i] for i in call.inputs[1:]), *call.static)
+    return call.inputs[0], lambda tanh: arguments, dict(call.kwargs), call.hessian == "apart"
+
+
+FUNCTIONS |= {call.function: row_of(call) for call in CALLS if call.hessian}
 
 
 @cache

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import array_api_strict
@@ -316,19 +317,27 @@ def test_imports_go_upwards_in_the_list_of_contributing():
     """As CONTRIBUTING.md has the modules of the core, each imports only those above it."""
     text = (CORE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
     core = text[text.index("svdinv_core ") : text.index("adapters/")]
-    lines = re.findall(r"^ {6,8}(\w+\.py(?:, \w+\.py)*)(?:  |$)", core, re.M)
-    listed = [name for line in lines for name in re.findall(r"(\w+)\.py", line)]
-    modules = {path.stem: path for path in CORE.rglob("*.py") if path.stem != "__init__"}
+    lines = re.findall(r"^ {6,8}(\w+(?:\.py|/)(?:, \w+\.py)*)(?:  |$)", core, re.M)
+    listed = [name for line in lines for name in re.findall(r"(\w+)(?:\.py|/)", line)]
     folders = {path.parent.name: path.parent for path in CORE.glob("*/__init__.py")}
+    modules = {path.stem: [path] for path in CORE.glob("*.py") if path.stem != "__init__"}
+    modules |= {name: sorted(folder.glob("[!_]*.py")) for name, folder in folders.items()}
     assert listed == list(dict.fromkeys(listed))
     assert set(listed) == set(modules)
     for name in listed:
-        tree = ast.parse(modules[name].read_text(encoding="utf-8"))
-        nodes = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
-        imported = {node.module.rpartition(".")[2] for node in nodes if node.level}
-        for folder in imported & set(folders):
-            imported |= {path.stem for path in folders[folder].glob("*.py")} - {"__init__"}
-        assert imported - set(folders) <= set(listed[: listed.index(name)]), name
+        beside = {path.stem for path in modules[name]} if name in folders else set()
+        above = set(listed[: listed.index(name)]) | beside
+        inside = {path.stem: relative_imports(path) for path in modules[name]}
+        for imported in inside.values():
+            assert imported <= above, name
+        tuple(TopologicalSorter({k: v & beside for k, v in inside.items()}).static_order())
+
+
+def relative_imports(path):
+    """The last part of each module that is imported from beside or above."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    return {node.module.rpartition(".")[2] for node in nodes if node.level}
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

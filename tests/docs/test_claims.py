@@ -8,12 +8,23 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import svdinv
+from support.functions import CALLS, NAMED
 
 TESTS = Path(__file__).resolve().parent
 while TESTS.name != "tests":
     TESTS = TESTS.parent
 README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
 CLAIMS = tomllib.loads((TESTS / "claims.toml").read_text(encoding="utf-8"))
+# What is in the tables of `support.functions` is tested by those who go through them.
+for case in NAMED.values():
+    CLAIMS["functions"].setdefault(case.function, []).append(
+        "test_functions::test_derivatives_at_50_digits"
+    )
+for call in CALLS:
+    CLAIMS["functions"].setdefault(call.function, []).append(
+        "test_functions::test_every_framework_has_the_derivatives_of_numpy"
+    )
 # Timings are not tested, and what only introduces something is no claim.
 NO_CLAIM = ("A step of `svt`", "The rules:", "has the error of each")
 
@@ -38,6 +49,11 @@ def sentences():
     )
     found = (s for p in paragraphs for s in re.split(r"(?<=\.)\s+(?=[A-Z*`\[])", p))
     return [s for s in found if s and not any(part in s for part in NO_CLAIM)]
+
+
+def test_every_function_has_a_row():
+    functions = {name for name in svdinv.__all__ if name[0].islower()}
+    assert names("function") == functions - {"rules"}  # a module
 
 
 @pytest.mark.parametrize("head", ["function", "rule"])

@@ -197,3 +197,59 @@ NAMED = {
         scales=False,
     ),
 }
+
+
+# How each is called, wherever all of them are: against NumPy in every framework, on CuPy, by every
+# driver, differentiated twice.
+@dataclass(frozen=True)
+class Call:
+    """A function of some of the inputs, with static arguments.
+
+    The inputs: a matrix ``x``, a Hermitian ``d`` and a positive definite ``h``, a threshold ``t``,
+    weights of the values ``w``, a right-hand side ``b``, a tensor ``z``, points ``p`` and ``q``
+    with weights ``u``. `hessian` says whether the second derivative in x exists "always" or
+    "apart", where not all values are the same; it is not asked for if empty.
+    """
+
+    function: str
+    inputs: str
+    static: tuple[object, ...] = ()
+    kwargs: tuple[tuple[str, object], ...] = ()
+    hessian: str = ""
+
+    def options(self):
+        """The keywords; what a driver is chosen by is mostly not the question, and slow."""
+        chosen = {} if self.inputs[0] in "hdp" else {"driver": "svd"}
+        return dict(self.kwargs) | chosen
+
+    def __call__(self, module, given):
+        arguments = (given[i] for i in self.inputs)
+        out = getattr(module, self.function)(*arguments, *self.static, **self.options())
+        return tuple(out) if isinstance(out, tuple) else (out,)
+
+
+CALLS = (
+    Call("pinv", "x", hessian="always"),
+    Call("lstsq", "xb"),
+    Call("range_projector", "x", kwargs=(("rank", 2),), hessian="apart"),
+    Call("range_projector", "x"),
+    Call("sqrtm", "h", hessian="always"),
+    Call("inv_sqrtm", "h", hessian="always"),
+    Call("inv_sqrtm", "h", kwargs=(("floor", 0.9),)),
+    Call("logm", "h", hessian="always"),
+    Call("expm", "h", hessian="always"),
+    Call("powm", "h", (0.3,), hessian="always"),
+    Call("eigvalsh", "d"),
+    Call("spectral_norm", "x", hessian="apart"),
+    Call("schatten_norm", "x", (1.5,), hessian="always"),
+    Call("singular_value_clip", "xt", hessian="always"),
+    Call("project_nuclear_ball", "xt", hessian="always"),
+    Call("svt", "xtw"),
+    Call("polar", "x", kwargs=(("side", "left"),)),
+    Call("tensor_svt", "zt"),
+    Call("tensor_svt", "zt", kwargs=(("axis", 0), ("transform", "dct"))),
+)
+REAL_CALLS = (
+    Call("align_points", "pqu", kwargs=(("scale", True),)),
+    Call("align_points", "pq", kwargs=(("reflection", True),)),
+)
