@@ -1,4 +1,4 @@
-"""Write the public functions into `svdinv` and into every framework's module.
+"""Write the public functions into every module, and the steps of `driver="auto"` into the docs.
 
 `svdinv._api.Functions` has them once, with their documentation; a framework's module needs real
 functions of these names, which pickle, bear their own name in errors, and have its array as their
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+
+from svdinv_core.drivers import LADDER
 
 FOLDER = Path(__file__).parent / "svdinv"
 START = "# Written by adapters/write_public.py, between this mark and the next.\n"
@@ -104,8 +106,23 @@ def parts(module: str) -> tuple[str, str, str]:
     return before, between, after
 
 
+def ladder(page: str) -> str:
+    """docs/performance.md with the steps of ``driver="auto"``."""
+    before, start, rest = page.partition("<!-- ladder: begin, written by `make format` -->\n")
+    _, stop, after = rest.partition("<!-- ladder: end -->\n")
+    if not start or not stop:
+        raise SystemExit("docs/performance.md: the marks of the ladder are missing")
+    rows = "".join(f"| {n} | `{s.driver}` | {s.when} |\n" for n, s in enumerate(LADDER, 1))
+    table = f"\n| step | driver | tried where |\n|---|---|---|\n{rows}\n"
+    return before + start + table + stop + after
+
+
 def main() -> None:
     """Write what has changed."""
+    page = FOLDER.parent.parent / "docs" / "performance.md"
+    text = page.read_text(encoding="utf-8")
+    if ladder(text) != text:
+        page.write_text(ladder(text), encoding="utf-8")
     for module in MODULES:
         before, between, after = parts(module)
         wanted = block(module)

@@ -21,7 +21,7 @@ from svdinv._api import Driver, EighDriver, Functions, Gauge, Multiplets, Trunca
 from svdinv.drivers import NEEDS
 
 from svdinv_core import Selection
-from svdinv_core.drivers import BY_NAME, BY_NAME_HERMITIAN
+from svdinv_core.drivers import BY_NAME, BY_NAME_HERMITIAN, LADDER
 
 SCRIPT = Path(svdinv.__file__).parent.parent / "write_public.py"
 MODULES = ("svdinv", *(f"svdinv.{n}" for n in ("torch", "jax", "tensorflow", "autograd", "numpy")))
@@ -47,6 +47,13 @@ def test_what_is_written_in_a_module_is_what_the_script_writes(script, module):
         "run `make format`, which runs adapters/write_public.py"
     )
     assert all(f"def {name}(" in wanted for name in NAMES)
+
+
+def test_the_documents_have_the_ladder_of_the_code(script):
+    text = (SCRIPT.parents[1] / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert script.ladder(text) == text, "run `make format`, which runs adapters/write_public.py"
+    assert all(f"| `{step.driver}` | {step.when} |" in text for step in LADDER)
+    assert set(BY_NAME) <= {step.driver.partition(",")[0] for step in LADDER}
 
 
 @pytest.mark.parametrize("module", MODULES)
