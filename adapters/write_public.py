@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from svdinv._frameworks import FRAMEWORKS
+
 from svdinv_core.drivers import LADDER
 
 FOLDER = Path(__file__).parent / "svdinv"
@@ -17,14 +19,8 @@ START = "# Written by adapters/write_public.py, between this mark and the next.\
 STOP = "# End of what is written.\n"
 
 # Module, the type of its arrays, and whether it has the explicit `vjp` and `jvp`.
-MODULES = {
-    "__init__": ("Any", True),
-    "autograd": ("Any", False),
-    "cupy": ("Any", True),
-    "jax": ("jax.Array", False),
-    "numpy": ("_Array", True),
-    "tensorflow": ("Any", False),
-    "torch": ("torch.Tensor", False),
+MODULES = {"__init__": ("Any", True)} | {
+    name: (framework.array, framework.explicit) for name, framework in FRAMEWORKS.items()
 }
 # Where the methods stand, and what they return.
 FILES = (

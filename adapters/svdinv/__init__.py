@@ -1,9 +1,8 @@
 """A differentiable SVD that never breaks training, the same in every array framework.
 
-The functions here look at the type of their array and hand it to the module of its
-framework: `svdinv.torch`, `svdinv.jax`, `svdinv.tensorflow`, `svdinv.autograd`, `svdinv.numpy`,
-`svdinv.cupy` (loaded when one of its arrays arrives, or when it is named). Import from one of
-these to fix the framework, and for exact static types:
+The functions here look at the type of their array and hand it to the module of its framework,
+such as `svdinv.torch` (loaded when one of its arrays arrives, or when it is named). Import from
+that module to fix the framework, and for exact static types:
 
 >>> import numpy as np
 >>> import svdinv

@@ -9,12 +9,12 @@ from array_api_compat import array_namespace
 
 from ._backend import Backend
 from ._explicit import ExplicitBackend
-from ._frameworks import BY_PACKAGE, framework_of
+from ._frameworks import FRAMEWORKS, framework_of
 from .operators import LinearOperator
 
 __all__ = ["ADAPTERS", "find_backend", "find_explicit"]
 
-ADAPTERS = tuple(dict.fromkeys(name for name in BY_PACKAGE.values() if name != "_dask"))
+ADAPTERS = tuple(FRAMEWORKS)
 
 
 def find_backend(x: Any) -> Backend:
@@ -34,9 +34,10 @@ def find_backend(x: Any) -> Backend:
     try:
         xp = array_namespace(x)
     except TypeError:
+        known = ", ".join(framework.title for framework in FRAMEWORKS.values())
         raise TypeError(
-            f"x: expected an array of NumPy, PyTorch, JAX, TensorFlow, autograd, CuPy, Dask or the "
-            f"array API standard, got {type(x).__name__}"
+            f"x: expected an array of {known}, Dask or the array API standard, got "
+            f"{type(x).__name__}"
         ) from None
     cls = type(x)
 

@@ -1,24 +1,42 @@
-"""From an array's type to its framework, without importing any."""
+"""The frameworks, and from an array's type to its framework, without importing any."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["BY_PACKAGE", "framework_of", "is_foreign"]
+__all__ = ["BY_PACKAGE", "FRAMEWORKS", "Framework", "framework_of", "is_foreign"]
+
+
+class Framework(NamedTuple):
+    """A framework, whose module of svdinv has the name of its first package.
+
+    `array` is the type of its arrays in annotations. `explicit`: it does not differentiate by
+    itself, so that its module has `vjp` and `jvp`.
+    """
+
+    title: str
+    packages: tuple[str, ...]
+    array: str = "Any"
+    explicit: bool = False
+
+
+FRAMEWORKS = {
+    framework.packages[0]: framework
+    for framework in (
+        Framework("NumPy", ("numpy", "scipy"), "_Array", explicit=True),  # sparse matrices
+        Framework("PyTorch", ("torch",), "torch.Tensor"),
+        Framework("JAX", ("jax", "jaxlib"), "jax.Array"),
+        Framework("TensorFlow", ("tensorflow",)),
+        Framework("autograd", ("autograd",)),
+        Framework("CuPy", ("cupy",), explicit=True),
+    )
+}
 
 # Module of svdinv by the top-level package that defines an array type.
 BY_PACKAGE = {
-    "numpy": "numpy",
-    "scipy": "numpy",  # sparse matrices
-    "torch": "torch",
-    "jax": "jax",
-    "jaxlib": "jax",
-    "tensorflow": "tensorflow",
-    "cupy": "cupy",
-    "autograd": "autograd",
-    "dask": "_dask",
-}
+    package: name for name, framework in FRAMEWORKS.items() for package in framework.packages
+} | {"dask": "_dask"}
 
 
 @cache

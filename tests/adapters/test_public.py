@@ -17,6 +17,7 @@ import pytest
 import svdinv
 import svdinv.numpy
 import torch
+from svdinv import _frameworks
 from svdinv._api import Driver, EighDriver, Functions, Gauge, Multiplets, TruncateDriver
 from svdinv.drivers import NEEDS
 
@@ -24,7 +25,8 @@ from svdinv_core import Selection
 from svdinv_core.drivers import BY_NAME, BY_NAME_HERMITIAN, LADDER
 
 SCRIPT = Path(svdinv.__file__).parent.parent / "write_public.py"
-MODULES = ("svdinv", *(f"svdinv.{n}" for n in ("torch", "jax", "tensorflow", "autograd", "numpy")))
+MODULE_NAMES = tuple(_frameworks.FRAMEWORKS)
+MODULES = ("svdinv", *(f"svdinv.{name}" for name in MODULE_NAMES if name != "cupy"))
 NAMES = [name for name in dir(Functions) if not name.startswith("_")]
 
 
@@ -36,9 +38,7 @@ def script():
     return module
 
 
-@pytest.mark.parametrize(
-    "module", ["__init__", "autograd", "cupy", "jax", "numpy", "tensorflow", "torch"]
-)
+@pytest.mark.parametrize("module", ["__init__", *MODULE_NAMES])
 def test_what_is_written_in_a_module_is_what_the_script_writes(script, module):
     assert set(script.MODULES) >= {module}
     _, between, _ = script.parts(module)

@@ -9,15 +9,10 @@ from __future__ import annotations
 import warnings
 
 import pytest
+from svdinv_conformance.frameworks import AUTODIFF
 from svdinv_conformance.suite import load_cases, plan, resolve, run
 
-LEAST = {
-    "svdinv.numpy": 6400,
-    "svdinv.torch": 6600,
-    "svdinv.jax": 6600,
-    "svdinv.tensorflow": 6600,
-    "svdinv.autograd": 6600,
-}
+LEAST = {f"svdinv.{name}": 6600 for name in AUTODIFF} | {"svdinv.numpy": 6400}
 SOME = {"svdinv.jax": ("complex128", "float32"), "svdinv.tensorflow": ("float64", "complex64")}
 QUICK = {"soft", "values", "nuclear", "roots", "invert"}
 """Kinds of cases that the second of these dtypes is held to."""
@@ -42,13 +37,7 @@ def some_cases(whole, quick):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "svdinv.numpy",
-        "svdinv.torch",
-        "svdinv.autograd",
-        pytest.param("svdinv.jax", marks=pytest.mark.slow),
-        pytest.param("svdinv.tensorflow", marks=pytest.mark.slow),
-    ],
+    [pytest.param(n, marks=[pytest.mark.slow] if n in SOME else []) for n in LEAST],
 )
 def test_it_passes_every_case(name, request):
     whole = request.config.getoption("--whole-family") or name not in SOME

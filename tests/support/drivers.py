@@ -22,8 +22,7 @@ from .namespaces import each
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow", "autograd")
-CONJUGATES = ("jax", "autograd")  # whose complex cotangents are the conjugates of PyTorch's
+FRAMEWORKS = tuple(name for name in frameworks.FRAMEWORKS if name != "cupy")  # nor is there a GPU
 
 
 def _tuple(x: Any) -> tuple[Any, ...]:

@@ -18,7 +18,6 @@ from svdinv.numpy import vjp
 from svdinv_conformance.frameworks import FRAMEWORKS
 
 from .arrays import adjoint
-from .drivers import CONJUGATES
 from .family import haar, normal
 
 TAU = 0.4
@@ -123,7 +122,7 @@ class Operations:
     """What observables are written in: a framework's, and a few made of them."""
 
     def __init__(self, bridge):
-        self.bridge, self.conjugates = bridge, bridge.name in CONJUGATES
+        self.bridge, self.conjugates = bridge, bridge.conjugates
 
     def __getattr__(self, name):
         return getattr(self.bridge, name)

@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from svdinv._frameworks import FRAMEWORKS as KNOWN
 from svdinv_conformance.markdown import markdown_table, write_between
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "transforms.md"
 BEGIN, END = "<!-- tables of transforms -->", "<!-- end of tables of transforms -->"
 TITLES = {"named": "`pinv`, `spectral_function`", "roots": "`expm`, `logm`, `sqrtm`"}
-FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow", "autograd": "autograd"}
+FRAMEWORKS = {name: known.title for name, known in KNOWN.items() if not known.explicit}
 
 
 def tests_of(framework: str) -> Any:

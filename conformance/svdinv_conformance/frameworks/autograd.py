@@ -23,6 +23,7 @@ class Autograd(AutodiffBridge):
 
     name = "autograd"
     package = "autograd"
+    conjugates = True
     no_derivative = (NotImplementedError,)
 
     def version(self) -> str:

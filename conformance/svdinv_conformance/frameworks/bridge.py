@@ -93,6 +93,8 @@ class Bridge(ABC):
     """What is imported."""
     execution: ClassVar[str] = "eager"
     """How :meth:`gradient` runs, for the caption of the table."""
+    conjugates: ClassVar[bool] = False
+    """Whether its cotangents of complex arrays are the conjugates of PyTorch's."""
     modes: ClassVar[tuple[str, ...]] = ("eager",)
     """Ways to run a function: ``"eager"``, ``"compiled"``."""
 

@@ -22,6 +22,7 @@ class Jax(AutodiffBridge):
 
     name = "jax"
     package = "jax"
+    conjugates = True
     execution = "compiled"
     modes = ("eager", "compiled")
 
