@@ -11,7 +11,7 @@ from .alignment import Moments, Overlap, Placement, alignment_margin
 from .arrays import adjoint, counted
 from .clipping import SingularValueClip
 from .complex_step import NOT_ANALYTIC, complex_step_jacobian, complex_step_slope
-from .curvature import complex_step_curvature
+from .curvature import complex_step_curvature, complex_step_hessian
 from .derivative import Pulled, Pushed, pulled, pushed, with_exact
 from .drivers import *
 from .gauge import gauge_residual, rule_residual
@@ -151,6 +151,7 @@ __all__ = [
     "apply_at_midpoint",
     "by_name",
     "complex_step_curvature",
+    "complex_step_hessian",
     "complex_step_jacobian",
     "complex_step_slope",
     "compute_factors",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from .arrays import adjoint, first, last, reciprocal, scale_rows, sum_to_shape
 from .namespace import Array, Namespace
-from .operator import Arrays, Point
+from .operator import Arrays, Point, Some
 from .spectral import SmoothScalar, Unitary, derivative_map
 from .svd import SVDFactors
 
@@ -79,6 +79,30 @@ class Moments:
         ct_q = scale_rows(xp, omega, P_ct + _rows(xp, ct_q0))
         gain = xp.sum(P * (Q_ct + _rows(xp, ct_p0) + spread) + Q * _rows(xp, ct_q0), axis=-1)
         ct_w = (gain - xp.sum(omega * gain, axis=-1, keepdims=True)) * inverse
+        return ct_p, ct_q, sum_to_shape(xp, ct_w, tuple(args[2].shape))
+
+    def hvp(self, xp: Namespace, args: Arrays, cts: Arrays, tangents: Arrays) -> Some:
+        omega, inverse, _, _, P, Q = self._centred(xp, args)
+        _, dp0, dq0, _ = self.jvp(xp, args, tangents)
+        dp, dq, dw = tangents
+        dw = dw + xp.zeros_like(omega)
+        dtotal = xp.sum(dw, axis=-1, keepdims=True)
+        domega, dinverse = (dw - omega * dtotal) * inverse, -inverse * inverse * dtotal
+        dP, dQ = dp - _rows(xp, dp0), dq - _rows(xp, dq0)
+        ct_M, ct_p0, ct_q0, ct_v = cts
+        transposed = xp.matrix_transpose(ct_M)
+        ct_p0, ct_q0 = _rows(xp, ct_p0), _rows(xp, ct_q0)
+        weight = xp.expand_dims(xp.expand_dims(ct_v, axis=-1), axis=-1)
+        of_P, dof_P = (xp.matmul(x, ct_M) + weight * y for x, y in ((Q, P), (dQ, dP)))
+        of_Q, dof_Q = (xp.matmul(x, transposed) for x in (P, dP))
+        ct_p = scale_rows(xp, domega, of_P + ct_p0 + weight * P)
+        ct_p = ct_p + scale_rows(xp, omega, dof_P + weight * dP)
+        ct_q = scale_rows(xp, domega, of_Q + ct_q0) + scale_rows(xp, omega, dof_Q)
+        gain = xp.sum(P * (of_P + ct_p0) + Q * ct_q0, axis=-1)
+        dgain = xp.sum(dP * (of_P + ct_p0) + P * dof_P + dQ * ct_q0, axis=-1)
+        mean = xp.sum(omega * gain, axis=-1, keepdims=True)
+        dmean = xp.sum(domega * gain + omega * dgain, axis=-1, keepdims=True)
+        ct_w = (dgain - dmean) * inverse + (gain - mean) * dinverse
         return ct_p, ct_q, sum_to_shape(xp, ct_w, tuple(args[2].shape))
 
 
@@ -147,6 +171,23 @@ class Placement:
         ct_p0 = self._turned(xp, adjoint(xp, R), moved)
         through = (ct_s - xp.sum(ct_t * self._turned(xp, R, p0), axis=-1)) * inverse
         return ct_R, ct_p0, ct_t, through, -s * through
+
+    def hvp(self, xp: Namespace, args: Arrays, cts: Arrays, tangents: Arrays) -> Some:
+        R, p0, _, _, _ = args
+        dR, dp0, _, doverlap, dv = tangents
+        ct_t, ct_s = cts
+        s, inverse = self._scale(xp, args)
+        ds, dinverse = (doverlap - s * dv) * inverse, -inverse * inverse * dv
+        moved, dmoved = (-xp.expand_dims(x, axis=-1) * ct_t for x in (s, ds))
+        ct_R = xp.expand_dims(dmoved, axis=-1) * _rows(xp, p0)
+        ct_R = ct_R + xp.expand_dims(moved, axis=-1) * _rows(xp, dp0)
+        ct_p0 = self._turned(xp, adjoint(xp, dR), moved)
+        ct_p0 = ct_p0 + self._turned(xp, adjoint(xp, R), dmoved)
+        free = ct_s - xp.sum(ct_t * self._turned(xp, R, p0), axis=-1)
+        dturned = self._turned(xp, dR, p0) + self._turned(xp, R, dp0)
+        through = free * inverse
+        dthrough = free * dinverse - xp.sum(ct_t * dturned, axis=-1) * inverse
+        return ct_R, ct_p0, None, dthrough, -ds * through - s * dthrough
 
 
 def alignment_margin(xp: Namespace, factors: SVDFactors, special: bool) -> Array:

@@ -21,12 +21,13 @@ from typing import ClassVar
 from .arrays import first, inner, over, reciprocal, scale, scale_columns
 from .drivers import Needs
 from .namespace import Array, Namespace
+from .operator import Point, Tangents
 from .roots import power_differences
 from .rules import default_degeneracy_rtol
 from .second_scaled import Cut, OneSided, one_sided
 from .spectral import (
     Loewner,
-    ScalarOperator,
+    SingularValueMap,
     SmoothScalar,
     derivative_map,
     not_zero,
@@ -136,17 +137,29 @@ class SchattenNorm(SmoothScalar):
 
 
 @dataclass(frozen=True)
-class SpectralFunction(ScalarOperator):
+class SpectralFunction(SmoothScalar):
     """A symmetric function ``(..., k) -> (...)`` of the values, from its gradient ``(..., k)``.
 
     For a framework that cannot differentiate it by itself.
+
+    Parameters
+    ----------
+    fn, gradient : callable
+    second_derivative : callable
+        The matrix ``(..., k, k)`` of second derivatives of `fn`.
     """
 
     fn: Callable[[Array], Array]
     gradient: Callable[[Array], Array]
+    second_derivative: Callable[[Array], Array]
 
     def value(self, xp: Namespace, factors: SVDFactors) -> Array:
         return self.fn(factors.S)
 
     def slopes(self, xp: Namespace, factors: SVDFactors) -> Array:
         return self.gradient(factors.S)
+
+    def hessian(self, xp: Namespace, factors: SVDFactors, X: Array) -> Array:
+        gradient_map = SingularValueMap(self.gradient, self.second_derivative, mixes=True)
+        (along,) = gradient_map.jvp(Point(xp, X, factors), Tangents(X, ()))
+        return along

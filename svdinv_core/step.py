@@ -11,7 +11,7 @@ from typing import Protocol
 
 from .arrays import adjoint, is_complex, scale
 from .namespace import Array, Namespace
-from .operator import Arrays
+from .operator import Arrays, Some
 
 __all__ = ["Product", "RealProduct", "SquaredResiduals", "Step"]
 
@@ -27,6 +27,9 @@ class Step(Protocol):
 
     def vjp(self, xp: Namespace, args: Arrays, cts: Arrays) -> Arrays:
         """Cotangents of the arguments."""
+
+    def hvp(self, xp: Namespace, args: Arrays, cts: Arrays, tangents: Arrays) -> Some:
+        """How these change along tangents of the arguments; None for not at all."""
 
 
 def _columns(xp: Namespace, b: Array, vector: bool) -> Array:
@@ -53,6 +56,9 @@ class Product:
         ct = _columns(xp, cts[0], self.vector)
         ct_A = xp.matmul(ct, adjoint(xp, _columns(xp, b, self.vector)))
         return ct_A, self.apply(xp, adjoint(xp, A), cts[0])[0]
+
+    def hvp(self, xp: Namespace, args: Arrays, cts: Arrays, tangents: Arrays) -> Some:
+        return self.vjp(xp, tangents, cts)  # which is linear in each factor
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,19 @@ class SquaredResiduals:
         ct_A, ct_x = Product(self.vector).vjp(xp, (A, x), (ct_r,))
         return -ct_A, -ct_x, ct_r
 
+    def hvp(self, xp: Namespace, args: Arrays, cts: Arrays, tangents: Arrays) -> Some:
+        (A, x, b), (dA, dx, db) = args, tangents
+        product = Product(self.vector)
+        r = b - self._product(xp, A, x)
+        dr = db - self._product(xp, dA, x) - self._product(xp, A, dx)
+        weight = xp.expand_dims(2.0 * cts[0], axis=-1 if self.vector else -2)
+        ct_r, moved = scale(xp, weight, r), scale(xp, weight, dr)
+        pairs = zip(
+            product.vjp(xp, (A, x), (moved,)), product.vjp(xp, (dA, dx), (ct_r,)), strict=True
+        )
+        ct_A, ct_x = (-one - two for one, two in pairs)
+        return ct_A, ct_x, moved
+
 
 def _conj(xp: Namespace, x: Array) -> Array:
     return xp.conj(x) if is_complex(xp, x) else x
@@ -109,3 +128,6 @@ class RealProduct:
         A, B = args
         ct = xp.expand_dims(xp.expand_dims(cts[0], axis=-1), axis=-1)
         return scale(xp, ct, B), scale(xp, ct, A)
+
+    def hvp(self, xp: Namespace, args: Arrays, cts: Arrays, tangents: Arrays) -> Some:
+        return self.vjp(xp, tangents, cts)  # which is linear in each factor

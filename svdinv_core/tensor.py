@@ -15,7 +15,7 @@ from math import cos, pi, sqrt
 
 from .arrays import adjoint, is_complex
 from .namespace import Array, Namespace
-from .operator import Arrays
+from .operator import Arrays, Some
 
 __all__ = ["AlongLastAxis", "MoveAxis", "cosine_transform", "fourier_transform"]
 
@@ -69,6 +69,9 @@ class MoveAxis:
     def vjp(self, xp: Namespace, args: Arrays, cts: Arrays) -> Arrays:
         return (self._move(xp, cts[0], self.target, self.source),)
 
+    def hvp(self, xp: Namespace, args: Arrays, cts: Arrays, tangents: Arrays) -> Some:
+        return (None,)
+
 
 @dataclass(frozen=True)
 class AlongLastAxis:
@@ -100,6 +103,9 @@ class AlongLastAxis:
         matrix, x = args
         ct = self._multiply(xp, adjoint(xp, matrix), cts[0])
         return xp.zeros_like(matrix), ct if is_complex(xp, x) else _real(xp, ct)
+
+    def hvp(self, xp: Namespace, args: Arrays, cts: Arrays, tangents: Arrays) -> Some:
+        return None, None  # the matrix is a constant
 
 
 def _real(xp: Namespace, x: Array) -> Array:

@@ -344,6 +344,9 @@ class LinearProduct:
         cts_A = self._refuse().pull(xp, tuple(arrays), X, cts[0], self.adjoint)
         return (None, *cts_A)
 
+    def hvp(self, xp: Namespace, args: Arrays, cts: Arrays, tangents: Arrays) -> Some:
+        return (None,) * len(args)  # there are no second derivatives of what it is part of
+
 
 def _core(xp: Namespace, factors: SVDFactors, dAV: Array | None, dAHU: Array | None) -> Array:
     """``U^H dA V`` from either product."""
@@ -382,3 +385,6 @@ class KeepColumns:
             ct_S = xp.concat([ct_S, xp.zeros_like(S[..., :more])], axis=-1)
             ct_Vh = xp.concat([ct_Vh, xp.zeros_like(Vh[..., :more, :])], axis=-2)
         return ct_U, ct_S, ct_Vh, xp.zeros_like(weights)
+
+    def hvp(self, xp: Namespace, args: Arrays, cts: Arrays, tangents: Arrays) -> Some:
+        return None, None, None, None  # the weights are constants

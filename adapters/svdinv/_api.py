@@ -730,7 +730,9 @@ class Functions(
 
         if not backend.differentiates:
             jacobian_of = self._derivative(backend, along, False)
-            operator = SpectralFunction(value, lambda s: jacobian_of(s)[..., 0, :])
+            operator = SpectralFunction(
+                value, lambda s: jacobian_of(s)[..., 0, :], backend.hessian(fn)
+            )
             return self._value(backend, operator, array, dtype, driver=driver)
 
         def gradient(s: Any) -> Any:

@@ -145,6 +145,10 @@ class Backend(ABC):
         """Second derivative of an elementwise function, where `differentiates` is false."""
         raise NotImplementedError
 
+    def hessian(self, fn: Function) -> Function:
+        """That of a function of all values, ``(..., k, k)``."""
+        raise NotImplementedError
+
     def shape(self, x: Any) -> Shape | None:
         """Static shape, None for a length (or a whole shape) that is not known yet."""
         return tuple(x.shape)

@@ -24,6 +24,7 @@ from svdinv_core import (
     SVDFactors,
     Tangents,
     complex_step_curvature,
+    complex_step_hessian,
     complex_step_jacobian,
     complex_step_slope,
 )
@@ -147,6 +148,9 @@ class ExplicitBackend(Backend):
     def curvature(self, fn: Function) -> Function:
         return complex_step_curvature(self.xp, fn)
 
+    def hessian(self, fn: Function) -> Function:
+        return complex_step_hessian(self.xp, fn)
+
 
 class _Recorder(ExplicitBackend):
     """The same backend, remembering its calls."""
@@ -207,7 +211,11 @@ class _Recorder(ExplicitBackend):
         def reverse(cts: tuple[Any, ...]) -> tuple[Any, ...]:
             return step.vjp(self.xp, arrays, _filled(self.xp, cts, outputs))
 
-        self.calls.append(_Call(arrays, outputs, forward, reverse))
+        def bent(cts: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, ...]:
+            cts = _filled(self.xp, cts, outputs)
+            return step.hvp(self.xp, arrays, cts, _filled(self.xp, tangents, arrays))
+
+        self.calls.append(_Call(arrays, outputs, forward, reverse, bent))
         return outputs
 
     def without_matrix_axes(self, parameter: Any) -> Any:
@@ -219,7 +227,9 @@ class _Recorder(ExplicitBackend):
         def reverse(cts: tuple[Any, ...]) -> tuple[Any, ...]:
             return (self.xp.reshape(cts[0], parameter.shape),)
 
-        self.calls.append(_Call((parameter,), (out,), forward, reverse))
+        self.calls.append(
+            _Call((parameter,), (out,), forward, reverse, lambda cts, tangents: (None,))
+        )
         return out
 
     def caller_function(self, name: str, fn: Function) -> Function:

@@ -1,4 +1,4 @@
-"""Explicit derivatives: the complex step that stands for automatic differentiation."""
+"""Explicit derivatives: the complex step that stands for automatic differentiation, and `hvp`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import svdinv
 import svdinv.numpy as sn
+import svdinv.torch
+import torch
+from support.family import haar
 
 
 @pytest.mark.parametrize("scale", [2.0**-498, 1.0, 2.0**498])
@@ -49,3 +52,62 @@ def test_a_measure_has_no_derivative():
         vjp(gauge_residual, U, S, Vh, U, Vh)
     with pytest.raises(TypeError, match=words):
         jvp(gauge_residual, (U, S, Vh, U, Vh), (U,))
+
+
+def both(name, arguments, torch_arguments, tangents, cts, **kwargs):
+    """`hvp` of NumPy, and the same by differentiating twice in PyTorch."""
+    fn = getattr(sn, name)
+    out = fn(*arguments, **kwargs)
+    many = isinstance(out, tuple)
+    ours = sn.hvp(fn, arguments, tangents, cts if many else cts[0], **kwargs)
+
+    xs = tuple(torch.tensor(a, requires_grad=True) for a in torch_arguments[0])
+    y = getattr(svdinv.torch, name)(*xs, *torch_arguments[1], **kwargs)
+    ys = [v for v, ct in zip(y if many else (y,), cts, strict=True) if ct is not None]
+    given = [torch.tensor(ct) for ct in cts if ct is not None]
+    grads = torch.autograd.grad(ys, xs, given, create_graph=True, allow_unused=True)
+    along = [torch.tensor(d) for d in tangents if d is not None]
+    inner = sum((g.conj() * d).real.sum() for g, d in zip(grads, along, strict=True))
+    return ours[: len(xs)], torch.autograd.grad(inner, xs, allow_unused=True)
+
+
+def case(name):
+    rng = np.random.default_rng(5)
+
+    def of(*shape):
+        return rng.standard_normal(shape)
+
+    if name == "spectral_function":
+        U, V = haar(rng, (4,), 5, 3, False), haar(rng, (4,), 3, 3, False)
+        S = np.array([[3.0, 2.0, 0.5], [2.0, 2.0, 0.5], [1.5, 1.5, 1.5], [2.0, 1.0, 1e-8]])
+        x = (U * S[:, None]) @ np.swapaxes(V, -1, -2)
+
+        def energy(s):
+            return (s**2).sum(-1) ** 2 + (s**4).sum(-1) * 0.5
+
+        return ((x, energy), ((x,), (energy,)), (of(4, 5, 3), None), (of(4),)), {}
+    if name == "lstsq":
+        a, b = of(2, 5, 3) + 1j * of(2, 5, 3), of(2, 5, 2) + 1j * of(2, 5, 2)
+        a[1, :, 2] = a[1, :, 0]  # of rank 2
+        da = of(2, 5, 3) + 1j * of(2, 5, 3)
+        da[1, :, 2] = da[1, :, 0]
+        cts = (of(2, 3, 2) + 1j * of(2, 3, 2), of(2, 2), None, None)
+        return ((a, b), ((a, b), ()), (da, of(2, 5, 2) + 1j * of(2, 5, 2)), cts), {}
+    if name == "align_points":
+        p, q, w = of(2, 6, 3), of(2, 6, 3), rng.random((2, 6)) + 0.5
+        cts = (of(2, 3, 3), of(2, 3), of(2), None)
+        tangents = (of(2, 6, 3), of(2, 6, 3), of(2, 6))
+        return ((p, q, w), ((p, q, w), ()), tangents, cts), {"scale": True}
+    x = of(2, 4, 5, 4)
+    return ((x, 0.7), ((x,), (0.7,)), (of(2, 4, 5, 4), None), (of(2, 4, 5, 4),)), {}
+
+
+@pytest.mark.parametrize("name", ["spectral_function", "lstsq", "align_points", "tensor_svt"])
+def test_second_derivatives_are_those_that_pytorch_finds_by_itself(name):
+    arguments, kwargs = case(name)
+    ours, theirs = both(name, *arguments, **kwargs)
+    assert len(ours) == len(theirs)
+    for got, wanted in zip(ours, theirs, strict=True):
+        expected = wanted.numpy()
+        assert np.linalg.norm(expected) > 1e-3
+        np.testing.assert_allclose(got, expected, atol=1e-8 * np.abs(expected).max())
