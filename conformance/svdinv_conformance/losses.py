@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from svdinv.rules import rule_names
+
+from svdinv_core import rule_names
 
 __all__ = ["EXACT", "LOSSES", "METHODS", "NATIVE", "RULES", "THRESHOLDED", "methods_for", "weights"]
 
