@@ -8,7 +8,7 @@ its licence is in it.
 
 from . import rules
 from .alignment import Moments, Overlap, Placement, alignment_margin
-from .arrays import adjoint, counted
+from .arrays import adjoint, counted, first
 from .clipping import SingularValueClip
 from .complex_step import NOT_ANALYTIC, complex_step_jacobian, complex_step_slope
 from .curvature import complex_step_curvature, complex_step_hessian
@@ -159,6 +159,7 @@ __all__ = [
     "counted",
     "decompose_at_midpoint",
     "eigenvalue_coefficients",
+    "first",
     "fourier_transform",
     "gauge_residual",
     "jacobian",

@@ -10,7 +10,36 @@ from .namespace import Array, Namespace
 __all__ = ["complex_step_curvature", "complex_step_hessian"]
 
 _RTOL = 1e-6
+_WIDE = 2.0**-3  # share of the largest value that a step is at least relative to, if f is smooth
+_WIDE_RTOL = 1e-10
 _STEP = 2.0**-10  # relative: the error is its fourth power, and eps over it
+
+
+def _second(
+    xp: Namespace, fn: Callable[[Array], Array], s: Array, step: Array, rtol: float = _RTOL
+) -> Array:
+    """``Im (f(s + wh) + f(s - wh))``: the second derivative along a step h, of any length.
+
+    NaN where half of the step gives another number.
+    """
+    centre = xp.astype(s, xp.complex128)
+
+    def along(h: Array) -> Array:
+        turned = (0.5**0.5 + 0.5**0.5 * 1j) * xp.astype(h, xp.complex128)
+        return xp.imag(fn(centre + turned) + fn(centre - turned))
+
+    whole, half = along(step), 4.0 * along(0.5 * step)
+    scale = xp.abs(half) + _STEP**2 * xp.abs(xp.real(fn(centre)))
+    return xp.where(xp.abs(whole - half) > rtol * scale, float("nan"), whole)
+
+
+def _size(xp: Namespace, s: Array, smallest: float = 0.0) -> Array:
+    """Of each value; of a zero value, that of the largest, and 1 where all are zero."""
+    size = xp.abs(s)
+    if s.shape[-1]:
+        largest = xp.max(size, axis=(-1,), keepdims=True)
+        size = xp.where(size > 0, xp.maximum(size, smallest * largest), largest)
+    return xp.where(size > 0, size, xp.ones_like(size))
 
 
 def complex_step_curvature(xp: Namespace, fn: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -22,70 +51,37 @@ def complex_step_curvature(xp: Namespace, fn: Callable[[Array], Array]) -> Calla
     """
 
     def derivative(s: Array) -> Array:
-        size = _sizes(xp, s)
-        centre = xp.astype(s, xp.complex128)
-
-        def along(h: Array) -> Array:
-            turned = (0.5**0.5 + 0.5**0.5 * 1j) * xp.astype(h, xp.complex128)
-            return xp.imag(fn(centre + turned) + fn(centre - turned)) / h / h
-
-        whole, half = along(_STEP * size), along(0.5 * _STEP * size)
-        scale = xp.abs(half) + xp.abs(xp.real(fn(centre))) / size / size
-        whole = xp.where(xp.abs(whole - half) > _RTOL * scale, float("nan"), whole)
-        return xp.astype(whole, s.dtype)
+        step = _STEP * _size(xp, xp.astype(s, xp.float64))
+        return xp.astype(_second(xp, fn, s, step) / step / step, s.dtype)
 
     return derivative
 
 
 def complex_step_hessian(xp: Namespace, fn: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """Second derivatives ``(..., k, k)`` of a scalar ``(..., k) -> (...)``, analytic, in this way.
+    """The Hessian ``(..., k, k)`` of an analytic function ``(..., k) -> (...)``, likewise.
 
-    Those by two values from the curvature along their sum and their difference.
+    Its entries come from second derivatives along one value and along two at a time. Rounding is
+    eps over the step: that of a small value is not in proportion to it, but where f varies as fast.
     """
 
+    def estimate(s: Array, smallest: float, rtol: float) -> Array:
+        step = _STEP * _size(xp, xp.astype(s, xp.float64), smallest)
+        c, zeros = counted(xp, s), xp.zeros_like(step)
+        steps = [xp.where(c == i, step, 0.0) for i in range(1, s.shape[-1] + 1)]
+        alone = [_second(xp, fn, s, v, rtol) for v in steps]
+        upper = xp.expand_dims(zeros, axis=-1) + xp.expand_dims(zeros, axis=-2)
+        for i, v in enumerate(steps):
+            row = zeros
+            for j, w in enumerate(steps[i:], i):
+                # Of the diagonal a half, which the transpose doubles.
+                both = _second(xp, fn, s, v + w, rtol) - alone[j] if j > i else 2.0 * alone[i]
+                row = xp.where(w != 0, 0.5 * xp.expand_dims(both - alone[i], axis=-1), row)
+            upper = xp.where(xp.expand_dims(v != 0, axis=-1), xp.expand_dims(row, axis=-2), upper)
+        H = upper + xp.matrix_transpose(upper)
+        return H / xp.expand_dims(step, axis=-1) / xp.expand_dims(step, axis=-2)
+
     def derivative(s: Array) -> Array:
-        size = _sizes(xp, s)
-        centre = xp.astype(s, xp.complex128)
-        k = s.shape[-1]
-        place = counted(xp, s)
-        units = [xp.where(place == i + 1.0, size, xp.zeros_like(size)) for i in range(k)]
-
-        def along(v: Array) -> Array:
-            turned = (0.5**0.5 + 0.5**0.5 * 1j) * xp.astype(v, xp.complex128)
-            return xp.imag(fn(centre + turned) + fn(centre - turned))
-
-        def entry(i: int, j: int, h: float) -> Array:
-            """Of the function of values relative to their sizes."""
-            if i == j:
-                return along(h * units[i]) / h / h
-            sum_, difference = (along(h * v) for v in (units[i] + units[j], units[i] - units[j]))
-            return (sum_ - difference) / (4.0 * h * h)
-
-        value = xp.abs(xp.real(fn(centre)))
-        rows: list[list[Array]] = [[None] * k for _ in range(k)]
-        for i in range(k):
-            for j in range(i + 1):
-                whole, half = entry(i, j, _STEP), entry(i, j, 0.5 * _STEP)
-                wrong = xp.abs(whole - half) > _RTOL * (xp.abs(half) + value)
-                rows[i][j] = rows[j][i] = xp.where(wrong, float("nan"), whole)
-        outer = xp.expand_dims(size, axis=-1) * xp.expand_dims(size, axis=-2)
-        if k == 0:
-            return xp.astype(outer, s.dtype)
-
-        def joined(parts: list[Array], axis: int) -> Array:
-            return xp.concat([xp.expand_dims(part, axis=axis) for part in parts], axis=axis)
-
-        scaled = joined([joined(row, -1) for row in rows], -2)
-        H = scaled / xp.expand_dims(size, axis=-1) / xp.expand_dims(size, axis=-2)
-        return xp.astype(H, s.dtype)
+        smooth, own = estimate(s, _WIDE, _WIDE_RTOL), estimate(s, 0.0, _RTOL)
+        return xp.astype(xp.where(xp.isfinite(smooth), smooth, own), s.dtype)
 
     return derivative
-
-
-def _sizes(xp: Namespace, s: Array) -> Array:
-    """Of each value, in double precision; that of the largest for one of 0."""
-    size = xp.abs(xp.astype(s, xp.float64))
-    if s.shape[-1]:
-        largest = xp.max(size, axis=(-1,), keepdims=True)
-        size = xp.where(size > 0, size, largest)
-    return xp.where(size > 0, size, xp.ones_like(size))

@@ -33,6 +33,7 @@ from svdinv_core import (
     WeightedThreshold,
     counted,
     eigenvalue_coefficients,
+    first,
     gauge_residual,
     get_rule,
     loewner_coefficients,
@@ -730,9 +731,11 @@ class Functions(
 
         if not backend.differentiates:
             jacobian_of = self._derivative(backend, along, False)
-            operator = SpectralFunction(
-                value, lambda s: jacobian_of(s)[..., 0, :], backend.hessian(fn)
-            )
+
+            def of_first(s: Any) -> Any:
+                return xp.sum(first(xp.matrix_transpose(jacobian_of(s))), axis=-1)
+
+            operator = SpectralFunction(value, of_first, backend.hessian(fn))
             return self._value(backend, operator, array, dtype, driver=driver)
 
         def gradient(s: Any) -> Any:

@@ -32,6 +32,8 @@ def test_empty_matrices_of_a_strict_namespace(shape):
     ):
         assert out.shape == shape
         assert pullback(x)[0].shape == shape
+    args = (svdinv.spectral_function, (x, lambda s: xp.sum(s * s, axis=-1)), (x, None))
+    assert svdinv.hvp(*args, xp.zeros(shape[:-2]))[0].shape == shape
 
 
 def test_the_gauge_is_reported_for_a_strict_namespace():

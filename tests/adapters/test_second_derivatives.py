@@ -345,6 +345,96 @@ def tensorflow_inner(g, e):
     return tf.reduce_sum(g[0] * e[0]) + g[1] * e[1]
 
 
+# What takes more than one array, in NumPy.
+
+RNG = np.random.default_rng(12)
+CUBE = np.array([[x, y, z] for x in (0.0, 1.0) for y in (0.0, 1.0) for z in (0.0, 1.0)])
+TALL = np.linalg.qr(RNG.standard_normal((5, 3)) + 1j * RNG.standard_normal((5, 3)))[0]
+SEVERAL = {
+    "lstsq": ((TALL, normal(RNG, (5, 2), True)), {}),
+    "lstsq vector": ((TALL.real @ np.diag([1, 1, 0.5]), normal(RNG, (5,), False)), {}),
+    "align_points": ((CUBE, 1 + CUBE, np.ones(8)), {"scale": True}),
+    "align_points turned": (
+        (CUBE, CUBE[:, [1, 0, 2]] + 0.1 * normal(RNG, (8, 3), False), RNG.uniform(1, 2, 8)),
+        {"scale": True, "reflection": True},
+    ),
+    "tensor_svt": ((normal(RNG, (2, 4, 3, 5), False), np.array([0.5, 0.4])), {"axis": 1}),
+    "tensor_svt complex": ((normal(RNG, (4, 3, 5), True), 0.5), {"transform": "dct"}),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_they_are_those_of_several_arrays(hold, name):
+    """All tangents at once, against differences of the gradients."""
+    module, (primals, kwargs) = driver("numpy").module, SEVERAL[name]
+    primals = tuple(map(np.asarray, primals))
+    fn, rng = getattr(module, named(name)), np.random.default_rng(len(name))
+    along = [normal(rng, x.shape, np.iscomplexobj(x)) for x in primals]
+    if name == "tensor_svt":
+        along[1] = np.array([0.3, -0.2])
+    out = fn(*primals, **kwargs)
+    cts = [normal(rng, np.shape(y), np.iscomplexobj(y)) for y in plain(out)]
+    unmoved = ("rank", "s", "margin")
+    fields = getattr(out, "_fields", ("",))
+    ct = tuple(None if f in unmoved else c for f, c in zip(fields, cts, strict=True))
+    ct = ct if isinstance(out, tuple) else ct[0]
+    h = 2e-4
+
+    def gradients(step):
+        moved = (x + step * h * d for x, d in zip(primals, along, strict=True))
+        return module.vjp(fn, *moved, **kwargs)[1](ct)
+
+    steps = zip(*map(gradients, (-2, -1, 1, 2)), strict=True)
+    got = module.hvp(fn, primals, tuple(along), ct, **kwargs)
+    for second, (a, b, c, d) in zip(got, steps, strict=True):
+        difference = (a - 8 * b + 8 * c - d) / (12 * h)
+        error = np.linalg.norm(second - difference) / np.linalg.norm(difference)
+        hold("several arrays", error, 1e-9)
+
+
+def test_a_factor_beside_them_has_none():
+    module, ones = driver("numpy").module, np.ones(3)
+    with pytest.raises(TypeError, match="lstsq has no second derivative"):
+        module.hvp(module.lstsq, (np.eye(3), ones), (np.eye(3), None), (None, None, None, ones))
+
+
+def test_they_are_those_of_a_function_of_all_values(hold):
+    """The norm is known by formula; the other numbers are of size 1, or almost not there."""
+    module, X = driver("numpy").module, normal(np.random.default_rng(4), (4, 3), True)
+
+    def cubic(s):
+        return (s**3).sum(axis=-1) ** (1 / 3)
+
+    U, V = haar(np.random.default_rng(5), (), 4, 3, True), np.eye(3)
+    for spectrum in ([1.0, 0.7, 0.2], [1.0, 1.0, 0.5], [0.8, 0.8, 0.8], [1.0, 1.0, 1e-17]):
+        for scale in (1e-50, 1.0, 1e50):
+            x, dx, one = scale * U * np.array(spectrum) @ V, scale * X, np.array(1.0)
+            got = module.hvp(module.spectral_function, (x, cubic), (dx, None), one)[0]
+            exact = module.hvp(module.schatten_norm, (x, 3.0), (dx, None), one)[0]
+            hold("of all values", norm(got - exact) / norm(exact), 1e-10)
+
+    # Along a change of the values alone, of a diagonal matrix: no rounding over a small value.
+    G = np.eye(4, 3)
+    for small in (1e-3, 1e-6, 1e-9, 1e-14):
+        x = G * np.array([1.0, 0.5, small])
+        got = module.hvp(
+            module.spectral_function, (x, lambda s: s.sum(axis=-1) ** 2), (G, None), one
+        )[0]
+        hold("beside a small value", norm(got - 6 * G) / norm(6 * G), 1e-9)
+        got = module.hvp(
+            module.spectral_function, (x, lambda s: np.log(s).sum(axis=-1)), (G, None), one
+        )[0]
+        exact = -G / np.array([1.0, 0.5, small]) ** 2
+        hold("that varies fast at small values", norm(got - exact) / norm(exact), 1e-9)
+
+    def bent(s):  # it has no second derivative at 0.7
+        return (np.where(s.real > 0.7, s, 1.4 - s) ** 3).sum(axis=-1)
+
+    x = U * np.array([1.0, 0.7002, 0.2]) @ V
+    got = module.hvp(module.spectral_function, (x, bent), (X, None), np.array(1.0))[0]
+    assert np.isnan(got).any()
+
+
 # What has no second derivative at a tie, and third ones.
 
 
