@@ -25,8 +25,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svdinv_core import rule_names
-
 __all__ = ["EXACT", "LOSSES", "METHODS", "NATIVE", "RULES", "THRESHOLDED", "methods_for", "weights"]
 
 LOSSES: dict[str, str] = {
@@ -40,7 +38,7 @@ LOSSES: dict[str, str] = {
 THRESHOLDED = ("soft", "hard")
 """The losses that use the threshold."""
 
-RULES = rule_names()
+RULES = ("auto", "inv", "pinv", "plain", "tf", "clip", "taylor", "lorentzian", "fit")
 """Gradient rules of the library's ``svd`` that are compared."""
 
 NATIVE = "native"
