@@ -282,9 +282,15 @@ class _Recorder(ExplicitBackend):
         self.calls.append(_Call((x, *params), outputs, forward, reverse, known))
         return outputs
 
-    def push(self, tangents: dict[int, Any]) -> None:
-        """Tangents, by the identity of arrays, of all that the calls made of them."""
+    def push(self, tangents: dict[int, Any], inner: bool = False) -> None:
+        """Tangents, by the identity of arrays, of all that the calls made of them.
+
+        With `inner`, of what other calls were made with.
+        """
+        used = {id(array) for call in self.calls for array in call.inputs}
         for call in self.calls:
+            if inner and used.isdisjoint(map(id, call.outputs)):
+                continue
             given = tuple(tangents.get(id(array)) for array in call.inputs)
             if any(d is not None for d in given):
                 tangents.update(zip(map(id, call.outputs), call.jvp(given), strict=True))
@@ -303,7 +309,11 @@ class _Recorder(ExplicitBackend):
     def pull_twice(
         self, cts: dict[int, Any], tangents: dict[int, Any], moved: dict[int, Any]
     ) -> bool:
-        """Cotangents, and what they are `moved` by along the tangents; False where not known."""
+        """Cotangents, and what they are `moved` by along the tangents; False where not known.
+
+        Cotangents of what no call made are left out.
+        """
+        made = {id(array) for call in self.calls for array in call.outputs}
         for call in reversed(self.calls):
             given, along, change = (
                 tuple(values.get(id(array)) for array in arrays)
@@ -315,7 +325,8 @@ class _Recorder(ExplicitBackend):
             )
             found: list[tuple[dict[int, Any], tuple[Any, ...]]] = []
             if any(ct is not None for ct in given):
-                found.append((cts, call.vjp(given)))
+                if not made.isdisjoint(map(id, call.inputs)):
+                    found.append((cts, call.vjp(given)))
                 if any(d is not None for d in along):
                     if call.hvp is None:
                         return False
@@ -585,7 +596,7 @@ class Explicit:
         cts = dict(_checked_cotangents(backend, ct, out))
         moved: dict[int, Any] = {}
         with backend.quiet():
-            recorder.push(along)
+            recorder.push(along, inner=True)
             if not recorder.pull_twice(cts, along, moved):
                 raise TypeError(f"fn: {fn.__name__} has no second derivative here")
         return tuple(
