@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["repeated", "settled", "sum", "until"]
+from ._jax_sharding import product_spec
+
+__all__ = ["matmul", "repeated", "settled", "sum", "until"]
 
 
 def _apart(x: Any) -> Any:
@@ -27,6 +29,11 @@ def _apart(x: Any) -> Any:
 
 def sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
     return _apart(jnp.sum(_apart(x), axis=axis, keepdims=keepdims))
+
+
+def matmul(a: Any, b: Any, /) -> Any:
+    spec = product_spec(a, b)
+    return jnp.matmul(a, b) if spec is None else jnp.matmul(a, b, out_sharding=spec)
 
 
 def repeated(count: int, body: Callable[[Any], Any], state: Any) -> Any:

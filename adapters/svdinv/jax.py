@@ -52,6 +52,7 @@ from ._frameworks import is_foreign
 from ._gauge import Watch
 from ._jax_operator import apply as _apply
 from ._jax_operator import batched
+from ._jax_sharding import by_the_compiler, is_spread
 from .operators import LinearOperator
 
 _xp: Any = _jax_namespace
@@ -286,6 +287,8 @@ class _JaxBackend(Backend):
         if function.operation.needs == "eigenvectors":
             x = _without_small_entries(x)
         with jax.default_matmul_precision("float32"):
+            if is_spread(x):
+                return by_the_compiler(function, x, *fixed)
             if not any(isinstance(a, jax.core.Tracer) for a in (x, *fixed)):
                 return _values(function, x, *fixed)
             return _for_a_batch(function)(x, *fixed)

@@ -6,10 +6,14 @@ An argument is a mesh and a function: ``python -m support.jax_sharded "explicit 
 from __future__ import annotations
 
 import json
+import math
+import re
 import sys
 
 import jax
 import numpy as np
+import svdinv.jax as jaxs
+import svdinv.numpy as numpys
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from svdinv.jax import low_rank as jax_low_rank
 from svdinv.numpy import low_rank, vjp
@@ -88,6 +92,58 @@ def both_axes():
     }
 
 
+SPREAD = {
+    "svt": (lambda x: jaxs.svt(x, 0.1, relative=True), (numpys.svt, 0.1, {"relative": True})),
+    "svd": (lambda x: recomposed(x), (numpys.singular_value_map, np.square, {})),
+    "svdvals": (jaxs.svdvals, (numpys.svdvals, None, {})),
+    "procrustes": (jaxs.procrustes, (numpys.procrustes, None, {})),
+    "pinv": (jaxs.pinv, (numpys.pinv, None, {})),
+    "nuclear_norm": (jaxs.nuclear_norm, (numpys.nuclear_norm, None, {})),
+}
+"""Functions of a matrix whose long side lies on eight devices: one for each way to decompose it."""
+
+
+def spread(kind, side, name):
+    """Value and gradient of one such matrix, and the largest array that is gathered for them."""
+    function, (reference, argument, kwargs) = SPREAD[name]
+    rng = np.random.default_rng(0)
+    U, V = (np.linalg.qr(rng.standard_normal(shape))[0] for shape in ((512, 4), (4, 4)))
+    x = (U * [2.0, 1.0, 1.0, 0.5]) @ V  # tied
+    x = x if side == "tall" else x.T
+    arguments = (x,) if argument is None else (x, argument)
+    expected, pullback = vjp(reference, *arguments, **kwargs)
+    W = rng.standard_normal(np.shape(expected))
+    W = np.sort(W) if name == "svdvals" else W
+    mesh = jax.make_mesh((8,), ("long",), axis_types=(getattr(AxisType, kind),))
+    with jax.set_mesh(mesh):
+        spec = PartitionSpec("long", None) if side == "tall" else PartitionSpec(None, "long")
+        X = jax.device_put(x, NamedSharding(mesh, spec))
+
+        def both(x):
+            y, pull = jax.vjp(function, x)
+            return y, pull(jax.sharding.reshard(jax.numpy.asarray(W), jax.typeof(y).sharding))[0]
+
+        compiled = jax.jit(both).lower(X).compile()
+        y, g = compiled(X)
+    gathers = [line for line in compiled.as_text().split("\n") if "all-gather" in line]
+    return {
+        "value": relative(y, expected),
+        "gradient": relative(g, pullback(W)[0]),
+        "on": [len(a.sharding.device_set) if not a.is_fully_replicated else 1 for a in (y, g)],
+        "gathered": max(map(_entries, gathers), default=0) / x.size,
+    }
+
+
+def recomposed(x):
+    U, S, Vh = jaxs.svd(x)
+    return (U * S**2) @ Vh
+
+
+def _entries(line):
+    """Of the largest array of a line of compiled text."""
+    return max(math.prod(map(int, s.split(","))) for s in re.findall(r"\[([\d,]+)\]", line))
+
+
 def _paired(w, y):
     return jax.numpy.real(jax.numpy.conj(w) * y).sum()
 
@@ -100,6 +156,12 @@ if __name__ == "__main__":
                 for kind, name in (wanted.split(maxsplit=1) for wanted in sys.argv[1:])
             }
             | {"both axes": both_axes()}
+            | {
+                f"{name} of a {side} matrix, {kind}": spread(kind, side, name)
+                for kind in ("Auto", "Explicit")
+                for side in ("tall", "wide")
+                for name in (SPREAD if side == "tall" else ("svt", "svd"))
+            }
             | {f"{name}, eager": eager(name) for name in ("svt", "svt relative")}
         )
     )

@@ -18,7 +18,7 @@ import pytest
 import svdinv.jax
 import svdinv.numpy
 from jax import export
-from support import jax_operations
+from support import jax_operations, jax_sharded
 from support.observables import OBSERVABLES, problems
 from support.transforms import PATHS, Transform, cells, check, native, relative, with_fewer_matrices
 
@@ -311,6 +311,24 @@ def test_one_matrix_sharded_in_both_directions_is_gathered_nowhere(sharded):
     assert result["gradient"] < 1e-12
     assert result["devices"] == 8
     assert not result["gathers"]
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+@pytest.mark.parametrize(
+    "which",
+    [
+        *(f"{name} of a tall matrix" for name in jax_sharded.SPREAD),
+        *(f"{name} of a wide matrix" for name in ("svt", "svd")),
+    ],
+)
+def test_a_matrix_whose_long_side_is_spread_out_stays_where_it_is(sharded, which, kind):
+    """What is gathered are triangles of the shorter side; left factors and maps lie as x does."""
+    result = sharded[f"{which}, {kind}"]
+    assert result["value"] < 1e-12
+    assert result["gradient"] < 1e-12
+    scalar = which.startswith(("nuclear_norm", "svdvals"))
+    assert result["on"] == [1 if scalar else 8, 8]
+    assert result["gathered"] <= 1 / 16
 
 
 @pytest.mark.parametrize("observable", ["svt", "svt relative"])
