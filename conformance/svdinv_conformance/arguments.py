@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -15,12 +15,28 @@ from .inputs import InputError
 __all__ = [
     "OneLineParser",
     "check_output",
+    "command",
     "names",
     "names_from",
     "positive",
     "progress_bar",
     "seed",
+    "tell_written",
 ]
+
+
+def command(commands: Any, name: str, purpose: str, description: str, epilog: str = "") -> Any:
+    """Add a command to a program's, with its texts as they are."""
+    return commands.add_parser(
+        name, help=purpose, description=description, epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+
+
+def tell_written(console: Console, *paths: str | None) -> None:
+    """Name the files that were written; None for one that was not asked for."""
+    for path in filter(None, paths):
+        console.print(f"written: {path}", markup=False, style="dim", soft_wrap=True)
 
 
 class OneLineParser(argparse.ArgumentParser):

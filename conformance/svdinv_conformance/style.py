@@ -1,8 +1,9 @@
 """What the pages have in common: their style sheet and their skeleton."""
 
+from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["STYLE", "html_page"]
+__all__ = ["STYLE", "html_page", "html_table"]
 
 STYLE = """
 :root { --ink: #111827; --soft: #4b5563; --line: #e5e7eb; --back: #f8fafc; --accent: #1d4ed8;
@@ -63,6 +64,19 @@ footer { color: var(--soft); font-size: 0.85rem; margin: 40px 0 30px;
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; } }
 @media print { th { position: static; } .card { break-inside: avoid; } }
 """
+
+
+def html_table(head: Sequence[str], body: Iterable[str], classes: Sequence[str] = ()) -> str:
+    """Make a table of headings in plain text, each with a class, and of rows in HTML."""
+    padded = (*classes, *[""] * (len(head) - len(classes)))
+    cells = "".join(
+        f'<th scope="col" class="{kind}">{escape(text)}</th>'
+        for text, kind in zip(head, padded, strict=True)
+    )
+    return (
+        f'<div class="card scroll"><table><thead><tr>{cells}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
 
 
 def html_page(title: str, header: str, main: str) -> str:

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ..arguments import check_output, names_from, positive, progress_bar, seed
+from ..arguments import (
+    check_output,
+    command,
+    names_from,
+    positive,
+    progress_bar,
+    seed,
+    tell_written,
+)
 from ..frameworks import FRAMEWORKS
 from ..inputs import InputError
 from ..markdown import around_marks, write_between
@@ -90,12 +98,8 @@ def _fraction(text: str) -> float:
 
 def add_parser(commands: Any) -> None:
     """Add the command to a program's commands."""
-    sub = commands.add_parser(
-        "bench",
-        help="time a step beside the framework's own",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    sub = command(
+        commands, "bench", "time a step beside the framework's own", _DESCRIPTION, _EPILOG
     )
     what = sub.add_argument_group("what to time")
     what.add_argument(
@@ -230,7 +234,5 @@ def execute(options: argparse.Namespace, console: Console) -> int:
         write_plot(curves, options.plot)
     if options.markdown is not None:
         write_between(options.markdown, markdown(rows), *marks(options.threshold))
-    for path in (options.json, options.plot, options.markdown):
-        if path is not None:
-            console.print(f"written: {path}", markup=False, style="dim", soft_wrap=True)
+    tell_written(console, options.json, options.plot, options.markdown)
     return 0 if any(row.sides for row in rows) else 2

@@ -42,9 +42,13 @@ def _memory(row: Measured, side: str) -> str:
     return f"{timing.memory / 2**20:.0f}"
 
 
-def _cells(row: Measured, sides: Sequence[str]) -> list[str]:
-    """The columns after shape, framework and mode."""
+def _row(row: Measured, sides: Sequence[str]) -> list[str]:
+    """The cells of a row, in the order of `_head`."""
+    start = [str(row.shape), f"{row.framework} {row.mode}"]
+    if row.reason:
+        return [*start, row.reason]
     return [
+        *start,
         *(_milliseconds(row, side) for side in sides),
         _number(row.ratio("native", "svdinv")),
         _number(row.ratio("svdinv", "svd")),
@@ -55,14 +59,9 @@ def _cells(row: Measured, sides: Sequence[str]) -> list[str]:
 
 
 def _head(sides: Sequence[str]) -> list[str]:
-    return [
-        *(f"{side} ms" for side in sides),
-        "native/svdinv",
-        "svdinv/svd",
-        "error",
-        "kept",
-        "MiB svdinv/native",
-    ]
+    timed = [f"{side} ms" for side in sides]
+    more = ["native/svdinv", "svdinv/svd", "error", "kept", "MiB svdinv/native"]
+    return ["shape", "framework", *timed, *more]
 
 
 def _sides(rows: Sequence[Measured]) -> list[str]:
@@ -73,18 +72,12 @@ def print_table(rows: Sequence[Measured], console: Console) -> None:
     """Print one row for each shape, framework and mode."""
     sides = _sides(rows)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in ("shape", "framework"):
-        table.add_column(name, no_wrap=True)
-    for name in _head(sides):
-        table.add_column(name, justify="right")
+    for i, name in enumerate(_head(sides)):
+        table.add_column(name, justify="right" if i > 1 else "left", no_wrap=i < 2)
     last = ""
     for row in rows:
-        shape = str(row.shape)
-        name = f"{row.framework} {row.mode}"
-        if row.reason:
-            table.add_row("" if shape == last else shape, name, row.reason)
-        else:
-            table.add_row("" if shape == last else shape, name, *_cells(row, sides))
+        shape, *others = _row(row, sides)
+        table.add_row("" if shape == last else shape, *others)
         last = shape
     console.print(table)
 
@@ -92,15 +85,7 @@ def print_table(rows: Sequence[Measured], console: Console) -> None:
 def markdown(rows: Sequence[Measured]) -> str:
     """The same as a table for a document."""
     sides = _sides(rows)
-    body = [
-        [
-            str(row.shape),
-            f"{row.framework} {row.mode}",
-            *([row.reason] if row.reason else _cells(row, sides)),
-        ]
-        for row in rows
-    ]
-    return markdown_table(["shape", "framework", *_head(sides)], body)
+    return markdown_table(_head(sides), [_row(row, sides) for row in rows])
 
 
 def as_json(rows: Sequence[Measured], settings: Mapping[str, Any]) -> dict[str, Any]:

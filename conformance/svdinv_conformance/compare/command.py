@@ -9,7 +9,15 @@ from typing import Any
 
 from rich.console import Console
 
-from ..arguments import check_output, names_from, positive, progress_bar, seed
+from ..arguments import (
+    check_output,
+    command,
+    names_from,
+    positive,
+    progress_bar,
+    seed,
+    tell_written,
+)
 from ..frameworks import FRAMEWORKS
 from ..inputs import ARRANGEMENTS, BUILT_IN, Input, InputError, built_in, from_image, from_npy
 from ..losses import EXACT, LOSSES, METHODS, NATIVE, RULES
@@ -100,12 +108,12 @@ def _choice(group: Any, name: str, allowed: Iterable[str], unless: str) -> None:
 
 def add_parser(commands: Any) -> None:
     """Add the command to those of the program."""
-    sub = commands.add_parser(
+    sub = command(
+        commands,
         "compare",
-        help="compare frameworks and gradient rules on one table",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "compare frameworks and gradient rules on one table",
+        _DESCRIPTION,
+        _EPILOG,
     )
     inputs = sub.add_argument_group("inputs (repeatable, may be mixed; default: photo-tiled)")
     inputs.add_argument(
@@ -230,9 +238,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
         if options.json is not None:
             write_json(result, options.json)
     print_table(result, console)
-    for path in (options.json, options.html):
-        if path is not None:
-            console.print(f"written: {path}", markup=False, style="dim", soft_wrap=True)
+    tell_written(console, options.json, options.html)
     return 0 if result.agrees else 1
 
 

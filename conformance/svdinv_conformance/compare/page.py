@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..frameworks import FRAMEWORKS, Bridge, UnavailableError
 from ..losses import EXACT, NATIVE
-from ..style import html_page
+from ..style import html_page, html_table
 from ..suite.page import evidence_section
 from .agreement_matrix import agreement_matrix
 from .plots import difference_image, gap_plot, gradient_image, matrix_image
@@ -76,10 +76,6 @@ def _cell(row: Row, key: str, text: str, first: bool) -> str:
 
 
 def _table(rows: list[Row], shown: list[str]) -> str:
-    head = "".join(
-        f'<th scope="col"{" class=number" if key in NUMERIC else ""}>{escape(COLUMNS[key])}</th>'
-        for key in shown
-    )
     lines = []
     before: str | None = None
     for row in rows:
@@ -88,10 +84,8 @@ def _table(rows: list[Row], shown: list[str]) -> str:
         entries = cells(row)
         body = "".join(_cell(row, key, entries[key], first) for key in shown)
         lines.append(f"<tr{' class=first' if first else ''}>{body}</tr>")
-    return (
-        f'<div class="card scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+    classes = ["number" if key in NUMERIC else "" for key in shown]
+    return html_table([COLUMNS[key] for key in shown], lines, classes)
 
 
 def _first_matrix(array: NDArray[Any]) -> NDArray[Any]:
@@ -168,17 +162,12 @@ def _matrix(result: Comparison) -> str:
     matrix = agreement_matrix(result)
     if len(matrix.names) < 2:
         return ""
-    head = "".join(f'<th scope="col" class="number">{escape(n)}</th>' for n in ["", *matrix.names])
-    body = "".join(
+    body = [
         "<tr>" + "".join(f'<td class="number">{escape(text)}</td>' for text in line) + "</tr>"
         for line in matrix_cells(matrix)
-    )
-    return (
-        "<h2>Largest difference of each two</h2>"
-        f"<p>{escape(matrix.sentence())}</p>"
-        f'<div class="card scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    ]
+    table = html_table(["", *matrix.names], body, ["number"] * (len(matrix.names) + 1))
+    return f"<h2>Largest difference of each two</h2><p>{escape(matrix.sentence())}</p>{table}"
 
 
 def _sweeps(result: Comparison, tell: Callable[[str], None] | None) -> str:

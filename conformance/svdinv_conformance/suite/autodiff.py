@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from ..frameworks import AUTODIFF, AutodiffBridge
 from ..frameworks.bridge import Function
 from .case import Observable
-from .implementation import Arrays, NotApplicable
+from .implementation import Arrays, NotApplicable, OnBridge
 from .observables import Functions, evaluate
 
 __all__ = ["Autodiff"]
 
 
-class Autodiff:
+class Autodiff(OnBridge):
     """A module's functions, observables composed from them, and a framework's derivatives.
 
     A framework that compiles does so once for each question and shape, but for what looks at
@@ -38,6 +38,8 @@ class Autodiff:
         Version of each further package that takes part.
     """
 
+    bridge: AutodiffBridge
+
     def __init__(
         self,
         framework: str,
@@ -45,7 +47,7 @@ class Autodiff:
         name: str = "",
         versions: Mapping[str, str] | None = None,
     ) -> None:
-        self.bridge: AutodiffBridge = AUTODIFF[framework]()
+        self.bridge = AUTODIFF[framework]()
         self.bridge.load()
         self.name = name or f"native.{framework}"
         self.functions = Functions(self.bridge.native() if module is None else module)
@@ -53,26 +55,10 @@ class Autodiff:
         self._prepared: dict[tuple[str, ...], Function] = {}
         self._kind = ""
 
-    def versions(self) -> Mapping[str, str]:
-        """Version of each package that takes part."""
-        return self._versions
-
-    def check_device(self, device: str) -> None:
-        """Raise `UnavailableError` if a device cannot be computed on."""
-        self.bridge.check_device(device)
-
     def array(self, x: NDArray[Any], device: str) -> Any:
         """From NumPy."""
         with self.bridge.settings(device):
             return self.bridge.array(x, device)
-
-    def numpy(self, x: Any) -> NDArray[Any]:
-        """To NumPy."""
-        return self.bridge.numpy(x)
-
-    def device(self, x: Any) -> str:
-        """The device an array lies on."""
-        return self.bridge.device(x)
 
     def observe(self, observable: Observable) -> Function:
         """The observable as a function of its inputs."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ..arguments import check_output, names, names_from, progress_bar
+from ..arguments import check_output, command, names, names_from, progress_bar, tell_written
 from ..inputs import InputError
 from ..markdown import around_marks, write_between
 from .case import DTYPES, load_cases
@@ -65,12 +65,8 @@ exit status:
 
 def add_parser(commands: Any) -> None:
     """Add the command to a program's commands."""
-    sub = commands.add_parser(
-        "run",
-        help="run the conformance suite on an implementation",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    sub = command(
+        commands, "run", "run the conformance suite on an implementation", _DESCRIPTION, _EPILOG
     )
     sub.add_argument("implementation", nargs="*", metavar="IMPLEMENTATION", help="see below")
     what = sub.add_argument_group("what to run")
@@ -167,9 +163,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
         write_junit(reports, options.junit)
     if options.markdown is not None:
         write_between(options.markdown, markdown(ran), BEGIN, END)
-    for path in (*files, options.markdown):
-        if path is not None:
-            console.print(f"written: {path}", markup=False, style="dim", soft_wrap=True)
+    tell_written(console, *files, options.markdown)
     if any(report.failed for report in reports) or any(e.status == "fails" for e in evidence):
         return 1
     return 0 if any(report.ran for report in reports) else 2

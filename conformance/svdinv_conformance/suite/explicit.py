@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..frameworks import FRAMEWORKS
 from ..recomposition import adjoint, pull_back, scale_columns
 from .case import Observable
-from .implementation import Arrays, NotApplicable, UnavailableError
+from .implementation import Arrays, NotApplicable, OnBridge, UnavailableError
 from .observables import NAMED, Functions, arguments, elementwise
 
 __all__ = ["CORE_NAMES", "ArrayApi", "Core", "CuPy", "Explicit"]
@@ -124,7 +124,7 @@ def _tuple(y: Any) -> Arrays:
     return tuple(y) if isinstance(y, tuple) else (y,)
 
 
-class Explicit:
+class Explicit(OnBridge):
     """A module with explicit derivatives over NumPy arrays.
 
     Parameters
@@ -149,26 +149,6 @@ class Explicit:
         self.xp = xp or importlib.import_module(f"array_api_compat.{self.framework}")
         found = str(importlib.import_module(self.framework).__version__)
         self._versions = {self.framework: found, **(versions or {})}
-
-    def versions(self) -> Mapping[str, str]:
-        """Version of each package that takes part."""
-        return self._versions
-
-    def check_device(self, device: str) -> None:
-        """Raise `UnavailableError` if a device cannot be computed on."""
-        self.bridge.check_device(device)
-
-    def array(self, x: NDArray[Any], device: str) -> Any:
-        """From NumPy."""
-        return self.bridge.array(x, device)
-
-    def numpy(self, x: Any) -> NDArray[Any]:
-        """To NumPy."""
-        return self.bridge.numpy(x)
-
-    def device(self, x: Any) -> str:
-        """The device an array lies on."""
-        return self.bridge.device(x)
 
     # Operations on arrays that a caller's function is made of; complex steps pass through them.
 

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from ..frameworks import UnavailableError
+from ..frameworks import Bridge, UnavailableError
 from .case import Observable
 
-__all__ = ["Arrays", "Implementation", "NotApplicable", "UnavailableError"]
+__all__ = ["Arrays", "Implementation", "NotApplicable", "OnBridge", "UnavailableError"]
 
 Arrays = tuple[Any, ...]
 """Arrays of an implementation; None for one it has no answer for."""
@@ -67,3 +67,31 @@ class Implementation(Protocol):
         self, observable: Observable, inputs: Arrays, cotangents: Arrays, tangents: Arrays
     ) -> Arrays:
         """Derivative of :meth:`vjp` along the tangents."""
+
+
+class OnBridge:
+    """What every implementation over a bridge answers alike."""
+
+    name: str
+    bridge: Bridge
+    _versions: Mapping[str, str]
+
+    def versions(self) -> Mapping[str, str]:
+        """Version of each package that takes part."""
+        return self._versions
+
+    def check_device(self, device: str) -> None:
+        """Raise `UnavailableError` if a device cannot be computed on."""
+        self.bridge.check_device(device)
+
+    def array(self, x: NDArray[Any], device: str) -> Any:
+        """From NumPy."""
+        return self.bridge.array(x, device)
+
+    def numpy(self, x: Any) -> NDArray[Any]:
+        """To NumPy."""
+        return self.bridge.numpy(x)
+
+    def device(self, x: Any) -> str:
+        """The device an array lies on."""
+        return self.bridge.device(x)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from ..style import html_page
+from ..style import html_page, html_table
 from .evidence import Evidence
 from .report import header
 from .runner import STATUSES, Report, environment
@@ -20,15 +20,7 @@ LISTED = 400
 
 
 def _table(head: Sequence[str], body: Sequence[str], numbers: bool = False) -> str:
-    first, *others = head
-    cells = f'<th scope="col">{escape(first)}</th>' + "".join(
-        f'<th scope="col" class="{"number wrap" if numbers else ""}">{escape(h)}</th>'
-        for h in others
-    )
-    return (
-        f'<div class="card scroll"><table><thead><tr>{cells}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
+    return html_table(head, body, ["", *["number wrap" if numbers else ""] * (len(head) - 1)])
 
 
 def _cell(counts: Counter[str]) -> str:
