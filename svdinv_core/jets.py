@@ -20,7 +20,7 @@ from .hermitian import (
 )
 from .namespace import Array, Namespace
 from .operator import Arrays, MatrixFunction, Point, Some, Tangents
-from .rules import Pairs, Pinv
+from .rules import Pairs, Pinv, difference_rtol
 from .second import Jet
 from .spectral import (
     Loewner,
@@ -120,7 +120,8 @@ class SingularValueJet(_OfJet, SpectralOperator):
     @staticmethod
     def _apart(at: Point) -> Array:
         S = at.factors.S
-        return apart_pairs(at.xp, S, at.params[0], at.params[1], first(S))
+        apart = apart_pairs(at.xp, S, at.params[0], at.params[1], first(S))
+        return apart | _bent_between(at.xp, S, at.params)
 
     def of_variation(self, at: Point, df: Array, dslope: Array, X: Array) -> Array:
         loewner = loewner_coefficients(at.xp, at.factors, df, dslope, self._apart(at))
@@ -128,6 +129,20 @@ class SingularValueJet(_OfJet, SpectralOperator):
 
     def weights(self, at: Point, G: Array, X: Array) -> tuple[Array, Array]:
         return variation_weights(at.xp, at.factors, ~self._apart(at), G, X)
+
+
+def _bent_between(xp: Namespace, v: Array, params: Arrays) -> Array:
+    """Between which values the slope changes by more than the curvature at them says: a kink.
+
+    Values on both sides of it, at the same distance, have the mean of their slopes for quotient;
+    not so the variation of f when the kink moves.
+    """
+    (v_i, v_j), (s_i, s_j), (c_i, c_j) = (
+        (xp.expand_dims(x, axis=-1), xp.expand_dims(x, axis=-2)) for x in (v, *params[1:3])
+    )
+    rounding = difference_rtol(float(xp.finfo(v.dtype).eps)) * (xp.abs(s_i) + xp.abs(s_j))
+    smooth = 4.0 * (xp.abs(c_i) + xp.abs(c_j)) * xp.abs(v_i - v_j)
+    return (v_i != v_j) & (xp.abs(s_i - s_j) > smooth + rounding)
 
 
 def variation_weights(
@@ -173,7 +188,9 @@ class EigenvalueJet(_OfJet, HermitianMatrixFunction):
     @staticmethod
     def _apart(at: Point) -> Array:
         w = at.factors.eigenvalues
-        return apart_pairs(at.xp, w, at.params[0], at.params[1], largest_eigenvalue(at.xp, w))
+        largest = largest_eigenvalue(at.xp, w)
+        apart = apart_pairs(at.xp, w, at.params[0], at.params[1], largest)
+        return apart | _bent_between(at.xp, w, at.params)
 
     def of_variation(self, at: Point, df: Array, dslope: Array, X: Array) -> Array:
         gamma = eigenvalue_coefficients(at.xp, at.factors, df, dslope, self._apart(at))

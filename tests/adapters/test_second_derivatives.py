@@ -10,6 +10,8 @@ from functools import cache
 
 import numpy as np
 import pytest
+import svdinv.torch
+import torch
 from support import drivers
 from support.arrays import adjoint
 from support.drivers import driver
@@ -579,3 +581,31 @@ def test_of_decompositions(hold, name, function):
             hold(f"{function}, second derivative, {name}", error, 1e-6, (m, n))
         if rule != ["plain"]:
             assert np.isfinite(second).all()
+
+
+@pytest.mark.parametrize("gap", [2.0**-20, 2.0**-30, 2.0**-48])
+@pytest.mark.parametrize("name", ["singular_value_map", "eigenvalue_map"])
+def test_a_kink_that_moves_between_values_at_the_same_distance(name, gap):
+    """Its slopes have the quotient for their mean, and its variation is a jump between the two."""
+    rng = np.random.default_rng(0)
+    W, D = rng.standard_normal((2, 3, 3))
+    W, D = (W + W.T, D + D.T) if name == "eigenvalue_map" else (W, D)
+    values = np.array([1 + gap, 1 - gap, 0.25])
+    x = torch.tensor(np.diag(values), requires_grad=True)
+    kink = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    function = getattr(svdinv.torch, name)
+    loss = (function(x, lambda s: torch.relu(s - kink)) * torch.tensor(W)).sum()
+    (of_x,) = torch.autograd.grad(loss, x, create_graph=True)
+    (mixed,) = torch.autograd.grad((of_x * torch.tensor(D)).sum(), kink, retain_graph=True)
+    loss = (function(x, lambda s: torch.relu(s - kink)) * torch.tensor(W)).sum()
+    (of_kink,) = torch.autograd.grad(loss, kink, create_graph=True)
+    (other,) = torch.autograd.grad(of_kink, x)
+
+    jump = -(values > 1).astype(float)
+    total = values[:, None] + values
+    difference = values[:, None] - values + np.eye(3)
+    plus, minus = (jump[:, None] - jump) / difference, (jump[:, None] + jump) / total
+    symmetric, skew = (D + D.T) / 2, (D - D.T) / 2
+    expected = np.sum(W * (plus * symmetric + minus * skew))
+    assert mixed.item() == pytest.approx(expected, rel=1e-8)
+    assert np.sum(other.numpy() * D) == pytest.approx(expected, rel=1e-8)
