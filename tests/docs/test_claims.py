@@ -30,6 +30,7 @@ NO_CLAIM = (
     "A differentiable SVD that never",
     "One tiny matrix",
     "One line changes",
+    "The same in JAX, and in TensorFlow:",
     "The picture has the same",
     "Guides, theory and reference",
     "The rules:",

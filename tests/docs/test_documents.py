@@ -50,4 +50,6 @@ def test_readme_prints_what_it_says():
     native, ours = printed.split("tensor")[1:]
     assert native.count("nan") == 9
     assert np.array(eval(ours.strip())).round(6).tolist() == [[1.0] * 3] * 3
+    for name in ("jax", "tensorflow"):
+        np.testing.assert_allclose(names[f"gradient_in_{name}"], np.ones((3, 3)), atol=1e-6)
     np.testing.assert_allclose(names["ct_x"], [[1, 1, 0.5], [1, 1, 0.5], [0.5, 0.5, 0]], atol=1e-15)
