@@ -34,7 +34,7 @@ def test_errors_of_gradients_beside_a_tie():
         for gap, row in stated().items():
             (number, says_nan), at = row[column], found.gaps.index(gap)
             # rounding differs between processors, and decides which pair comes out equal
-            assert 1 / 10 < found.errors[label][at] / number < 10, (gap, label)
+            assert 1 / 30 < found.errors[label][at] / number < 30, (gap, label)
             assert says_nan or not found.nonfinite[label][at], (gap, label)
             some_nan |= says_nan
         assert found.nonfinite[label][:11].any() == some_nan, label
