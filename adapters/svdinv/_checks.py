@@ -176,14 +176,14 @@ def check_square(shape: Shape) -> None:
         raise ValueError(f"x: expected square matrices (..., n, n), got shape {show(shape)}")
 
 
-def check_rank(rank: Any) -> int:
-    """A rank as a Python int, not negative."""
+def check_rank(rank: Any, name: str = "rank") -> int:
+    """A rank, or another count, as a Python int, not negative."""
     try:
         value = operator.index(rank)
     except (TypeError, AttributeError):  # the latter from TensorFlow
-        raise TypeError(f"rank: expected an integer, got {type(rank).__name__}") from None
+        raise TypeError(f"{name}: expected an integer, got {type(rank).__name__}") from None
     if value < 0:
-        raise ValueError(f"rank: expected an integer of at least 0, got {value}")
+        raise ValueError(f"{name}: expected an integer of at least 0, got {value}")
     return value
 
 

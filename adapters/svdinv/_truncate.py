@@ -79,6 +79,7 @@ class Truncate(Calls[ArrayT]):
         multiplets: Multiplets = "keep",
         rule: str | Rule = "auto",
         driver: TruncateDriver = "auto",
+        seed: int = 0,
     ) -> TruncatedSVDResult[ArrayT]:
         """The largest singular values and their vectors: by number, tolerance or energy.
 
@@ -106,6 +107,9 @@ class Truncate(Calls[ArrayT]):
             As for `svd`. "krylov" computes nothing but the part that is kept, by products with
             thin blocks, and so does its gradient. "auto" takes it for one large matrix and a small
             `rank`, and decomposes the whole where it does not converge.
+        seed : int, default 0
+            Which of the fixed blocks of numbers "krylov" begins with; no state of a generator is
+            read or changed.
 
         Returns
         -------
@@ -120,12 +124,12 @@ class Truncate(Calls[ArrayT]):
         Raises
         ------
         TypeError
-            If `x` is not a floating-point array or operator, `rank` is not an integer, or a
-            tolerance is not a number.
+            If `x` is not a floating-point array or operator, `rank` or `seed` is not an integer,
+            or a tolerance is not a number.
         ValueError
-            If `x` has fewer than two dimensions, `rank` or a tolerance is negative, `energy` is
-            not in (0, 1], for an unknown `multiplets`, `rule` or `driver`, or for "krylov" without
-            a `rank`.
+            If `x` has fewer than two dimensions, `rank`, `seed` or a tolerance is negative,
+            `energy` is not in (0, 1], for an unknown `multiplets`, `rule` or `driver`, or for
+            "krylov" without a `rank`.
         NotImplementedError
             For a second derivative of "krylov".
 
@@ -154,16 +158,17 @@ class Truncate(Calls[ArrayT]):
         selection = _selection(rank, rtol, atol, energy, multiplets)
         chosen = get_rule(rule)
         check_driver(driver, (*BY_NAME, "krylov"))
+        seed = check_rank(seed, "seed")
         backend, operator = self._operator(x)
         if operator is not None:
             check_of_operator(driver, rank)
-            found = _of_operator(backend, operator, selection)
+            found = _of_operator(backend, operator, selection, seed)
             factors = backend.apply(LeadingFactors(found.linear, chosen), *found.at)
             return self._triples(backend, factors, found.triples[3:], operator.dtype)
         backend, array, dtype, shape = self._prepare(x)
         driver = _for_entries(shape, driver, rank)
         if _takes_krylov(backend, array, shape, selection, driver):
-            found = _krylov(backend, array, shape, selection, driver)
+            found = _krylov(backend, array, shape, selection, driver, seed)
             factors = backend.apply(LeadingFactors(found.linear, chosen), *found.at)
             return self._triples(backend, factors, found.triples[3:], dtype)
         k = _shorter(shape)
@@ -384,21 +389,28 @@ class _Found(NamedTuple):
 
 
 def _krylov(
-    backend: Backend, array: Any, shape: Shape, selection: Selection, driver: str
+    backend: Backend,
+    array: Any,
+    shape: Shape,
+    selection: Selection,
+    driver: str,
+    seed: int = 0,
 ) -> _Found:
     """The leading part of an array."""
     m, n = (int(length) for length in shape[-2:] if length is not None)
-    krylov = Krylov(Dense(), m, n, selection, tried=driver == "auto")
+    krylov = Krylov(Dense(), m, n, selection, tried=driver == "auto", seed=seed)
     triples = backend.of_values(Leading(backend, krylov), array, ())
     return _found(backend, Dense(), (array,), triples)
 
 
-def _of_operator(backend: Backend, operator: LinearOperator, selection: Selection) -> _Found:
+def _of_operator(
+    backend: Backend, operator: LinearOperator, selection: Selection, seed: int = 0
+) -> _Found:
     """The same of a matrix that is known by its products."""
     own = getattr(operator.matmul, "linear", None)  # with a derivative of its own
     linear: Linear = Given(operator.matmul, operator.rmatmul) if own is None else own
     like = backend.constant([[0.0]], operator.params[0], "complex" in dtype_name(operator.dtype))
-    krylov = Krylov(linear, *operator.shape, selection)
+    krylov = Krylov(linear, *operator.shape, selection, seed=seed)
     triples = backend.of_values(Leading(backend, krylov), like, operator.params)
     return _found(backend, linear, operator.params, triples)
 

@@ -545,6 +545,7 @@ def truncated_svd(
     multiplets: Multiplets = "keep",
     rule: str | Rule = "auto",
     driver: TruncateDriver = "auto",
+    seed: int = 0,
 ) -> TruncatedSVDResult[Any]:
     return _functions.truncated_svd(
         x,
@@ -555,6 +556,7 @@ def truncated_svd(
         multiplets=multiplets,
         rule=rule,
         driver=driver,
+        seed=seed,
     )
 
 

@@ -305,6 +305,7 @@ def truncated_svd(
     multiplets: Multiplets = "keep",
     rule: str | Rule = "auto",
     driver: TruncateDriver = "auto",
+    seed: int = 0,
 ) -> TruncatedSVDResult[Any]:
     return _functions.truncated_svd(
         x,
@@ -315,6 +316,7 @@ def truncated_svd(
         multiplets=multiplets,
         rule=rule,
         driver=driver,
+        seed=seed,
     )
 
 

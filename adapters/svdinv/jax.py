@@ -632,6 +632,7 @@ def truncated_svd(
     multiplets: Multiplets = "keep",
     rule: str | Rule = "auto",
     driver: TruncateDriver = "auto",
+    seed: int = 0,
 ) -> TruncatedSVDResult[jax.Array]:
     return _functions.truncated_svd(
         x,
@@ -642,6 +643,7 @@ def truncated_svd(
         multiplets=multiplets,
         rule=rule,
         driver=driver,
+        seed=seed,
     )
 
 

@@ -330,6 +330,7 @@ def truncated_svd(
     multiplets: Multiplets = "keep",
     rule: str | Rule = "auto",
     driver: TruncateDriver = "auto",
+    seed: int = 0,
 ) -> TruncatedSVDResult[_Array]:
     return _functions.truncated_svd(
         x,
@@ -340,6 +341,7 @@ def truncated_svd(
         multiplets=multiplets,
         rule=rule,
         driver=driver,
+        seed=seed,
     )
 
 

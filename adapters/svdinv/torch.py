@@ -629,6 +629,7 @@ def truncated_svd(
     multiplets: Multiplets = "keep",
     rule: str | Rule = "auto",
     driver: TruncateDriver = "auto",
+    seed: int = 0,
 ) -> TruncatedSVDResult[torch.Tensor]:
     return _functions.truncated_svd(
         x,
@@ -639,6 +640,7 @@ def truncated_svd(
         multiplets=multiplets,
         rule=rule,
         driver=driver,
+        seed=seed,
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import matrices
 import mpmath as mp
 import numpy as np
-from observables import HERMITIAN, NAMED, Observable
+from observables import HERMITIAN, NAMED, REAL, Observable
 from policy import EPS, FACTOR, LOOSEST, condition, second_condition, slope, undefined
 from references import DIGITS, Direction, Point, Reference
 
@@ -46,7 +46,11 @@ DESCRIPTIONS = {
     "nearest matrix with sum(S) = radius; range_projector = sum of u_i u_i^H up to rank; "
     "schatten_norm = sum(S^p)^(1/p); spectral_norm = S_1; spectral_function = sum(tanh(S)^2) "
     "sum(S^2)",
-    "invert": "pinv = V diag(1/S) U^H; procrustes = U Vh",
+    "invert": "pinv = V diag(1/S) U^H; procrustes = U Vh; lstsq = pinv b",
+    "rotate": "procrustes = U diag(1, ..., 1, det(U Vh)) Vh, the nearest rotation",
+    "truncated": "of the largest values, up to rank: left = sum of u_i u_i^H, right = sum of "
+    "v_i v_i^H, product = sum of s_i u_i v_i^H",
+    "eigenvalues": "eigenvalues of the Hermitian part of a, as values",
     "roots": "sqrtm, inv_sqrtm, powm (w^p), logm, expm of the Hermitian part of a",
     "gauge": "u = U and vh = Vh themselves: no derivative, for complex input or at a tie",
 }
@@ -162,7 +166,16 @@ def questions() -> Iterator[tuple[str, str, Observable, str]]:
     for name in ("tied", "two-pairs", "rank-deficient"):
         yield "tall", name, shrink, ""
     for name in ("tied", "triple"):
-        yield "wide", name, Observable("invert"), ""
+        yield "wide", name, Observable("invert", {"b": [1.0, -2.0, 0.5, 1.5, -1.0]}), ""
+    for name in ("distinct", "tied", "triple"):
+        yield "square", name, Observable("rotate", {"special": True}), ""
+    for name in ("distinct", "pair-1e-08", "tied", "triple", "all-equal"):
+        yield "square", name, Observable("eigenvalues", {"groups": grouped(name)}), ""
+    for shape, name, rank in (
+        ("tall", "tied", 3), ("wide", "tied", 3), ("tall", "two-pairs", 3), ("tall", "triple", 1),
+        ("square", "distinct", 2), ("tall", "pair-1e-02", 2), ("wide", "pair-1e-04", 2),
+    ):  # fmt: skip
+        yield shape, name, Observable("truncated", {"rank": rank}), ""
     for name in ("pair-1e-08", "tied", "triple", "all-equal"):
         yield "square", name, Observable("roots", {"p": 1.5}), ""
     for shape, name in where(
@@ -173,7 +186,7 @@ def questions() -> Iterator[tuple[str, str, Observable, str]]:
 
 def probes(observable: Observable, name: str) -> dict[str, tuple[str, ...]]:
     """Which outputs the loss of each probe is made of."""
-    if observable.kind not in ("factors", *NAMED):
+    if observable.kind not in ("factors", "truncated", *NAMED):
         return {"p0": observable.outputs}
     losses = {out: (out,) for out in observable.outputs}
     # Two tied values are too few to tell two losses apart and to check it.
@@ -260,7 +273,7 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
         part for part in (kind, shape, f"{name}-{variant}" if variant else name, field) if part
     )
     precisions = [p for p in ("float32", "float64") if all(exact_in(x, p) for x in inputs.values())]
-    if kind in NAMED and is_complex:  # large programs, where they are compiled
+    if kind in ("truncated", *NAMED) and is_complex:  # large programs, where they are compiled
         precisions = ["float64"]
     case: dict[str, Any] = {
         "case_id": case_id,
@@ -329,7 +342,7 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
         step["tau"] = scalars(tau_directions if tau_shape else [half], tau_shape)
     tau_directions = tau_directions[:count]
     # The rule of svd reads a loss in reverse; forward mode has no loss to read.
-    forward = kind != "factors"
+    forward = kind not in ("factors", "truncated")
     asked = probes(observable, name)
     case["probes"] = [
         {"probe_id": probe_id}
@@ -382,13 +395,15 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
     return case
 
 
-OF_VECTORS = ("reconstruction", "values")
+OF_VECTORS = ("reconstruction", "values", "eigenvalues")
 """Kinds asked of ``svd`` and ``svdvals`` themselves. They have a second derivative at a tie, but a
 rule that is differentiated once more sees one of many bases: only a finite one is asked for."""
 
 
 def second_order(shape: str, name: str, kind: str) -> bool:
     """Which cases have a second derivative in the file: where it exists, and few of each sort."""
+    if kind == "truncated":
+        return False
     if name in ("distinct", "tied", "triple"):
         return shape in ("square", "tall", "wide")
     if name in ("all-equal", "identity"):
@@ -422,6 +437,8 @@ def collect(only: str = "") -> dict[str, list[Any]]:
     for shape, name, observable, variant in questions():
         for is_complex in (False, True):
             label = f"{observable.kind}/{shape}/{name}"
+            if is_complex and observable.kind in REAL:
+                continue
             if only in label and not (
                 observable.kind == "gauge" and name == "distinct" and not is_complex
             ):

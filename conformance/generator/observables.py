@@ -23,13 +23,17 @@ FUNCTIONS: dict[str, Callable[[mp.mpf], mp.mpf]] = {
 NAMED = {
     "shrink": ("singular_value_clip", "project_nuclear_ball", "range_projector", "schatten_norm",
                "spectral_norm", "spectral_function"),
-    "invert": ("pinv", "procrustes"),
+    "invert": ("pinv", "procrustes", "lstsq"),
+    "rotate": ("procrustes",),
     "roots": ("sqrtm", "inv_sqrtm", "powm", "logm", "expm"),
 }  # fmt: skip
 """Functions of one matrix that are asked of together, an output for each."""
 
-HERMITIAN = ("hermitian", "roots")
+HERMITIAN = ("hermitian", "roots", "eigenvalues")
 """Kinds that are asked of the Hermitian part of the matrix."""
+
+REAL = ("rotate",)
+"""Kinds that complex matrices have no part in."""
 
 
 def on_simplex(s: list[mp.mpf], radius: mp.mpf) -> list[mp.mpf]:
@@ -69,6 +73,8 @@ class Observable:
         """Names of the outputs."""
         if self.kind == "factors":
             return "tanh", "inverse", "unitary", "left", "right", "gram"
+        if self.kind == "truncated":
+            return "left", "right", "product"
         if self.kind in NAMED:
             return NAMED[self.kind]
         return ("unitary", "positive") if self.kind == "polar" else ("y",)
@@ -76,7 +82,7 @@ class Observable:
     @property
     def real_outputs(self) -> tuple[str, ...]:
         """Those that are real for a complex matrix too."""
-        if self.kind in ("nuclear", "values"):
+        if self.kind in ("nuclear", "values", "eigenvalues"):
             return self.outputs
         return tuple(o for o in self.outputs if o.endswith("norm") or o == "spectral_function")
 
@@ -123,6 +129,13 @@ class Observable:
         groups = self.options["groups"]
         return (mp.matrix([[sum(s[i] for i in g) / len(g) for g in groups]]),)
 
+    _eigenvalues = _values
+
+    def _truncated(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        rank = self.options["rank"]
+        kept = mp.diag([mp.mpf(1 if i < rank else 0) for i in range(len(s))])
+        return u * kept * u.H, vh.H * kept * vh, u * kept * mp.diag(s) * vh
+
     def _factors(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
         kept = mp.diag([mp.mpf(1 if x > mp.mpf(self.options["cut"]) else 0) for x in s])
         products = (self._spectral(u, [f(x) for x in s], vh) for f in (mp.tanh, lambda x: 1 / x))
@@ -144,7 +157,13 @@ class Observable:
         )
 
     def _invert(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
-        return vh.H * mp.diag([1 / x for x in s]) * u.H, u * vh
+        pinv = vh.H * mp.diag([1 / x for x in s]) * u.H
+        b = mp.matrix([mp.mpf(x) for x in self.options["b"]])
+        return pinv, u * vh, (pinv * b).T
+
+    def _rotate(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        sign = mp.sign(mp.re(mp.det(u * vh)))
+        return (u * mp.diag([1] * (len(s) - 1) + [sign]) * vh,)
 
     def _roots(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
         p = mp.mpf(self.options["p"])
@@ -161,11 +180,13 @@ class Observable:
         if self.kind == "shrink":
             return (m, n), (m, n), (m, m), (), (), ()
         if self.kind == "invert":
-            return (n, m), (m, n)
+            return (n, m), (m, n), (n,)
+        if self.kind == "truncated":
+            return (m, m), (n, n), (m, n)
         if self.kind == "roots":
             return ((m, n),) * len(self.outputs)
         if self.kind == "nuclear":
             return ((),)
-        if self.kind == "values":
+        if self.kind in ("values", "eigenvalues"):
             return ((len(self.options["groups"]),),)
         return ((m, m),) if self.kind == "projector" else ((m, n),)

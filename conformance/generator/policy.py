@@ -6,10 +6,11 @@ may be off for reasons that no implementation can help:
 ====================  ============================================================================
 soft                  1 + 1/gap over pairs with one value kept and one dropped
 hard, low_rank        the same; the derivative itself grows as 1/gap of the cut
+truncated             the same, plus 1/(smallest kept value)
 projector             the same, plus 1/(smallest kept value)
 polar                 1 + 1/(sum of the two smallest values) square, 1/(smallest) otherwise
 nuclear               1 + 1/(smallest value)
-values                1 + 1/gap between groups of values
+values, eigenvalues   1 + 1/gap between groups of values
 smooth, hermitian     1 + min(1/gap, gap^2/eps) over all pairs: the function is a black box with a
                       slope, so of two near values either the difference quotient is used, off by
                       eps/gap, or the mean slope, off by gap^2; the worst over gaps is eps^(-1/3)
@@ -17,6 +18,7 @@ reconstruction,       1 + 1/gap + 1/(smallest value), the question being put to 
 factors               themselves; an exact tie counts as resolved
 shrink, invert        the same, of values that are not zero
 roots                 1 + 1/(smallest value)
+rotate                1 + 1/(difference of the two smallest values)
 ====================  ============================================================================
 
 Gaps and values are relative to the largest value. Where ``64 eps condition`` exceeds `LOOSEST`
@@ -47,7 +49,7 @@ def relative(values: list[Any]) -> Values:
 
 def _kept(observable: Observable, values: list[Any], tau: Any) -> list[bool]:
     kind = observable.kind
-    if kind == "low_rank":
+    if kind in ("low_rank", "truncated"):
         return [i < observable.options["rank"] for i in range(len(values))]
     cut = tau if kind in ("soft", "hard") else observable.options["cut"]
     return [v > cut for v in values]
@@ -60,7 +62,7 @@ def _across(kept: list[bool], s: Values) -> Values:
 def undefined(observable: Observable, values: list[Any], tau: Any) -> str | None:
     """Why the observable has no derivative at these values, as a code."""
     s, kind = relative(values), observable.kind
-    if kind == "low_rank" and 0 in _across(_kept(observable, values, tau), s):
+    if kind in ("low_rank", "truncated") and 0 in _across(_kept(observable, values, tau), s):
         return "cut_on_tie"
     cut = observable.options.get("cut", tau)
     at_cut = sum(v == cut for v in values)
@@ -82,10 +84,10 @@ def condition(
     """Bound on the amplification of rounding, for one matrix."""
     s, kind = relative(values), observable.kind
     gaps = [abs(a - b) for a, b in combinations(s, 2)]
-    if kind in ("soft", "hard", "low_rank", "projector"):
+    if kind in ("soft", "hard", "low_rank", "projector", "truncated"):
         kept = _kept(observable, values, tau)
         amplified = max(map(_inverse, _across(kept, s)), default=0.0)
-        if kind == "projector":
+        if kind in ("projector", "truncated"):
             amplified += 1 / min((v for v, k in zip(s, kept, strict=True) if k), default=1.0)
         return 1 + amplified
     if kind == "polar":
@@ -93,7 +95,7 @@ def condition(
         return 1 + 1 / (s[-1] + s[-2] if square else s[-1])
     if kind == "nuclear":
         return 1 + 1 / s[-1]
-    if kind == "values":
+    if kind in ("values", "eigenvalues"):
         groups = observable.options["groups"]
         of = {i: n for n, g in enumerate(groups) for i in g}
         between = [
@@ -102,6 +104,8 @@ def condition(
         return 1 + max(map(_inverse, between), default=0.0)
     if kind in ("smooth", "hermitian"):
         return 1 + max((min(1 / g, g * g / eps) for g in gaps if g), default=0.0)
+    if kind == "rotate":
+        return 1 + 1 / (s[-2] - s[-1])
     smallest = min(v for v in s if v)
     if kind == "roots":
         return 1 + 1 / smallest
@@ -127,8 +131,8 @@ def slope(observable: Observable, values: list[Any], tau: Any, shape: tuple[int,
     """Natural size of the derivative: what a cotangent of norm 1 may become."""
     largest = float(max(values, default=0)) or 1.0
     kind = observable.kind
-    if kind in ("hard", "low_rank"):
+    if kind in ("hard", "low_rank", "truncated"):
         return condition(observable, values, tau, shape, 1.0)
-    if kind in ("projector", "polar", "factors"):
+    if kind in ("projector", "polar", "factors", "rotate"):
         return condition(observable, values, tau, shape, 1.0) / largest
     return 1.0

@@ -92,6 +92,8 @@ class Krylov:
         Its `rank` is a number.
     tried : bool
         Whether it may give up early and without a word, because another driver comes next.
+    seed : int
+        Which block it begins with.
     """
 
     linear: Linear
@@ -99,6 +101,7 @@ class Krylov:
     n: int
     selection: Selection
     tried: bool = False
+    seed: int = 0
     needs: ClassVar[Needs] = "factors"
 
     @property
@@ -215,7 +218,7 @@ class Krylov:
                     W = back(scale(xp, 1.0 / safe_sizes(xp, product), product))
             return (*ritz(basis, image), residual)
 
-        V, _ = xp.linalg.qr(_start(xp, like, k, b), mode="reduced")
+        V, _ = xp.linalg.qr(_start(xp, like, k, b, self.seed), mode="reduced")
         state = ritz(V, there(V))
         state = (*state, state[-1] + 1.0)
         if count > 1:
@@ -276,13 +279,14 @@ def _tiled(xp: Namespace, x: Array, length: int, axis: int) -> Array:
     return x[..., :length, :] if axis == -2 else x[..., :length]
 
 
-def _start(xp: Namespace, like: Array, rows: int, columns: int) -> Array:
-    """Numbers in [-1, 1] without a pattern, always the same ones."""
+def _start(xp: Namespace, like: Array, rows: int, columns: int, seed: int = 0) -> Array:
+    """Numbers in [-1, 1] without a pattern, always the same ones for a seed."""
     real = xp.real(like) if is_complex(xp, like) else like
     row = _tiled(xp, xp.ones_like(real), rows, -2)
     number = xp.expand_dims(counted(xp, row[..., 0]), axis=-1)
     column = counted(xp, _tiled(xp, row[..., :1, :], columns, -1))
-    x = _fraction(xp, 0.6180339887 * number + _fraction(xp, 0.7548776662 * column))
+    shift = 0.5698402910 * seed % 1.0
+    x = _fraction(xp, 0.6180339887 * number + _fraction(xp, 0.7548776662 * column) + shift)
     for _ in range(3):  # each turn tears neighbours apart
         x = _fraction(xp, 973.1274 * (x + 0.1183) * (x + 0.5127))
     x = 2.0 * x - 1.0

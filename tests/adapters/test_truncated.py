@@ -18,6 +18,7 @@ from svdinv_conformance.suite import load_cases, plan
 from svdinv_conformance.suite.autodiff import Autodiff
 
 import svdinv_core as core
+from svdinv_core.drivers.krylov import _start
 
 GAPS = (1e-1, 1e-2, 1e-3, 1e-4)
 RANK = 6
@@ -605,3 +606,20 @@ def test_an_orthogonal_matrix_all_of_whose_values_are_tied(dtype):
         (ct, *_) = pullback(G)
         np.testing.assert_allclose(np.linalg.norm(out), 2.0, rtol=1e-5)
         assert np.linalg.norm(ct) <= 10 * np.linalg.norm(G)
+
+
+def test_a_seed_chooses_another_block_to_begin_with():
+    """Where one iteration is all there is, it is seen; the triples are the same in the end."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 200)) * 0.9 ** np.arange(200)
+    module = driver("numpy").module
+    found = [module.truncated_svd(x, 4, driver="krylov", seed=seed) for seed in (0, 0, 7)]
+    blocks = [_start(np, np.ones((1, 1)), 200, 8, seed) for seed in (0, 0, 7)]
+    np.testing.assert_array_equal(blocks[0], blocks[1])
+    assert np.abs(blocks[0] - blocks[2]).mean() > 0.3
+    np.testing.assert_array_equal(found[0].U, found[1].U)
+    assert (found[0].U != found[2].U).any()
+    for other in found[1:]:
+        np.testing.assert_allclose(other.S, np.linalg.svd(x)[1][:4], rtol=1e-13)
+    with pytest.raises(ValueError, match=r"^seed: expected an integer of at least 0, got -1$"):
+        module.truncated_svd(x, 4, seed=-1)

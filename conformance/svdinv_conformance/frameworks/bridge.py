@@ -289,6 +289,10 @@ class AutodiffBridge(Bridge):
         """An array of NumPy in the dtype, and on the device, of ``like``."""
         return self.xp.asarray(x, dtype=like.dtype)
 
+    def det(self, x: Any) -> Any:
+        """Determinant of each matrix."""
+        return self.xp.linalg.det(x)
+
     def first(self, s: Any, count: int) -> Any:
         """1 in the first ``count`` places of the last axis, else 0."""
         return self.constant(np.arange(s.shape[-1]) < count, s)

@@ -20,7 +20,7 @@ from ..frameworks import FRAMEWORKS
 from ..recomposition import adjoint, pull_back, scale_columns
 from .case import Observable
 from .implementation import Arrays, NotApplicable, OnBridge, UnavailableError
-from .observables import NAMED, Functions, arguments, elementwise
+from .observables import NAMED, Functions, arguments, ascending, elementwise, right_side
 
 __all__ = ["CORE_NAMES", "ArrayApi", "Core", "CuPy", "Explicit"]
 
@@ -106,6 +106,29 @@ def _of_factors(xp: Any, cut: float) -> _Step:
     return _Step(value, tangent, cotangent)
 
 
+def _of_truncated(xp: Any) -> _Step:
+    """Projectors and product of the triples that are kept."""
+
+    def symmetric(ct: Any) -> Any:
+        return ct + adjoint(xp, ct)
+
+    def value(u: Any, s: Any, vh: Any, *others: Any) -> Arrays:
+        product = scale_columns(xp, u, s) @ vh
+        return u @ adjoint(xp, u), adjoint(xp, vh) @ vh, product
+
+    def tangent(y: Arrays, dy: Arrays) -> Arrays:
+        raise NotApplicable("in reverse mode only")
+
+    def cotangent(y: Arrays, cts: Arrays) -> Arrays:
+        u, s, vh, *others = y
+        left, right, product = cts
+        ct_u, ct_s, ct_vh = pull_back(xp, u, s, vh, product)
+        ct_u, ct_vh = ct_u + symmetric(left) @ u, ct_vh + vh @ symmetric(right)
+        return ct_u, ct_s, ct_vh, *(None for _ in others)
+
+    return _Step(value, tangent, cotangent)
+
+
 def _linear(apply: Callable[[Any], Any], transpose: Callable[[Any], Any]) -> _Step:
     return _Step(
         lambda s: (apply(s),), lambda y, dy: (apply(dy[0]),), lambda y, ct: (transpose(ct[0]),)
@@ -165,8 +188,11 @@ class Explicit(OnBridge):
     def total(self, s: Any) -> Any:
         return self.xp.sum(s, axis=-1)
 
-    def _means(self, observable: Observable, a: Any) -> _Step:
-        groups, k = observable.options["groups"], min(a.shape[-2:])
+    def constant(self, x: Any, like: Any) -> Any:
+        return self.xp.asarray(x, dtype=like.dtype, device=like.device)
+
+    def _means(self, groups: list[list[int]], a: Any) -> _Step:
+        k = min(a.shape[-2:])
         weights = np.zeros((k, len(groups)))
         for column, group in enumerate(groups):
             weights[group, column] = 1 / len(group)
@@ -203,11 +229,23 @@ class Explicit(OnBridge):
         if kind == "nuclear":
             return f.nuclear_norm, (a,), {}, _Step()
         if kind == "values":
-            return f.svdvals, (a,), {}, self._means(observable, a)
+            return f.svdvals, (a,), {}, self._means(options["groups"], a)
         if kind == "reconstruction":
             return f.svd, (a,), {}, _recompose(xp)
         if kind == "factors":
             return f.svd, (a,), {}, _of_factors(xp, float(options["cut"]))
+        if kind == "eigenvalues":
+            means = self._means(ascending(observable, a.shape[-1]), a)
+            return f.eigvalsh, (self._symmetric(observable, a),), {}, means
+        if kind == "truncated":
+            return f.truncated_svd, (a, options["rank"]), {}, _of_truncated(xp)
+        if kind == "lstsq":
+            first = _Step(
+                lambda x, *others: (x,),
+                lambda y, dy: dy[:1],
+                lambda y, ct: (ct[0], *(None for _ in y[1:])),
+            )
+            return f.lstsq, (a, right_side(self, observable, a)), {}, first
         if kind in _NAMED:
             others, keywords = arguments(self, observable)
             return getattr(f, kind), (self._symmetric(observable, a), *others), keywords, _Step()
@@ -220,7 +258,7 @@ class Explicit(OnBridge):
 
     def _symmetric(self, observable: Observable, x: Any) -> Any:
         """A function of the Hermitian part sees the Hermitian part of a direction."""
-        hermitian = ("hermitian", *NAMED["roots"])
+        hermitian = ("hermitian", "eigenvalues", *NAMED["roots"])
         return (x + adjoint(self.xp, x)) / 2 if observable.kind in hermitian else x
 
     def _moved(self, observable: Observable, tangents: Arrays) -> Arrays:
@@ -274,7 +312,7 @@ class Explicit(OnBridge):
             asked = self._asked(observable, cotangents)
             seconds = [self.hvp(part, inputs, (ct,), tangents)[0] for part, ct in asked]
             return (sum(seconds[1:], seconds[0]),)
-        if observable.kind in ("values", "reconstruction", "factors"):
+        if observable.kind in ("values", "reconstruction", "factors", "eigenvalues", "truncated"):
             raise NotApplicable("svd and svdvals themselves have no second derivative at a tie")
         fn, args, keywords, step = self._plan(observable, inputs)
         twice, moved = self.functions.hvp, self._moved(observable, tangents)

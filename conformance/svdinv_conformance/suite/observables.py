@@ -12,6 +12,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
+
 from .case import Observable
 from .implementation import Arrays, NotApplicable
 
@@ -60,6 +62,12 @@ class Operations(Elementwise, Protocol):
     def log(self, s: Any) -> Any:
         """Elementwise."""
 
+    def constant(self, x: Any, like: Any) -> Any:
+        """An array of NumPy in the dtype of ``like``."""
+
+    def det(self, x: Any) -> Any:
+        """Determinant of each matrix."""
+
 
 FUNCTIONS: dict[str, Callable[[Elementwise, Any], Any]] = {
     "tanh": lambda ops, s: ops.tanh(s),
@@ -73,7 +81,8 @@ FUNCTIONS: dict[str, Callable[[Elementwise, Any], Any]] = {
 NAMED: dict[str, tuple[str, ...]] = {
     "shrink": ("singular_value_clip", "project_nuclear_ball", "range_projector", "schatten_norm",
                "spectral_norm", "spectral_function"),
-    "invert": ("pinv", "procrustes"),
+    "invert": ("pinv", "procrustes", "lstsq"),
+    "rotate": ("procrustes",),
     "roots": ("sqrtm", "inv_sqrtm", "powm", "logm", "expm"),
 }  # fmt: skip
 """Functions that are asked of together, an output for each."""
@@ -93,8 +102,15 @@ def arguments(ops: Elementwise, observable: Observable) -> tuple[tuple[Any, ...]
         return (lambda s: of_values(ops, s),), {}
     if observable.kind == "range_projector":
         return (), {"rank": options["rank"]}
+    if observable.kind == "procrustes" and options.get("special"):
+        return (), {"special": True}
     name = positional.get(observable.kind)
     return ((options[name],) if name else ()), {}
+
+
+def right_side(ops: Any, observable: Observable, a: Any) -> Any:
+    """The vector b of `lstsq`, in the dtype of the matrix."""
+    return ops.constant(np.asarray(observable.options["b"]), a)
 
 
 class Functions:
@@ -172,6 +188,27 @@ def _values(f: Functions, ops: Operations, observable: Observable, a: Any) -> Ar
     return (ops.mean_over(s, observable.options["groups"]),)
 
 
+def _eigenvalues(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    a = (a + ops.adjoint(a)) / 2
+    w = f.eigvalsh(a) if "eigvalsh" in f else f.eigh(a)[0]
+    return (ops.mean_over(w, ascending(observable, a.shape[-1])),)
+
+
+def ascending(observable: Observable, k: int) -> list[list[int]]:
+    """Groups of values, which are counted from the largest on, of eigenvalues."""
+    return [[k - 1 - i for i in group] for group in observable.options["groups"]]
+
+
+def _truncated(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
+    rank = observable.options["rank"]
+    if "truncated_svd" in f:
+        u, s, vh = f.truncated_svd(a, rank)[:3]
+    else:
+        u, s, vh = f.svd(a)
+        u, s, vh = u[..., :, :rank], s[..., :rank], vh[..., :rank, :]
+    return u @ ops.adjoint(u), ops.adjoint(vh) @ vh, _scaled(ops, u, s) @ vh
+
+
 def _reconstruction(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
     u, s, vh = f.svd(a)
     return (_scaled(ops, u, s) @ vh,)
@@ -244,7 +281,9 @@ def _factors(f: Functions, ops: Operations, observable: Observable, a: Any) -> A
 
 def _named(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
     """Each by the module's own function, or from the factors."""
-    composed = {"shrink": _shrink, "invert": _invert, "roots": _roots}[observable.kind]
+    composed = {"shrink": _shrink, "invert": _invert, "rotate": _rotate, "roots": _roots}[
+        observable.kind
+    ]
     a = (a + ops.adjoint(a)) / 2 if observable.kind == "roots" else a
     names = NAMED[observable.kind]
     parts = {} if all(name in f for name in names) else composed(f, ops, observable, a)
@@ -252,6 +291,8 @@ def _named(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arr
     def output(name: str) -> Any:
         if name not in f:
             return parts[name]
+        if name == "lstsq":
+            return f.lstsq(a, right_side(ops, observable, a))[0]
         others, keywords = arguments(ops, Observable(name, observable.options))
         return getattr(f, name)(a, *others, **keywords)
 
@@ -278,10 +319,16 @@ def _shrink(f: Functions, ops: Operations, observable: Observable, a: Any) -> di
 
 def _invert(f: Functions, ops: Operations, observable: Observable, a: Any) -> dict[str, Any]:
     u, s, vh = f.svd(a)
-    return {
-        "pinv": _scaled(ops, ops.adjoint(vh), 1 / s) @ ops.adjoint(u),
-        "procrustes": u @ vh,
-    }
+    pinv = _scaled(ops, ops.adjoint(vh), 1 / s) @ ops.adjoint(u)
+    b = right_side(ops, observable, a)
+    return {"pinv": pinv, "procrustes": u @ vh, "lstsq": (pinv @ b[..., None])[..., 0]}
+
+
+def _rotate(f: Functions, ops: Operations, observable: Observable, a: Any) -> dict[str, Any]:
+    u, s, vh = f.svd(a)
+    last = 1 - ops.first(s, s.shape[-1] - 1)
+    sign = 2 * ops.above(ops.det(u @ vh), 0.0) - 1
+    return {"procrustes": _scaled(ops, u, 1 + last * (sign - 1)[..., None]) @ vh}
 
 
 def _roots(f: Functions, ops: Operations, observable: Observable, a: Any) -> dict[str, Any]:
@@ -304,6 +351,8 @@ def _gauge(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arr
 
 _BY_KIND: dict[str, Callable[..., Arrays]] = {
     "values": _values,
+    "eigenvalues": _eigenvalues,
+    "truncated": _truncated,
     "reconstruction": _reconstruction,
     "soft": _soft,
     "hard": _hard,
