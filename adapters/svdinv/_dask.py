@@ -1,12 +1,14 @@
-"""Dask arrays chunked along the batch: lazy values, and lazy `svdinv.vjp` and `svdinv.jvp`.
+"""Dask arrays in many chunks: lazy values, and lazy `svdinv.vjp`, `svdinv.jvp` and `svdinv.hvp`.
 
-`dask.array.linalg` decomposes a single tall matrix; here each chunk of a batch is decomposed by
-NumPy. The two axes of a matrix have to lie in one chunk.
+Each chunk of a batch is decomposed by NumPy. Of one matrix with a side at least four times the
+other, the longer side may lie in many chunks, of which `dask.array.linalg.qr` makes one small
+triangle. The two axes of other matrices are brought into one chunk.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +16,8 @@ import array_api_compat.dask.array as _dask
 import array_api_compat.numpy as _numpy
 import dask.array as da
 import numpy as np
+
+from svdinv_core import Situation
 
 from ._explicit import ExplicitBackend
 
@@ -38,7 +42,12 @@ def _blockwise(
     """A function of matrices, chunk by chunk; of each result the dtype and its own axes."""
     meta = [np.empty((0,) * (x.ndim - 2 + axes), dtype) for dtype, axes in results]
     return da.apply_gufunc(
-        function, signature, x, output_sizes=sizes, meta=tuple(meta) if len(meta) > 1 else meta[0]
+        function,
+        signature,
+        x,
+        output_sizes=sizes,
+        meta=tuple(meta) if len(meta) > 1 else meta[0],
+        allow_rechunk=True,
     )
 
 
@@ -60,6 +69,8 @@ class _Linalg:
 
     @staticmethod
     def qr(x: Any, /, *, mode: str) -> Any:
+        if x.ndim == 2 and x.numblocks[0] > 1:
+            return da.linalg.qr(x.rechunk({1: -1}))  # by blocks of rows
         return _blockwise(
             _qr, "(m,n)->(m,k),(k,n)", x, (x.dtype, 2), (x.dtype, 2), k=min(x.shape[-2:])
         )
@@ -88,5 +99,12 @@ def _asarray(x: Any) -> Any:
     return array
 
 
-_backend = ExplicitBackend(_Namespace(), "dask.array.Array", _asarray)
-_backend.iterates = False  # they are lazy
+class _DaskBackend(ExplicitBackend):
+    iterates = False  # they are lazy
+
+    def situation(self, x: Any) -> Situation:
+        # A batch has its matrices whole.
+        return replace(super().situation(x), splits=True)
+
+
+_backend = _DaskBackend(_Namespace(), "dask.array.Array", _asarray)

@@ -87,6 +87,8 @@ class Situation:
         own decompositions.
     jacobi_over_gram : int
         Shorter side up to which it is faster than the Gram matrix, too, where that can be tried.
+    splits : bool
+        Whether its QR takes a long matrix apart by itself.
     guarded : bool
         Whether the framework's vectors are known to be not orthogonal at times, and a look finds
         the NaN that is put in their place.
@@ -103,6 +105,7 @@ class Situation:
     has_eigh: bool = True
     largest_jacobi: int = 4
     jacobi_over_gram: int = 16
+    splits: bool = False
     guarded: bool = False
 
     @property
@@ -191,7 +194,7 @@ def _native(s: Situation, needs: Needs, exact: bool) -> Driver:
 def _block_qr(s: Situation, needs: Needs, exact: bool) -> Driver:
     inner = Native(guarded=s.guarded) if s.has_svd else Jacobi()
     double = s.native(needs, exact=exact).double
-    return BlockQR(double=double, inner=inner, normalized=s.squares)
+    return BlockQR(double=double, inner=inner, normalized=s.squares, whole=s.splits)
 
 
 LADDER: tuple[Rung, ...] = (

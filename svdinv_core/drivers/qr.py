@@ -10,6 +10,7 @@ those of its blocks are not, and rows that lie on several devices stay there.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from .native import native
 __all__ = ["BlockQR", "blocks"]
 
 MOST_BLOCKS = 64
-"""A power of two, and so a multiple of most numbers of devices."""
+"""A power of two, as most numbers of devices are."""
 
 SHORTEST_BLOCK = 16
 """Rows of a block for each of its columns, at least."""
@@ -47,10 +48,13 @@ class BlockQR(Driver):
         For the SVD of R.
     normalized : bool
         Divide by the largest entry of A first: for a framework whose QR squares entries.
+    whole : bool
+        Hand A over as it is: to a framework whose QR goes by blocks itself.
     """
 
     inner: Driver = field(default_factory=native)
     normalized: bool = False
+    whole: bool = False
     name: ClassVar[str] = "qr"
 
     def of_tall(
@@ -62,7 +66,7 @@ class BlockQR(Driver):
             plain = replace(self, normalized=False)
             long, S, V = plain.of_tall(xp, scale(xp, 1.0 / sizes, A), unit=unit, finite=finite)
             return long if unit else scale(xp, sizes, long), S * sizes[..., 0], V
-        tree = _Tree.of(A) if blocks(*A.shape[-2:]) > 1 else None
+        tree = None if self.whole or blocks(*A.shape[-2:]) == 1 else _Tree.of(A)
         top = A if tree is None else tree.stack(xp, A, unit)
         Q, R = xp.linalg.qr(top, mode="reduced") if unit else (None, _triangular(xp, top))
         # An infinite or NaN entry of A is one of R too.
@@ -78,10 +82,20 @@ class BlockQR(Driver):
 
 
 class _Tree:
-    """The first of two levels: the QR of blocks of rows, which are one axis of a batch."""
+    """The first of two levels: the QR of blocks of rows, which are one axis of a batch.
 
-    def __init__(self, batch: tuple[Any, ...], count: int, rows: int, n: int) -> None:
-        self.batch, self.count, self.rows, self.n = batch, count, rows, n
+    The rows are cut into equal parts first, as many as divide them, and each part into blocks, so
+    that what a device holds of evenly distributed rows is whole parts. Rows of a part that are left
+    over join the stack.
+    """
+
+    def __init__(self, batch: tuple[Any, ...], m: int, n: int) -> None:
+        self.count = blocks(m, n)
+        self.parts = math.gcd(m, self.count)
+        self.rows = m // self.count
+        self.used = self.rows * (self.count // self.parts)  # of a part
+        self.left = m // self.parts - self.used
+        self.batch, self.m, self.n = batch, m, n
         self.Q: Array = None
 
     @classmethod
@@ -90,27 +104,37 @@ class _Tree:
         *batch, m, n = A.shape
         if sum(length is None for length in batch) > 1:
             return None
-        count = blocks(m, n)
-        return cls(tuple(-1 if b is None else b for b in batch), count, m // count, n)
+        return cls(tuple(-1 if b is None else b for b in batch), m, n)
+
+    def _shaped(self, xp: Namespace, X: Array, *rows: int) -> Array:
+        return xp.reshape(X, (*self.batch, *rows, self.n))
 
     def stack(self, xp: Namespace, A: Array, unit: bool) -> Array:
         """The R of every block, one below the other, and the rows that are left over."""
-        used = self.count * self.rows
-        split = xp.reshape(A[..., :used, :], (*self.batch, self.count, self.rows, self.n))
+        parts = used = A
+        if self.left:
+            parts = self._shaped(xp, A, self.parts, self.used + self.left)
+            used = parts[..., : self.used, :]
+        split = self._shaped(xp, used, self.count, self.rows)
         if unit:
             self.Q, R = xp.linalg.qr(split, mode="reduced")
         else:
             R = _triangular(xp, split)
-        top = xp.reshape(R, (*self.batch, self.count * self.n, self.n))
-        return top if used == A.shape[-2] else xp.concat([top, A[..., used:, :]], axis=-2)
+        top = self._shaped(xp, R, self.count * self.n)
+        if not self.left:
+            return top
+        left = self._shaped(xp, parts[..., self.used :, :], self.parts * self.left)
+        return xp.concat([top, left], axis=-2)
 
     def back(self, xp: Namespace, U: Array) -> Array:
         """Columns of A from those of the stack."""
         top = self.count * self.n
-        inner = xp.reshape(U[..., :top, :], (*self.batch, self.count, self.n, self.n))
-        out = xp.matmul(self.Q, inner)
-        out = xp.reshape(out, (*self.batch, self.count * self.rows, self.n))
-        return out if top == U.shape[-2] else xp.concat([out, U[..., top:, :]], axis=-2)
+        out = xp.matmul(self.Q, self._shaped(xp, U[..., :top, :], self.count, self.n))
+        if self.left:
+            out = self._shaped(xp, out, self.parts, self.used)
+            left = self._shaped(xp, U[..., top:, :], self.parts, self.left)
+            out = xp.concat([out, left], axis=-2)
+        return self._shaped(xp, out, self.m)
 
 
 def _triangular(xp: Namespace, A: Array) -> Array:

@@ -86,6 +86,39 @@ def test_dask_is_lazy_forward_and_backward(name, is_complex):
         assert relative(got.compute(scheduler="synchronous"), wanted) < 1e-12
 
 
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("name", ["svt", "svt of small values", "pinv", "nuclear_norm"])
+def test_dask_keeps_the_longer_side_in_its_chunks(name, wide):
+    """One matrix with a tie and a zero value, in uneven chunks, one of them shorter than wide."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((n, 4)))[0] for n in (100, 4))
+    x = left * np.array([2.0, 1.0, 1.0, 0.0]) @ right
+    x, chunks = (x.T, (-1, (40, 3, 57))) if wide else (x, ((40, 3, 57), -1))
+    X, dx = da.from_array(x, chunks=chunks), rng.standard_normal(x.shape)
+    function = getattr(svdinv, name.partition(" ")[0])
+    arguments = {"svt": (0.5,), "svt of small values": (1e-9,)}.get(name, ())
+    out, pullback = svdinv.vjp(function, x, *arguments)
+    lazy, lazy_pullback = svdinv.vjp(function, X, *arguments)
+    ct = rng.standard_normal(np.shape(out))
+    pulled = lazy_pullback(da.from_array(ct, chunks=lazy.chunks))[0]
+    _, pushed = svdinv.jvp(function, (X, *arguments), (da.from_array(dx, chunks=chunks),))
+    assert pulled.chunks == X.chunks
+    assert [len(c) for c in lazy.chunks] == {
+        "nuclear_norm": [],
+        "pinv": [3, 1] if wide else [1, 3],
+    }.get(name, [len(c) for c in X.chunks])
+    expected = svdinv.jvp(function, (x, *arguments), (dx,))[1]
+    for got, wanted in ((lazy, out), (pulled, pullback(ct)[0]), (pushed, expected)):
+        assert relative(got.compute(scheduler="synchronous"), wanted) < 1e-12
+
+
+def test_dask_brings_other_matrices_into_one_chunk():
+    x = np.random.default_rng(0).standard_normal((2, 6, 5))
+    X = da.from_array(x, chunks=(1, 3, 2))
+    got = svdinv.svdvals(X).compute(scheduler="synchronous")
+    assert relative(got, np.linalg.svd(x)[1]) < 1e-12
+
+
 def test_dask_computes_nothing_before_it_is_asked():
     def refuse(block):
         raise AssertionError("computed")
