@@ -15,7 +15,7 @@ import torch
 
 from ._threads import Workers
 
-__all__ = ["in_pieces", "is_plain", "waits", "work"]
+__all__ = ["by_shards", "in_pieces", "is_plain", "waits", "work"]
 
 Decompose = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
@@ -100,3 +100,31 @@ def in_pieces(fn: Decompose, x: torch.Tensor) -> Any:
         torch.cat(parts).reshape(*batch, *parts[0].shape[1:])
         for parts in zip(*results, strict=True)
     )
+
+
+def by_shards(fn: Any, x: Any) -> Any:
+    """``fn(x)``; of a `DTensor` whose matrices are whole, by each process of those it has."""
+    placements = getattr(x, "placements", None)
+    if placements is None or not all(
+        p.is_replicate() or (p.is_shard() and p.dim < x.ndim - 2) for p in placements
+    ):
+        return fn(x)
+    from torch.distributed.tensor import DTensor
+
+    batch = tuple(x.shape[:-2])
+
+    def whole(part: torch.Tensor) -> Any:
+        if part.ndim < len(batch):  # the Q that is not asked for
+            return part
+        shape = (*batch, *part.shape[len(batch) :])
+        stride = torch.empty(shape, device="meta").stride()
+        return DTensor.from_local(
+            part.contiguous(),
+            x.device_mesh,
+            placements,
+            run_check=False,
+            shape=shape,
+            stride=stride,
+        )
+
+    return tuple(map(whole, fn(x.to_local())))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ._failures import apart
-from ._torch_batches import in_pieces
+from ._torch_batches import by_shards, in_pieces
 
 __all__ = [
     "abs",
@@ -172,19 +172,20 @@ class linalg:
 
     @staticmethod
     def svd(x: torch.Tensor, /, *, full_matrices: bool = True) -> Any:
-        return _converging(partial(torch.linalg.svd, full_matrices=full_matrices), x)
+        svd = partial(torch.linalg.svd, full_matrices=full_matrices)
+        return by_shards(partial(_converging, svd), x)
 
     @staticmethod
     def eigh(x: torch.Tensor, /) -> Any:
-        return _converging(torch.linalg.eigh, x)
+        return by_shards(partial(_converging, torch.linalg.eigh), x)
 
     @staticmethod
     def qr(x: torch.Tensor, /, *, mode: str) -> Any:
-        return in_pieces(partial(torch.linalg.qr, mode=mode), x)
+        return by_shards(partial(in_pieces, partial(torch.linalg.qr, mode=mode)), x)
 
     @staticmethod
     def qr_r(x: torch.Tensor, /) -> Any:
-        return in_pieces(partial(torch.linalg.qr, mode="r"), x)[1]
+        return by_shards(partial(in_pieces, partial(torch.linalg.qr, mode="r")), x)[1]
 
     @staticmethod
     def det(x: torch.Tensor, /) -> torch.Tensor:

@@ -347,11 +347,29 @@ x = (rank + 1) * torch.eye(4, dtype=torch.float64)[None]
 weights = torch.arange(16, dtype=torch.float64).reshape(4, 4)
 (model(x) * weights).sum().backward()
 print(model.module.matrix.grad.tolist(), model.module.tau.grad.item(), sep=";")
+
+from torch.distributed.tensor import DeviceMesh, Shard, distribute_tensor
+from torch.distributed.tensor.debug import CommDebugMode
+
+mesh = DeviceMesh("cpu", [0, 1])
+for shape in (3, 6, 4), (512, 4):  # a batch that two do not divide, and the rows of one matrix
+    x = torch.tensor(np.random.default_rng(0).standard_normal(shape), requires_grad=True)
+    spread = distribute_tensor(x.detach(), mesh, [Shard(0)]).requires_grad_()
+    with CommDebugMode() as calls:
+        out = svdinv.torch.svt(spread, 1.0)
+    assert out.placements == (Shard(0),)
+    assert calls.get_total_counts() == (0 if len(shape) == 3 else 1)  # of small triangles
+    (out * out).sum().backward()
+    plain = svdinv.torch.svt(x, 1.0)
+    (plain * plain).sum().backward()
+    assert spread.grad.placements == (Shard(0),)
+    torch.testing.assert_close(out.full_tensor(), plain)
+    torch.testing.assert_close(spread.grad.full_tensor(), x.grad)
 dist.destroy_process_group()
 """
 
 
-def test_two_processes_average_the_exact_gradients(tmp_path):
+def test_two_processes_average_the_exact_gradients_and_keep_shards(tmp_path):
     runs = [
         subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", DISTRIBUTED, str(rank), str(tmp_path / "store")],
