@@ -116,7 +116,7 @@ def by_shards(fn: Any, x: Any) -> Any:
     def whole(part: torch.Tensor) -> Any:
         if part.ndim < len(batch):  # the Q that is not asked for
             return part
-        shape = (*batch, *part.shape[len(batch) :])
+        shape = torch.Size((*batch, *part.shape[len(batch) :]))
         stride = torch.empty(shape, device="meta").stride()
         return DTensor.from_local(
             part.contiguous(),
