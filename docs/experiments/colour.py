@@ -206,14 +206,15 @@ def table(found: Found) -> dict[str, str]:
         "colour_summary": _summary(runs),
         **_finite(runs),
     }
-    compared = [r for n, r in runs.items() if n.startswith(COMPARED)]
-    if compared:
-        seeds = {r["settings"]["seed"] for r in compared}
-        s = compared[0]["settings"]
-        fields["colour_methods_recipe"] = (
-            f"{s['steps']} steps of batch {s['batch']}, rate {s['rate']:g}, "
-            f"seeds {', '.join(map(str, sorted(seeds, reverse=True)))}"
-        )
+    recipes = []
+    for label, by_step in _compared(runs).items():
+        same = next(iter(by_step.values()), None)
+        if same:
+            seeds = ", ".join(str(r["settings"]["seed"]) for r in same)
+            several = "seeds" if same[1:] else "seed"
+            recipes.append(f"at {label} {_recipe(same[0], runs)}, {several} {seeds}")
+    if recipes:
+        fields["colour_methods_recipe"] = "; ".join(recipes)
     tested = {f"{r['data']['training']}, tested on {r['data']['test']}": 0 for r in _tested(runs)}
     if tested:
         fields["colour_data"] = "; ".join(tested)
