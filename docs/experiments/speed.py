@@ -135,7 +135,7 @@ def table(found: Found) -> dict[str, str]:
     return {
         "speed": tables.table(head, rows),
         "speed_settings": f"{s['iterations']} iterations, {s['side']} by {s['side']} pixels, "
-        f"{s['threads']} threads, medians of {s['repeats']} steps",
+        f"{s['threads']} thread{'s' * (s['threads'] != 1)}, medians of {s['repeats']} steps",
     }
 
 
