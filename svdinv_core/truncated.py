@@ -179,7 +179,10 @@ class Outside:
             return right, r, r + scale(xp, beta, p), after
 
         state = (xp.zeros_like(rhs), rhs, rhs, squares)
-        right = until(xp, STEPS, going, step, state, "krylov: the derivative")[0]
+        right, _, _, after = until(xp, STEPS, going, step, state, "krylov: the derivative")
+        # A compiled loop cannot warn: what has not half of its digits is no number there.
+        if getattr(xp, "until", None) is not None:
+            right = xp.where(after > eps * squares, float("nan"), right)
         left = _project(xp, U, b + forth(right))
         return scale(xp, size, left), scale(xp, size, _project(xp, V, right))
 

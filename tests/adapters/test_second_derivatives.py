@@ -609,3 +609,18 @@ def test_a_kink_that_moves_between_values_at_the_same_distance(name, gap):
     expected = np.sum(W * (plus * symmetric + minus * skew))
     assert mixed.item() == pytest.approx(expected, rel=1e-8)
     assert np.sum(other.numpy() * D) == pytest.approx(expected, rel=1e-8)
+
+
+def test_third_derivatives_of_a_scalar_are_right_at_distinct_values():
+    """Of ``sum(s^4)``, a polynomial of the entries."""
+    rng = np.random.default_rng(0)
+    x, d = np.diag([1.0, 0.7, 0.2]), rng.standard_normal((3, 3))
+    along = torch.tensor(d)
+    A = torch.tensor(x, requires_grad=True)
+    slope = svdinv.torch.spectral_function(A, lambda s: (s**4).sum(-1))
+    for _ in range(3):
+        (g,) = torch.autograd.grad(slope, A, create_graph=True)
+        slope = (g * along).sum()
+    steps = np.arange(-4, 5) / 4
+    values = [np.linalg.norm((x + t * d).T @ (x + t * d)) ** 2 for t in steps]
+    assert slope.item() == pytest.approx(6 * np.polyfit(steps, values, 4)[1], rel=1e-10)

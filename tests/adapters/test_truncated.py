@@ -18,6 +18,7 @@ from svdinv_conformance.suite import load_cases, plan
 from svdinv_conformance.suite.autodiff import Autodiff
 
 import svdinv_core as core
+from svdinv_core import truncated
 from svdinv_core.drivers.krylov import _start
 
 GAPS = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -623,3 +624,14 @@ def test_a_seed_chooses_another_block_to_begin_with():
         np.testing.assert_allclose(other.S, np.linalg.svd(x)[1][:4], rtol=1e-13)
     with pytest.raises(ValueError, match=r"^seed: expected an integer of at least 0, got -1$"):
         module.truncated_svd(x, 4, seed=-1)
+
+
+def test_a_compiled_derivative_that_does_not_converge_is_nan(monkeypatch):
+    """No program can warn: better no number than a wrong one."""
+    import jax
+    import svdinv.jax
+
+    x = np.random.default_rng(0).standard_normal((41, 31))
+    monkeypatch.setattr(truncated, "STEPS", 3)
+    gradient = jax.jit(jax.grad(lambda x: svdinv.jax.low_rank(x, 3, driver="krylov")[0].sum()))
+    assert np.isnan(np.asarray(gradient(x))).all(axis=None)
