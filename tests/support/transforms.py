@@ -211,6 +211,13 @@ def second(framework: Any, name: str, matrix: str) -> Any:
     return framework.second(loss if matrix == "distinct" else in_one_basis(loss), problem)
 
 
+def prepare_references(framework: Any, transform: Transform, name: str) -> None:
+    """Compute what is cached, before a rule is taken away."""
+    if transform.kind == "second":
+        for problem in problems(name):
+            second(framework, name, problem.name)
+
+
 def in_one_basis(loss: Any) -> Callable[[Any], Any]:
     """A loss with tied singular vectors from one driver, on which second derivatives depend."""
 

@@ -16,7 +16,15 @@ import svdinv.tensorflow
 from support import tensorflow_operations
 from support.family import normal
 from support.tensorflow_operations import gradient, hessian_product, tf
-from support.transforms import Transform, cells, check, native, relative, with_fewer_matrices
+from support.transforms import (
+    Transform,
+    cells,
+    check,
+    native,
+    prepare_references,
+    relative,
+    with_fewer_matrices,
+)
 from svdinv import _tensorflow_namespace
 
 
@@ -265,6 +273,7 @@ def test_a_keras_layer_trains_and_its_step_is_the_exact_one(eagerly):
 def test_a_cell_goes_red_without_its_rule(name, observable):
     """TensorFlow's own gradient is finite at a tie, and wrong."""
     (transform,) = (t for t in TRANSFORMS if t.name == name)
+    prepare_references(tensorflow_operations, transform, observable)
     with (
         tensorflow_operations.registrations(*native(_tensorflow_namespace)),
         pytest.raises(AssertionError, match=r"identity: \d"),

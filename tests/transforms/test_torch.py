@@ -18,7 +18,15 @@ import torch
 from support import torch_operations
 from support.family import normal
 from support.observables import OBSERVABLES, problems
-from support.transforms import Transform, cells, check, native, relative, with_fewer_matrices
+from support.transforms import (
+    Transform,
+    cells,
+    check,
+    native,
+    prepare_references,
+    relative,
+    with_fewer_matrices,
+)
 from svdinv import _torch_function, _torch_library, _torch_namespace
 from svdinv._limits import limit
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -461,6 +469,7 @@ def _without_midpoint(patch, apply, decompose):
 )
 def test_a_cell_goes_red_without_its_rule(monkeypatch, remove, name, observable):
     (transform,) = (t for t in TRANSFORMS if t.name == name)
+    prepare_references(torch_operations, transform, observable)
     remove(monkeypatch, *native(_torch_namespace))
     real = replace(transform, matrices=("identity",))  # its own complex one cannot be compiled
     with pytest.raises(AssertionError, match="identity: inf"):
