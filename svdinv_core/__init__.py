@@ -27,7 +27,7 @@ from .hermitian import (
 from .jets import EigenvalueJet, SingularValueJet
 from .linear import ConvergenceWarning, Dense, Given, Linear
 from .low_rank import LowRank
-from .midpoint import apply_at_midpoint, decompose_at_midpoint
+from .midpoint import apply_at_midpoint, decompose_at_midpoint, mean_by_gauss
 from .namespace import Namespace
 from .norms import SchattenNorm, SpectralFunction, SpectralNorm
 from .nuclear_ball import NuclearBall
@@ -166,6 +166,7 @@ __all__ = [
     "kept_values",
     "leading",
     "loewner_coefficients",
+    "mean_by_gauss",
     "pulled",
     "pushed",
     "rule_residual",

@@ -348,7 +348,7 @@ class LinearProduct:
         return (None, *cts_A)
 
     def hvp(self, xp: Namespace, args: Arrays, cts: Arrays, tangents: Arrays) -> Some:
-        return (None,) * len(args)  # there are no second derivatives of what it is part of
+        raise NotImplementedError(NO_SECOND_DERIVATIVE)
 
 
 def _core(xp: Namespace, factors: SVDFactors, dAV: Array | None, dAHU: Array | None) -> Array:

@@ -37,6 +37,7 @@ from svdinv_core import (
     gauge_residual,
     get_rule,
     loewner_coefficients,
+    mean_by_gauss,
     rule_residual,
 )
 from svdinv_core.drivers import BY_NAME_HERMITIAN
@@ -741,9 +742,9 @@ class Functions(
         def gradient(s: Any) -> Any:
             return backend.product(along, s)(xp.where(counted(xp, s) == 1, xp.ones_like(s), 0.0))
 
-        # The integral of the gradient along the way from here, by Gauss's two points: right up to
-        # the third derivative. Differentiated twice, the product with the way has the derivative of
-        # the map of the gradient for its own.
+        # The integral of the gradient along the way from here: right up to the third derivative.
+        # Differentiated twice, the product with the way has the derivative of the map of the
+        # gradient for its own.
         raw = factors_for(backend, Recompose(), array, (), driver)
         fixed = backend.stopped(array)
         way = array - fixed
@@ -758,8 +759,7 @@ class Functions(
             )._replace(values=g)
             return backend.apply(Recompose(), there, raw, coefficients)[0]
 
-        mean = 0.5 * (slope(0.5 - 0.75**0.5 / 3) + slope(0.5 + 0.75**0.5 / 3))
-        (change,) = backend.run(RealProduct(), mean, way)
+        (change,) = backend.run(RealProduct(), mean_by_gauss(slope), way)
         return self._finish(backend, value(raw.S) + change, dtype)
 
     @needs("all values")

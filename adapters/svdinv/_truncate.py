@@ -136,7 +136,9 @@ class Truncate(Calls[ArrayT]):
         Warns
         -----
         svdinv.ConvergenceWarning
-            In eager mode, if "krylov" reaches its ceiling of iterations; and in its gradient.
+            In eager mode, if "krylov" reaches its ceiling of iterations; and in its gradient. In
+            a compiled program and in JAX, which cannot warn, a gradient that has not half of its
+            digits is NaN.
 
         Notes
         -----

@@ -11,11 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..namespace import Array, Namespace
-from .choice import Needs, Situation
+from .choice import BY_NAME, Needs, Situation
 from .driver import Driver
 from .jacobi import Jacobi
 from .native import Native
-from .qr import BlockQR
 
 __all__ = ["rescue", "rescuers"]
 
@@ -26,17 +25,7 @@ def rescuers(situation: Situation, needs: Needs) -> tuple[Driver, ...]:
     own: tuple[Driver, ...] = (
         (Native(double=True, guarded=situation.guarded),) if double and situation.has_svd else ()
     )
-    by_R: tuple[Driver, ...] = (
-        ()
-        if needs == "eigenvectors"
-        else (
-            BlockQR(
-                double=double,
-                inner=Native(guarded=situation.guarded),
-                normalized=situation.squares,
-            ),
-        )
-    )
+    by_R = () if needs == "eigenvectors" else (BY_NAME["qr"](situation, needs, True),)
     return (*own, *by_R, Jacobi(double=double))
 
 

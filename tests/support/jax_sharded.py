@@ -92,9 +92,14 @@ def both_axes():
     }
 
 
+def recomposed(x):
+    U, S, Vh = jaxs.svd(x)
+    return (U * S**2) @ Vh
+
+
 SPREAD = {
     "svt": (lambda x: jaxs.svt(x, 0.1, relative=True), (numpys.svt, 0.1, {"relative": True})),
-    "svd": (lambda x: recomposed(x), (numpys.singular_value_map, np.square, {})),
+    "svd": (recomposed, (numpys.singular_value_map, np.square, {})),
     "svdvals": (jaxs.svdvals, (numpys.svdvals, None, {})),
     "procrustes": (jaxs.procrustes, (numpys.procrustes, None, {})),
     "pinv": (jaxs.pinv, (numpys.pinv, None, {})),
@@ -133,11 +138,6 @@ def spread(kind, side, name):
         "on": [len(a.sharding.device_set) if not a.is_fully_replicated else 1 for a in (y, g)],
         "gathered": max(map(_entries, gathers), default=0) / x.size,
     }
-
-
-def recomposed(x):
-    U, S, Vh = jaxs.svd(x)
-    return (U * S**2) @ Vh
 
 
 def _entries(line):
