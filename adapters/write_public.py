@@ -1,8 +1,9 @@
 """Write the public functions into every module, and the steps of `driver="auto"` into the docs.
 
-`svdinv._api.Functions` has them once, with their documentation; a framework's module needs real
-functions of these names, which pickle, bear their own name in errors, and have its array as their
-static type. `make format` runs this; a test compares what stands in the modules.
+`svdinv._api.Functions` has them once, with their documentation. The module of a framework needs
+real functions, because these can be pickled, have their own names in errors, and have the
+framework's array as static type. `make format` runs this, and a test compares the result with the
+modules.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ FOLDER = Path(__file__).parent / "svdinv"
 START = "# Written by adapters/write_public.py, between this mark and the next.\n"
 STOP = "# End of what is written.\n"
 
-# Module, the type of its arrays, and whether it has the explicit `vjp` and `jvp`.
+# For each module the type of its arrays, and whether it has the explicit `vjp` and `jvp`.
 MODULES = {"__init__": ("Any", True)} | {
     name: (framework.array, framework.explicit) for name, framework in FRAMEWORKS.items()
 }
-# Where the methods stand, and what they return.
+# The files of the methods and of their result types.
 FILES = (
     "_align.py",
     "_api.py",
@@ -33,7 +34,7 @@ FILES = (
     "_tensor.py",
     "_truncate.py",
 )
-# What else such a module exports.
+# Further names that a module exports.
 MORE = {"__init__": ["ConvergenceWarning", "GaugeError", "GaugeWarning"]}
 
 
@@ -61,7 +62,7 @@ def public(cls: ast.ClassDef, known: dict[str, ast.ClassDef]) -> dict[str, ast.F
 
 
 def function(method: ast.FunctionDef, cls: str) -> str:
-    """A function that hands its arguments to the method of the module's one object of a class."""
+    """The text of a function that calls the method of its name of the module's object of `cls`."""
     args = method.args
     first = args.posonlyargs or args.args
     del first[0]  # self
@@ -78,7 +79,7 @@ def function(method: ast.FunctionDef, cls: str) -> str:
 
 
 def block(module: str) -> str:
-    """What stands between the marks of a module, but for its format."""
+    """The text to write between the marks of a module, before formatting."""
     array, explicit = MODULES[module]
     api = {name: cls for file in FILES for name, cls in classes(file).items()}
     owned = {"Functions": public(api["Functions"], api)}
@@ -114,7 +115,7 @@ def ladder(page: str) -> str:
 
 
 def main() -> None:
-    """Write what has changed."""
+    """Write every file whose text has changed."""
     page = FOLDER.parent.parent / "docs" / "performance.md"
     text = page.read_text(encoding="utf-8")
     if ladder(text) != text:

@@ -1,8 +1,8 @@
 """A differentiable SVD that never breaks training, the same in every array framework.
 
-The functions here look at the type of their array and hand it to the module of its framework,
-such as `svdinv.torch` (loaded when one of its arrays arrives, or when it is named). Import from
-that module to fix the framework, and for exact static types:
+The functions here find the framework from the type of their array. The framework's module, such as
+`svdinv.torch`, is loaded when one of its arrays arrives or when you name it. Import from that
+module to fix the framework and to have exact static types:
 
 >>> import numpy as np
 >>> import svdinv
@@ -20,6 +20,7 @@ from typing import Any
 from svdinv_core import ConvergenceWarning, Rule
 from svdinv_core import __version__ as __version__
 
+from . import drivers as drivers
 from . import rules
 from ._api import (
     AlignmentResult,

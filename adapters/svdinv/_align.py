@@ -22,7 +22,7 @@ ArrayT = TypeVar("ArrayT")
 
 
 class AlignmentResult(NamedTuple, Generic[ArrayT]):
-    """``q ~ scale * p @ rotation^T + translation``; a margin of 0: not the only one."""
+    """``q ~ scale * p @ rotation^T + translation``; `margin` is 0 if R is not unique."""
 
     rotation: ArrayT
     translation: ArrayT
@@ -53,8 +53,8 @@ class Align(Calls[ArrayT]):
             Points as rows, real, of any dimension d of at least 1; ``q[..., i, :]`` belongs to
             ``p[..., i, :]``.
         weights : array (..., N), optional
-            Of the pairs, at least 0; only their ratios count, and pairs of weight 0 do not.
-            Differentiable. An array is not looked at.
+            Weights of the pairs, at least 0. Only their ratios matter; a pair of weight 0 is
+            ignored. Differentiable. Signs are not checked.
         scale : bool, default False
             Whether to look for a scale as well.
         reflection : bool, default False
@@ -66,24 +66,25 @@ class Align(Calls[ArrayT]):
         -------
         AlignmentResult
             ``rotation (..., d, d)``, ``translation (..., d)``, ``scale (...)`` and
-            ``margin (...)``: the least of ``sum w |scale p R^T + translation - q|^2``. The margin
-            is ``(S[d-2] + sign S[d-1])/S[0]`` of the covariance (``S[d-1]/S[0]`` with
-            `reflection`): 0 where another rotation is as good (points on a line in three
-            dimensions, a mirrored cube), and the gradient of `rotation` grows as 1/margin.
+            ``margin (...)``. The first three minimise
+            ``sum w |scale p R^T + translation - q|^2``. The margin is
+            ``(S[d-2] + sign S[d-1])/S[0]`` of the covariance (``S[d-1]/S[0]`` with `reflection`).
+            It is 0 where another rotation is as good (points on a line in three dimensions, a
+            mirrored cube); the gradient of `rotation` grows as 1/margin.
 
         Raises
         ------
         TypeError
             If `p` or `q` is not a real floating-point array, or `weights` is not real.
         ValueError
-            If `p` has fewer than two dimensions or points of no dimension, `q` not its shape, or
-            `weights` does not broadcast to ``p.shape[:-1]``, or for an unknown `driver`.
+            If `p` has fewer than two dimensions or d is 0, if `q` does not have the shape of `p`,
+            if `weights` does not broadcast to ``p.shape[:-1]``, or for an unknown `driver`.
 
         Notes
         -----
-        Gradient: exact in `p`, `q` and `weights` wherever the rotation is unique, symmetric sets
-        included, whose covariance has repeated singular values; finite elsewhere. The margin
-        has none.
+        Gradient: exact in `p`, `q` and `weights` wherever the rotation is unique. This includes
+        symmetric sets of points, whose covariance has repeated singular values. Elsewhere it is
+        finite. The margin has no gradient.
 
         References
         ----------

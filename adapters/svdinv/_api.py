@@ -1,9 +1,10 @@
 """The public functions, written once for every framework.
 
-A framework's module makes one :class:`Functions` over its :class:`Backend`, and has a function
-for each method, which `adapters/write_public.py` writes; the `Functions` of `svdinv` itself looks
-at the array's type. Here stand the documentation, the checks and the delegation; formulas are in
-`svdinv_core`, registration with a framework's differentiation in the framework's file.
+The module of a framework makes one :class:`Functions` over its :class:`Backend`.
+`adapters/write_public.py` writes a function into that module for each method. The `Functions` of
+`svdinv` itself finds the framework from the type of the array. This file holds documentation,
+checks and delegation. The formulas are in `svdinv_core`, and each framework's file registers the
+derivatives.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ Side = Literal["auto", "right", "left"]
 
 
 def documented_by(cls: type[Any]) -> Callable[[PublicT], PublicT]:
-    """A decorator that gives a function the documentation of the method of its name."""
+    """Decorate a function with the docstring of the method of `cls` that has the same name."""
 
     def document(function: PublicT) -> PublicT:
         function.__doc__ = getattr(cls, function.__name__).__doc__
@@ -116,14 +117,14 @@ class SVDResult(NamedTuple, Generic[ArrayT]):
 
 
 class EighResult(NamedTuple, Generic[ArrayT]):
-    """``x = eigenvectors @ diag(eigenvalues) @ eigenvectors^H``, values ascending."""
+    """Factors of ``x = eigenvectors @ diag(eigenvalues) @ eigenvectors^H``, values ascending."""
 
     eigenvalues: ArrayT
     eigenvectors: ArrayT
 
 
 class PolarResult(NamedTuple, Generic[ArrayT]):
-    """``x = unitary @ positive``, or ``x = positive @ unitary`` on the left."""
+    """Factors of ``x = unitary @ positive``, or of ``x = positive @ unitary`` (side "left")."""
 
     unitary: ArrayT
     positive: ArrayT
@@ -138,7 +139,7 @@ class Functions(
     Tensor[ArrayT],
     Truncate[ArrayT],
 ):
-    """The public functions for the frameworks that `find_backend` knows."""
+    """The public functions, for the frameworks that `find_backend` knows."""
 
     @needs("factors")
     def svd(
@@ -162,16 +163,17 @@ class Functions(
         rule : str or rule object, default "auto"
             What the derivative does at (nearly) repeated singular values: "auto", "inv", "pinv",
             "plain", "tf", "clip", "taylor", "lorentzian", "fit", or an object of
-            `svdinv.rules`, which carries the tolerances. Of "auto" and "fit" forward mode and
-            second derivatives are those of "inv".
+            `svdinv.rules`, which carries the tolerances. In forward mode and for second
+            derivatives, "auto" and "fit" use "inv".
         gauge : {"ignore", "warn", "raise"}, default "ignore"
-            What to do in reverse mode about a loss that depends on the choice of singular
-            vectors, and so has no gradient (see `gauge_residual`), and about one whose gradient
-            is the rule's choice (see `rule_residual`). "warn" and "raise" look at values:
-            eagerly only, and in JAX without forward mode.
+            What to do in reverse mode if the loss depends on the choice of singular vectors, and
+            so has no gradient (see `gauge_residual`), or if the rule had to choose the gradient
+            (see `rule_residual`). "warn" and "raise" read values, so they work in eager mode
+            only, and in JAX not in forward mode.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
-            Where the factors come from, as for `svt`; docs/performance.md says what "auto" takes.
-            "gram" has no vectors of zero values, and is off by ``eps (S[..., 0]/S[..., -1])^2``.
+            How the factors are computed, as for `svt`; docs/performance.md says what "auto"
+            chooses. "gram" gives no vectors for zero values, and its error is about
+            ``eps (S[..., 0]/S[..., -1])^2``.
 
         Returns
         -------
@@ -193,21 +195,21 @@ class Functions(
 
         Notes
         -----
-        Gradient: exact where the values differ by more than the rule's tolerance, the
-        phases of complex singular vectors included. Only losses that do not depend on the choice
-        of singular vectors have a gradient at a tie. There the default rule reads it from the
-        cotangents in reverse mode: it is exact for a function of ``U f(S) Vh`` with one f, of
+        Gradient: exact where the values differ by more than the rule's tolerance, including the
+        phases of complex singular vectors. At a tie a loss has a gradient only if it does not
+        depend on the choice of singular vectors. In reverse mode the default rule then reads the
+        gradient from the cotangents. It is exact for a function of ``U f(S) Vh`` with one f, of
         ``U f(S) U^H`` or ``Vh^H f(S) Vh`` (projectors onto all vectors of a repeated value,
-        ``U Vh``), of the values alone, and for sums of two of these. It is not where two such
-        products with different f are added: the cotangents do not tell them apart
-        (`rule_residual`), and `svt` and its like are exact. Forward mode and second derivatives,
-        and in PyTorch all derivatives by a compiled `torch.func`, are those of "inv", which is
-        exact at a tie for ``f(S) = c S``.
+        ``U Vh``), of the values alone, and for sums of two of these. It is not exact for a sum of
+        two such products with different f, because the cotangents do not tell them apart
+        (`rule_residual`); for these use `svt` or another function of a product. Forward mode,
+        second derivatives, and in PyTorch all derivatives under a compiled `torch.func` follow
+        "inv", which is exact at a tie for ``f(S) = c S``.
 
-        A loss of ``U[..., :r], S[..., :r], Vh[..., :r, :]`` gets the exact gradient too, the
-        part through the dropped vectors included; ties within the kept or the dropped values
-        do not matter if it is one of the kept part's product (see `low_rank`). A cut through
-        a tie has no gradient; what the rule gives there is finite.
+        A loss of ``U[..., :r], S[..., :r], Vh[..., :r, :]`` gets the exact gradient too,
+        including the part through the dropped vectors. If it depends on their product only (see
+        `low_rank`), ties within the kept or within the dropped values do not matter. A cut
+        through a tie has no gradient; the rule returns a finite one.
 
         References
         ----------
@@ -253,24 +255,24 @@ class Functions(
         -------
         array (...)
             Real, relative to the cotangents: about eps for a loss that does not depend on the
-            choice, of order 1 for one that does. Single phases of complex vectors count, and
-            unitary mixing at repeated and zero values. An array like any other: no value is
-            looked at.
+            choice, of order 1 for one that does. The choice is that of the phase of each complex
+            vector, and of a unitary mixing at repeated and at zero values. No value is read, so
+            this runs in a traced function.
 
         Raises
         ------
         TypeError
             If an argument is not a floating-point array.
         ValueError
-            If the shapes do not go together.
+            If the shapes do not match.
 
         Notes
         -----
-        A loss that depends on the choice has no gradient. One that does not depend on it has a
-        gradient, and at distinct values `svd` gives it; at a tie the rule may have a say in it,
-        which `rule_residual` tells.
+        A loss that depends on the choice has no gradient. A loss that does not has one, and at
+        distinct values `svd` gives it. At a tie the gradient may depend on the rule;
+        `rule_residual` measures this.
 
-        A measure to look at, and no function to train on: it has no derivative of svdinv's own.
+        Use it as a diagnostic, not as a loss: svdinv defines no derivative for it.
 
         Examples
         --------
@@ -304,33 +306,34 @@ class Functions(
         ct_Vh : array (..., k, n)
             Cotangents of U and Vh, as the framework gives them.
         ct_S : array (..., k), optional
-            Cotangent of S. With it the measure is of the rule "auto", which reads from it what
-            other rules decide.
+            Cotangent of S. With it the result measures the rule "auto", which finds from it what
+            other rules assume.
 
         Returns
         -------
         array (...)
-            Real, relative to the cotangents. Without `ct_S` about eps where every rule gives the
-            same gradient, as at distinct values, and of order 1 where they differ. With it about
-            eps where "auto" is right: ct_S confirms what it reads. Of order 1 where ct_S is not
-            explained, and where it is with as many numbers as it has (a product beside the values
-            at a pair), which may or may not be right. An array like any other: no value is looked
-            at.
+            Real, relative to the cotangents. Without `ct_S`: about eps where every rule gives the
+            same gradient, as at distinct values, and of order 1 where they differ. With `ct_S`:
+            about eps where "auto" is right, because `ct_S` confirms it. It is of order 1 where
+            "auto" cannot explain `ct_S`, and where the explanation has as many unknowns as `ct_S`
+            has entries (a loss of a product and of the values, at a pair); then the gradient may
+            or may not be right. No value is read, so this runs in a traced function.
 
         Raises
         ------
         TypeError
             If an argument is not a floating-point array.
         ValueError
-            If the shapes do not go together.
+            If the shapes do not match.
 
         Notes
         -----
-        For a loss that does not depend on the choice of singular vectors (`gauge_residual`). Where
-        every rule gives the same gradient it is the right one, unless f is zero at the repeated
-        value in a function ``U f(S) Vh``, and its derivative is not; with `ct_S` that is counted.
+        Meant for a loss that does not depend on the choice of singular vectors
+        (`gauge_residual`). Where every rule gives the same gradient, that gradient is right, with
+        one exception: a function of ``U f(S) Vh`` where f is zero at the repeated value and its
+        derivative is not. With `ct_S` this exception is counted.
 
-        A measure to look at, and no function to train on: it has no derivative of svdinv's own.
+        Use it as a diagnostic, not as a loss: svdinv defines no derivative for it.
 
         Examples
         --------
@@ -356,7 +359,7 @@ class Functions(
         ct_Vh: ArrayT,
         ct_S: ArrayT | None = None,
     ) -> ArrayT:
-        """A measure of factors and cotangents, all of them checked."""
+        """Check the factors and cotangents, and apply `measure` to them."""
         backend = self._find_backend(U)
         given = {"U": U, "S": S, "Vh": Vh, "ct_U": ct_U, "ct_Vh": ct_Vh}
         if ct_S is not None:
@@ -399,7 +402,7 @@ class Functions(
         x : array (..., m, n)
             Real or complex floating point.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
-            As for `svd`. "gram" is off by ``eps S[..., 0]^2 / S[..., i]`` in the i-th value.
+            As for `svd`. With "gram" the error of value i is about ``eps S[..., 0]^2 / S[..., i]``.
 
         Returns
         -------
@@ -415,8 +418,8 @@ class Functions(
 
         Notes
         -----
-        Gradient: ``U diag(ct) Vh``, exact wherever the values differ, and at a tie for
-        every loss that treats the repeated values alike. No division, no rule.
+        Gradient: ``U diag(ct) Vh``. It is exact where the values differ, and at a tie for every
+        loss that is symmetric in the repeated values. It needs no division, hence no rule.
 
         Examples
         --------
@@ -446,23 +449,25 @@ class Functions(
         x : array (..., m, n)
             Real or complex floating point.
         tau : float or array broadcastable to ``x.shape[:-2]``
-            Threshold, at least 0, in the units of the singular values; differentiable. An array
-            is not looked at: a negative value in it makes the values grow. It may have two more
-            axes of length 1 where `x` has those of its matrices. An array of another framework is
-            refused, since it would get no gradient; one of NumPy is taken.
+            Threshold, at least 0, in the units of the singular values; differentiable. The sign
+            is checked for a number, not for an array: a negative entry makes the values grow. An
+            array may have two more axes of length 1 in the place of the last two of `x`. NumPy
+            arrays are accepted everywhere; an array of another framework is an error, because it
+            would get no gradient.
         weights : array broadcastable to (..., k), optional
-            The threshold of value i is ``tau * weights[..., i]``: the weighted nuclear norm, for
-            weights in ascending order. Differentiable, and not looked at.
+            The threshold of value i is ``tau * weights[..., i]``. Weights in ascending order give
+            the proximal operator of the weighted nuclear norm. Differentiable; signs and order
+            are not checked.
         relative : bool, default False
-            The threshold is ``tau * S[..., 0]``, differentiated through as well; without
-            `weights`.
+            Whether the threshold is ``tau * S[..., 0]``; the gradient includes this dependence.
+            Not together with `weights`.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
-            Where the factors come from. "svd" decomposes `x`. "gram" takes the eigendecomposition
+            How the factors are computed. "svd" decomposes `x`. "gram" takes the eigendecomposition
             of ``x^H x`` (wide: ``x x^H``), several times faster, with an error of about
             ``eps (S[..., 0]/tau)^2``. "qr" decomposes the R of a tall or wide matrix. "jacobi"
             rotates columns in array operations: for large batches of small matrices, and for
             compilers without an SVD. "auto" takes the first of these that suits the shape and is
-            good enough (relative error 1e-5 in single, 1e-12 in double precision);
+            accurate enough (relative error 1e-5 in single, 1e-12 in double precision);
             docs/performance.md says how each framework decides.
 
         Returns
@@ -484,12 +489,12 @@ class Functions(
         Notes
         -----
         Gradient: exact in `x` and in `tau` for any singular values, repeated and zero ones
-        included, as long as none equals the threshold (there it is one-sided, as that of
-        ``max``). Its norm never exceeds that of the cotangent. With ``relative=True`` and a
-        repeated largest value, the derivative of the threshold is the mean over the
-        repetition (the least-norm subgradient). With `weights`: exact for repeated values of the
-        same weight; repeated values of different weights have a result that depends on the choice
-        of singular vectors, and no derivative; it is finite there.
+        included, as long as none equals the threshold; there it is one-sided, as for ``max``.
+        Its norm never exceeds that of the cotangent. With ``relative=True`` and a repeated
+        largest value, the derivative of the threshold is the mean over the repeated values (the
+        least-norm subgradient). With `weights` it is exact for repeated values of the same
+        weight. For repeated values of different weights the result depends on the choice of
+        singular vectors, so there is no derivative; a finite one is returned.
 
         References
         ----------
@@ -526,7 +531,7 @@ class Functions(
 
     @staticmethod
     def _is_ordinary(backend: Backend, S: Any, threshold: Any, relative: bool) -> bool:
-        """Whether values and thresholds need no guards, where a look at them costs nothing."""
+        """Whether values and thresholds need no guards; False where reading them costs time."""
         values = backend.extremes(S)
         given = None if values is None else backend.extremes(threshold)
         if values is None or given is None:
@@ -557,14 +562,14 @@ class Functions(
             Takes the singular values ``(..., k)``, real, and returns an array of that shape,
             in the framework's own operations. Arrays it closes over get their gradients. In NumPy
             and CuPy its derivative is taken by a complex step, so it has to be analytic there:
-            ``np.tanh`` is, and ``np.abs`` and ``s.real`` are not.
+            ``np.tanh`` is, ``np.abs`` and ``s.real`` are not.
         elementwise : bool, default True
-            Whether fn acts on each value alone. With False a result may depend on all values
-            of its matrix, as that of ``s / s.sum()`` does: the Jacobian of fn takes the place of
-            its slope. fn has to treat the values alike: exchanged values have exchanged results.
+            Whether `fn` acts on each value alone. With False a result may depend on all values of
+            its matrix, as in ``s / s.sum()``, and the Jacobian of `fn` replaces its derivative.
+            `fn` must then be equivariant: if two values change places, so do their results.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
-            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
-            matrix without full rank is not for it; "auto" tries it only where one side is at
+            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
+            use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
 
         Returns
@@ -577,18 +582,18 @@ class Functions(
             If `x` is not a floating-point array.
         ValueError
             If `x` has fewer than two dimensions, `fn` does not keep the shape, or for an unknown
-            `driver`; and where `fn` mixes the values with ``elementwise=True``, or is not analytic
-            for NumPy: when the derivative is asked for there, at once elsewhere. Under a compiler,
-            and where values are on a GPU, the gradient is NaN instead.
+            `driver`. Also if `fn` mixes the values with ``elementwise=True``, or is not analytic
+            in NumPy; NumPy and CuPy raise this when the derivative is computed, the others at
+            once. Under a compiler, and for values on a GPU, the gradient is NaN instead.
 
         Notes
         -----
-        Gradient: exact for repeated values, where the derivative of `fn` stands for the
-        divided difference; between values nearer than ``3 eps^(1/3) S[0]`` the mean of the
-        two derivatives (error about ``eps^(2/3)``). With ``fn(0) != 0`` there is no derivative
-        at a zero value; it is finite there. Second derivatives are
-        exact for repeated values as well, with the mixed ones in what
-        `fn` closes over; with ``elementwise=False`` they are NaN at a tie.
+        Gradient: exact for repeated values, where the derivative of `fn` replaces the divided
+        difference. Between values nearer than ``3 eps^(1/3) S[0]`` it is the mean of the two
+        derivatives (error about ``eps^(2/3)``). With ``fn(0) != 0`` there is no derivative at a
+        zero value; a finite one is returned. Second derivatives are exact for repeated values as
+        well, including the mixed ones in arrays that `fn` closes over; with
+        ``elementwise=False`` they are NaN at a tie.
 
         References
         ----------
@@ -645,12 +650,12 @@ class Functions(
     def _jet(
         backend: Backend, fn: Function, values: Function, derivative: Function, v: Any
     ) -> tuple[Any, ...]:
-        """A function of each value and its derivatives, as functions of what it closes over."""
+        """``fn(v)`` and its derivatives in v, differentiable in the arrays `fn` closes over."""
         return (values(v), derivative(v), *backend.bends(fn, v))
 
     @staticmethod
     def _derivative(backend: Backend, fn: Function, elementwise: bool) -> Function:
-        """Slopes or Jacobian of a function of the values; an error where they are not to be had."""
+        """The slopes or the Jacobian of `fn`; an error where `fn` is not suitable."""
 
         def refuse(reason: str, flags: Any) -> None:
             if backend.any(flags):
@@ -660,7 +665,7 @@ class Functions(
 
     @staticmethod
     def _values(backend: Backend, fn: Function) -> Function:
-        """fn, whose result is checked."""
+        """`fn` with a check of its result's shape."""
 
         def values(s: Any) -> Any:
             f = fn(s)
@@ -681,8 +686,9 @@ class Functions(
         x : array (..., m, n)
             Real or complex floating point.
         fn : callable
-            Takes the singular values ``(..., k)``, real, and returns ``(...)``; of equal values
-            none may count for more than another. Otherwise as for `singular_value_map`.
+            Takes the singular values ``(..., k)``, real, and returns ``(...)``. It must be
+            symmetric: its value does not change if two values change places. Otherwise as for
+            `singular_value_map`.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `singular_value_map`.
 
@@ -702,8 +708,9 @@ class Functions(
         Notes
         -----
         Gradient: ``U diag(g) Vh`` with the gradient g of `fn`. Second derivatives are exact for
-        repeated values too, where the Jacobian of g stands for divided differences: the tangent
-        of an energy of the principal stretches is right in the undeformed state.
+        repeated values too, where the Jacobian of g replaces divided differences. In elasticity,
+        the tangent stiffness of an energy of the principal stretches is therefore right in the
+        undeformed state.
 
         References
         ----------
@@ -742,9 +749,10 @@ class Functions(
         def gradient(s: Any) -> Any:
             return backend.product(along, s)(xp.where(counted(xp, s) == 1, xp.ones_like(s), 0.0))
 
-        # The integral of the gradient along the way from here: right up to the third derivative.
-        # Differentiated twice, the product with the way has the derivative of the map of the
-        # gradient for its own.
+        # f(x) = f(x0) + the integral of the gradient from x0 to x, by a Gauss rule whose
+        # derivatives are right up to the third. x0 is x with its gradient stopped: the step
+        # x - x0 is 0, and its derivative is that of x. So the second derivative is that of the
+        # gradient, which is a map of the singular values and exact at ties.
         raw = factors_for(backend, Recompose(), array, (), driver)
         fixed = backend.stopped(array)
         way = array - fixed
@@ -771,8 +779,8 @@ class Functions(
         x : array (..., m, n)
             Real or complex floating point.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
-            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
-            matrix without full rank is not for it; "auto" tries it only where one side is at
+            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
+            use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
 
         Returns
@@ -789,8 +797,8 @@ class Functions(
 
         Notes
         -----
-        Gradient: ``U Vh`` over the values that are not zero; exact at full rank, and else the
-        subgradient of least norm.
+        Gradient: ``U Vh`` over the values that are not zero. It is exact at full rank, and
+        otherwise the subgradient of least norm.
 
         Examples
         --------
@@ -817,8 +825,8 @@ class Functions(
             The side of ``positive``: "right" is ``unitary @ positive``, "left" is
             ``positive @ unitary``; "auto" is "right", and "left" for a wide matrix.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
-            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
-            matrix without full rank is not for it; "auto" tries it only where one side is at
+            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
+            use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
 
         Returns
@@ -837,10 +845,10 @@ class Functions(
 
         Notes
         -----
-        Gradient: exact for any repeated values; that of ``positive`` on the longer side at full
-        rank. That of ``unitary`` grows as one over the sum
-        of the two smallest values (square) or over the smallest (tall, wide), and does not
-        exist where that is 0; it is finite there.
+        Gradient: exact for any repeated values; for ``positive`` on the longer side, at full rank.
+        The gradient of ``unitary`` grows as 1 over the sum of the two smallest values (square
+        matrix) or over the smallest value (tall, wide). It does not exist where that is 0; a
+        finite one is returned.
 
         Examples
         --------
@@ -866,10 +874,10 @@ class Functions(
         x : array (..., m, n)
             Real or complex floating point; for ``special=True`` real and square.
         special : bool, default False
-            Among matrices of determinant +1 (the Kabsch problem).
+            Whether to look among matrices of determinant +1 only (the Kabsch problem).
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
-            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
-            matrix without full rank is not for it; "auto" tries it only where one side is at
+            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
+            use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
 
         Returns
@@ -882,13 +890,13 @@ class Functions(
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions, for an unknown `driver`, or for ``special=True``
-            is complex or not square.
+            If `x` has fewer than two dimensions, if `x` is complex or not square with
+            ``special=True``, or for an unknown `driver`.
 
         Notes
         -----
-        Gradient: exact for any repeated values; it does not exist where R is not unique, and
-        is finite there.
+        Gradient: exact for any repeated values. It does not exist where R is not unique; a finite
+        one is returned.
 
         References
         ----------
@@ -921,12 +929,12 @@ class Functions(
         x : array (..., n, n)
             Real or complex floating point; its Hermitian part is used.
         rule : str or rule object, default "auto"
-            What the derivative does at (nearly) repeated eigenvalues, as for `svd`; on a tie
-            "inv", "pinv" and "tf" are the same here, and "auto" and "fit" are exact in reverse
-            mode for a loss of ``Q f(w) Q^H`` with one f.
+            What the derivative does at (nearly) repeated eigenvalues, as for `svd`. At a tie
+            "inv", "pinv" and "tf" agree here, and "auto" and "fit" are exact in reverse mode for
+            a loss of ``Q f(w) Q^H`` with one f.
         driver : {"auto", "eigh", "jacobi"}, default "auto"
             "eigh" is the framework's own; "jacobi" rotates columns in array operations. "auto"
-            takes "jacobi" for large batches of small matrices (docs/performance.md).
+            chooses "jacobi" for large batches of small matrices (docs/performance.md).
 
         Returns
         -------
@@ -978,7 +986,7 @@ class Functions(
         elementwise: bool = True,
         driver: EighDriver = "auto",
     ) -> ArrayT:
-        """``Q diag(fn(w)) Q^H`` of a Hermitian matrix: matrix square roots, whitening, ...
+        """``Q diag(fn(w)) Q^H`` for any smooth function, of a Hermitian matrix.
 
         Parameters
         ----------
@@ -1002,12 +1010,13 @@ class Functions(
         TypeError
             If `x` is not a floating-point array.
         ValueError
-            If `x` has fewer than two dimensions or is not square, or `fn` does not keep the
-            shape or is not what `elementwise` says (as for `singular_value_map`).
+            If `x` has fewer than two dimensions or is not square, for an unknown `driver`, or if
+            `fn` is not suitable (as for `singular_value_map`).
 
         Notes
         -----
-        Gradient: exact for repeated eigenvalues; near ones as for `singular_value_map`.
+        Gradient: exact for repeated eigenvalues. Nearly repeated ones: as for
+        `singular_value_map`.
 
         References
         ----------

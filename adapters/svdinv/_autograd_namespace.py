@@ -1,8 +1,8 @@
 """The array functions of the core over autograd, which has no array API namespace.
 
-Names and meanings are those of the standard (`svdinv_core.namespace` lists them). Most are NumPy's
-as autograd wraps them. Two are primitives of their own: autograd's `astype` has no forward mode,
-and its `where` gives an argument that it broadcast a cotangent of another shape.
+Names and meanings are those of the array API standard (`svdinv_core.namespace` lists them). Most
+are autograd's wrapped NumPy functions. Two are primitives defined here: autograd's `astype` has no
+forward mode, and its `where` returns a cotangent of the wrong shape for an argument it broadcast.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ zeros_like = anp.zeros_like
 
 @primitive  # type: ignore[untyped-decorator,unused-ignore]
 def astype(x: Any, dtype: Any, /) -> Any:
-    """Also to real from complex, without the imaginary part: as the adjoint of the other way."""
+    """Cast. From complex to real drops the imaginary part: the adjoint of the cast to complex."""
     x = np.asarray(x)
     if np.isdtype(x.dtype, "complex floating") and not np.isdtype(dtype, "complex floating"):
         x = x.real
@@ -132,11 +132,11 @@ class linalg:
 
     @staticmethod
     def det(x: Any, /) -> Any:
-        """As a constant: the core asks for its sign, and autograd has no forward mode of it."""
+        """Without a derivative: the core needs the sign only, and autograd has no forward mode."""
         return np.linalg.det(getval(x))
 
     @staticmethod
     def diagonal(x: Any, /) -> Any:
-        """By its indices: the derivative of autograd's drops imaginary parts."""
+        """By indexing: the derivative of autograd's own `diagonal` drops imaginary parts."""
         index = np.arange(x.shape[-1])
         return x[..., index, index]

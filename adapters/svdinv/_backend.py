@@ -1,7 +1,10 @@
-"""What a framework's module provides: one class, derived from :class:`Backend`.
+"""The class that a framework's module derives from: :class:`Backend`.
 
-The abstract methods are what each framework does in its own way. The others have the answer that
-suits a framework in eager mode, and a class overrides those that differ.
+Each framework implements the abstract methods in its own way. The other methods have defaults
+that suit a framework in eager mode; a framework overrides those that differ.
+
+Several methods read values from Python only where this is free. It is not free where it would
+wait for a device, compute a lazy array, or break a traced function.
 """
 
 from __future__ import annotations
@@ -29,60 +32,62 @@ __all__ = ["Backend", "Function"]
 
 Function = Callable[[Any], Any]
 
-# What frameworks raise where they do not differentiate again. Not every exception: some steer them.
+# Exceptions of frameworks that cannot differentiate again. Others must pass: frameworks use some of
+# them for control flow.
 _REFUSALS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError)
 
 
 class Backend(ABC):
-    """Arrays of one framework, and the two derivatives that are registered with it."""
+    """Array functions of one framework, and the two derivatives that are registered with it."""
 
     array_name: str
-    """How error messages call an array of this framework."""
+    """Name of an array of this framework in error messages."""
 
     xp: Any
-    """Its array functions, as `svdinv_core.Namespace` lists them."""
+    """The array functions of this framework; `svdinv_core.Namespace` lists them."""
 
     iterates: bool = True
-    """Whether an iteration can look at values, or is part of a compiled program."""
+    """Whether "krylov" can run: its loop reads values, or is part of a compiled program."""
 
     differentiates: ClassVar[bool] = True
-    """Whether the framework differentiates the caller's functions by itself."""
+    """Whether the framework has automatic differentiation for functions of the caller."""
 
     @abstractmethod
     def asarray(self, x: Any) -> Any:
-        """The array `x` stands for, or None if the framework does not take it."""
+        """Convert `x` to an array of the framework; None if the framework does not accept it."""
 
     @abstractmethod
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
-        """A number or an array as a real array of that dtype, and a number on the device of x.
+        """Convert a number or an array to a real array of `dtype`; a number goes to x's device.
 
-        None if the framework does not take it, or it is an array of another (`is_foreign`).
+        None if the framework does not accept it, or if it is an array of another framework
+        (`is_foreign`).
         """
 
     @abstractmethod
     def situation(self, x: Any) -> Situation:
-        """What the choice of a driver goes by, of an array of values."""
+        """What the choice of a driver depends on, for an array of values (not a tracer)."""
 
     @abstractmethod
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
-        """These factors as functions of x, differentiable by the decomposition's rule."""
+        """The factors `raw` as functions of x, differentiable by the decomposition's rule."""
 
     @abstractmethod
     def apply(
         self, operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]
     ) -> tuple[Any, ...]:
-        """Values of an operator at x, differentiable by its own derivative."""
+        """Values of an operator at x, differentiable by the operator's own derivative."""
 
     @abstractmethod
     def watch(self, factors: SVDFactors, watch: Watch) -> Any:
-        """The same factors; when their cotangents arrive, `watch.look` sees them."""
+        """Return the factors unchanged; call `watch.look` when their cotangents arrive."""
 
     def product(self, fn: Function, s: Any) -> Function:
-        """Products ``v -> J^T v`` with the Jacobian of fn at s, by the framework's derivatives."""
+        """The function ``v -> J^T v`` for the Jacobian J of fn at s, by the framework."""
         raise NotImplementedError
 
     def derivative(self, fn: Function, elementwise: bool, refuse: Refuse) -> Function:
-        """Slopes of an elementwise function of real arrays ``(..., k)``, or a Jacobian."""
+        """Slopes of an elementwise function of real arrays ``(..., k)``; else the Jacobian."""
 
         def derivative(s: Any) -> Any:
             product = self.product(fn, s)
@@ -93,7 +98,7 @@ class Backend(ABC):
         return derivative
 
     def bends(self, fn: Function, s: Any) -> tuple[Any, Any]:
-        """Second and third derivative of an elementwise function; NaN where it has none here."""
+        """Second and third derivative of an elementwise function; NaN if the framework has none."""
 
         def along_ones(f: Function) -> Function:
             return lambda s: self.product(f, s)(self.xp.ones_like(s))
@@ -101,11 +106,11 @@ class Backend(ABC):
         curvature = along_ones(along_ones(fn))
         try:
             return curvature(s), along_ones(curvature)(s)
-        except _REFUSALS:  # nobody may ask for a second derivative
+        except _REFUSALS:  # no error now: the caller may not want a second derivative
             return self.no_bends(s)
 
     def no_bends(self, s: Any) -> tuple[Any, Any]:
-        """NaN in the place of second and third derivative."""
+        """NaN in place of the second and third derivative."""
         missing = self.xp.where(self.xp.isfinite(s), float("nan"), s)
         return missing, missing
 
@@ -114,92 +119,93 @@ class Backend(ABC):
         return parameter[..., 0, 0]
 
     def any(self, flags: Any) -> bool:
-        """Whether one is true, where a look at values costs nothing; False where it does."""
+        """Whether a flag is true. False also where reading values is not free."""
         return False
 
     @abstractmethod
     def constant(self, rows: Any, like: Any, is_complex: bool) -> Any:
-        """Rows of Python numbers as an array, in the precision and on the device of another."""
+        """Make an array of rows of Python numbers, in the precision and on the device of `like`."""
 
     def cast(self, x: Any, dtype: Any) -> Any:
-        """An array in another dtype, differentiable."""
+        """Cast an array to another dtype, differentiably."""
         return x if x.dtype == dtype else self.xp.astype(x, dtype)
 
     def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
-        """An ordinary function of arrays, differentiable."""
+        """Apply a `Step`, an ordinary differentiable function of arrays."""
         return step.apply(self.xp, *arrays)
 
     def caller_function(self, name: str, fn: Function) -> Function:
-        """A function that the caller gave for an argument, differentiated by the framework."""
+        """Accept a function from the caller; the framework will differentiate it."""
         return fn
 
     def sparse(self, x: Any) -> LinearOperator | None:
-        """A sparse matrix of the framework as an operator; None of anything else."""
+        """Make an operator of a sparse matrix of the framework; None for anything else."""
         return None
 
     def stopped(self, x: Any) -> Any:
-        """The same array as a constant."""
+        """The same array with its gradient stopped."""
         return x
 
     def curvature(self, fn: Function) -> Function:
-        """Second derivative of an elementwise function, where `differentiates` is false."""
+        """Second derivative of an elementwise function; used if `differentiates` is false."""
         raise NotImplementedError
 
     def hessian(self, fn: Function) -> Function:
-        """That of a function of all values, ``(..., k, k)``."""
+        """Second derivative ``(..., k, k)`` of a function of all values; used as `curvature`."""
         raise NotImplementedError
 
     def shape(self, x: Any) -> Shape | None:
-        """Static shape, None for a length (or a whole shape) that is not known yet."""
+        """Static shape, with None for an unknown length; None if the whole shape is unknown."""
         return tuple(x.shape)
 
     def failed(self, values: Any) -> bool:
-        """Whether values of a decomposition have a NaN, where a look at them costs nothing."""
+        """Whether the values of a decomposition have a NaN. False where reading is not free."""
         return False
 
     def compute(self, decomposition: Decomposition, x: Any) -> Any:
-        """Factors of values that are finite."""
+        """Factors of an array of finite values."""
         return decomposition.compute(self.values_xp, x, finite=True)
 
     def some(self, flags: Any) -> bool:
-        """Whether one is true, by a look."""
+        """Whether a flag is true, read even where this is not free."""
         return bool(flags.any())
 
     @property
     def values_xp(self) -> Any:
-        """The array functions for values, from which no derivative is taken."""
+        """The array functions for values that are not differentiated."""
         return self.xp
 
     def choose(self, enough: Any, found: Any, otherwise: Callable[[], Any]) -> Any:
-        """`found` where the truth value says so, `otherwise` where not."""
+        """`found` if the truth value `enough` is true, else the result of `otherwise`."""
         return found if enough else otherwise()
 
     @abstractmethod
     def of_values(self, function: Callable[..., Any], x: Any, params: tuple[Any, ...]) -> Any:
-        """``function(x, *params)`` of values, with gradients stopped.
+        """``function(x, *params)`` of the values of x and the parameters, with gradients stopped.
 
-        Of a whole batch, also where a transform hides one; in full precision; and without warnings
-        of infinite and NaN numbers.
+        Calls `function` once for the whole batch, even where ``vmap`` hides a batch axis, in full
+        precision, and without warnings about infinite and NaN numbers.
         """
 
     def extremes(self, x: Any) -> tuple[float, float] | None:
-        """The smallest and the largest of real numbers, where a look at them costs nothing.
+        """The smallest and the largest entry of a real array; None where reading is not free.
 
-        NaN, if it is among them, may be one or both.
+        If an entry is NaN, one or both of them are.
         """
         return None
 
     def largest_count(self, x: Any, counts: Callable[[], Any]) -> int | None:
-        """The largest of the counts, where a look at them costs little and saves more."""
+        """The largest count; None where reading it is not free or would not save time."""
         return None
 
     def cotangent(self, ct: Any) -> Any:
-        """A cotangent of this framework in the core's convention, ``dL = Re tr(ct^H dx)``."""
+        """Convert a cotangent to the convention of the core, ``dL = Re tr(ct^H dx)``."""
         return ct
 
     def held_for_derivative(self, value: Any) -> Any:
-        """A value that derivatives depend on and results do not.
+        """Prepare a value that only derivatives depend on, and results do not.
 
-        As it is; unless the framework cannot leave out a cotangent that is absent.
+        The default returns it unchanged. A framework overrides this if it sends zeros where there
+        is no cotangent.
         """
         return value

@@ -1,4 +1,4 @@
-"""What every public function does first and last: its arguments checked, its result handed back."""
+"""The first and last steps of every public function: check the arguments, finish the result."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def needs(what: Needs) -> Callable[[Method], Method]:
-    """What a public function needs of its factors, which `svdinv.drivers.explain` goes by."""
+    """Record which factors a public function needs, for `svdinv.drivers.explain`."""
 
     def note(method: Method) -> Method:
         setattr(method, "needs", what)  # noqa: B010
@@ -47,7 +47,7 @@ class Calls(Generic[ArrayT]):
         self._find_backend = find_backend
 
     def _prepare(self, x: Any, name: str = "x") -> tuple[Backend, Any, Any, Shape]:
-        """Backend, the checked matrix in its computing dtype, the dtype to return, the shape."""
+        """Backend, the checked matrix in the dtype it is computed in, the result's dtype, shape."""
         backend = self._find_backend(x)
         array = as_array(backend, name, x)
         shape = backend.shape(array)
@@ -57,7 +57,7 @@ class Calls(Generic[ArrayT]):
         return backend, backend.cast(array, work), array.dtype, shape
 
     def _parameter(self, name: str, value: Any, backend: Backend, x: Any, shape: Shape) -> Any:
-        """A checked real parameter, one for each matrix of x."""
+        """Check a real parameter with one value for each matrix of x, and return it as an array."""
         parameter = self._real(name, value, backend, x)
         of_parameter = backend.shape(parameter)
         if of_parameter == ():
@@ -67,7 +67,7 @@ class Calls(Generic[ArrayT]):
 
     @staticmethod
     def _real(name: str, value: Any, backend: Backend, x: Any) -> Any:
-        """A real parameter of any shape, in the precision of x."""
+        """Check a real parameter of any shape, and return it in the precision of x."""
         check_real(name, value)
         parameter = backend.parameter(
             value, x, getattr(backend.xp, real_dtype(dtype_name(x.dtype)))
@@ -80,7 +80,7 @@ class Calls(Generic[ArrayT]):
 
     @staticmethod
     def _companion(name: str, value: Any, backend: Backend, x: Any) -> Any:
-        """Another array, in the dtype of x."""
+        """Check a second array, and return it in the dtype of x."""
         array = as_array(backend, name, value)
         check_dtype(array.dtype, name)
         check_field(name, array.dtype, "complex" in dtype_name(x.dtype))
@@ -95,20 +95,20 @@ class Calls(Generic[ArrayT]):
         params: tuple[Any, ...] = (),
         driver: str = "auto",
     ) -> ArrayT:
-        """The one value of an operator at x, as `_finish` hands it back."""
+        """The value at x of an operator that has one, as `_finish` returns it."""
         (out,) = operate(backend, operator, x, params, driver)
         return self._finish(backend, out, dtype)
 
     @staticmethod
     def _finish(backend: Backend, out: Any, dtype: Any) -> ArrayT:
-        """The result, in half precision again if the caller's matrix came in it."""
+        """The result in the dtype of the caller's matrix, which may be half precision."""
         name = dtype_name(dtype)
         result: ArrayT = out if compute_dtype(name) == name else backend.cast(out, dtype)
         return result
 
 
 def as_array(backend: Backend, name: str, value: Any) -> Any:
-    """An argument as an array of the framework."""
+    """Return an argument as an array of the framework, or raise a TypeError."""
     array = backend.asarray(value)
     if array is None:
         raise TypeError(f"{name}: expected a {backend.array_name}, got {type(value).__name__}")

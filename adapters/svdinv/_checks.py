@@ -1,4 +1,4 @@
-"""What input is accepted, and the words it is refused in: one place for every framework."""
+"""Checks of the input and their error messages, in one place for every framework."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ __all__ = [
 
 Shape = tuple[int | None, ...]  # None: a length that a traced function does not know yet
 
-# Computed in: itself, but for the half precisions.
+# The dtype a matrix is computed in: its own, except for the half precisions.
 _COMPUTED_IN = {
     "float16": "float32",
     "bfloat16": "float32",
@@ -63,7 +63,7 @@ _REAL_PART = {"complex64": "float32", "complex128": "float64"}
 
 
 def dtype_name(dtype: Any) -> str:
-    """Plain name of a dtype, the same in every framework ("float32")."""
+    """Name of a dtype, the same in every framework ("float32")."""
     name = getattr(dtype, "name", None)
     return name if isinstance(name, str) else str(dtype).rsplit(".", 1)[-1]
 
@@ -85,7 +85,7 @@ def show(shape: Shape) -> str:
 
 
 def check_dtype(dtype: Any, argument: str = "x") -> None:
-    """Refuse what is not floating point.
+    """Refuse an array that is not floating point.
 
     Raises
     ------
@@ -102,12 +102,12 @@ def check_dtype(dtype: Any, argument: str = "x") -> None:
 
 
 def check_matrix(dtype: Any, shape: Shape | None, name: str = "x") -> None:
-    """Refuse what is not a batch of floating-point matrices of known size.
+    """Refuse an array that is not a batch of floating-point matrices of known size.
 
     Raises
     ------
     TypeError
-        As in `check_dtype`.
+        As for `check_dtype`.
     ValueError
         If there are fewer than two dimensions, or m or n is not known yet.
     """
@@ -125,26 +125,26 @@ def check_matrix(dtype: Any, shape: Shape | None, name: str = "x") -> None:
     if None in shape[-2:]:
         raise ValueError(
             f"{name}: the lengths m and n of the last two dimensions are not known here, got shape "
-            f"{show(shape)}; give the traced function static ones (the batch may stay unknown)"
+            f"{show(shape)}; give the traced function static lengths (the batch may be unknown)"
         )
 
 
 def check_factor_shapes(U: Shape, Vh: Shape) -> None:
-    """Refuse factors that are no ``(..., m, k)`` and ``(..., k, n)``."""
+    """Refuse factors whose shapes are not ``(..., m, k)`` and ``(..., k, n)``."""
     if len(U) < 2:
         raise ValueError(f"U: expected at least 2 dimensions (..., m, k), got shape {show(U)}")
     check_same_shape("Vh", Vh, (*U[:-2], U[-1], Vh[-1] if Vh else None))
 
 
 def check_field(name: str, dtype: Any, is_complex: bool) -> None:
-    """Refuse a complex array where a real one is needed: its imaginary part would be lost."""
+    """Refuse a complex array where a real one is needed; its imaginary part would be lost."""
     given = dtype_name(dtype)
     if "complex" in given and not is_complex:
         raise TypeError(f"{name}: expected a real array here, got dtype {given}")
 
 
 def check_same_shape(name: str, shape: Shape | None, expected: Shape) -> None:
-    """Refuse an argument whose shape does not go with that of another."""
+    """Refuse an argument whose shape does not match that of another."""
     known = () if shape is None else shape
     fits = len(known) == len(expected) and all(
         None in (n, e) or n == e for n, e in zip(known, expected, strict=True)
@@ -157,8 +157,8 @@ def check_thin(full_matrices: bool) -> None:
     """Refuse ``full_matrices=True``."""
     if full_matrices:
         raise ValueError(
-            "full_matrices: got True, but only the thin factors are given (the columns beyond "
-            "them are arbitrary, and so is their derivative); use full_matrices=False"
+            "full_matrices: got True, but only the thin factors are available (the further columns "
+            "are arbitrary, and so is their derivative); use full_matrices=False"
         )
 
 
@@ -177,7 +177,7 @@ def check_square(shape: Shape) -> None:
 
 
 def check_rank(rank: Any, name: str = "rank") -> int:
-    """A rank, or another count, as a Python int, not negative."""
+    """Return a rank or another count as a Python int; refuse a negative one."""
     try:
         value = operator.index(rank)
     except (TypeError, AttributeError):  # the latter from TensorFlow
@@ -188,20 +188,20 @@ def check_rank(rank: Any, name: str = "rank") -> int:
 
 
 def check_known_rank(rank: int | None) -> None:
-    """Refuse an iteration for a number of vectors that is not given."""
+    """Refuse "krylov" without a number of vectors to compute."""
     if rank is None:
-        raise ValueError("rank: 'krylov' computes a given number of vectors; give the most to keep")
+        raise ValueError("rank: 'krylov' needs the largest number of vectors to keep, got None")
 
 
 def check_of_operator(driver: str, rank: int | None) -> None:
-    """Refuse, for a matrix known by its products, all but what needs no more than these."""
+    """Refuse any driver but "krylov" for a matrix that is known by its products only."""
     if driver not in ("auto", "krylov"):
         raise ValueError(f"driver: expected 'auto' or 'krylov' for an operator, got {driver!r}")
     check_known_rank(rank)
 
 
 def check_computed(dtype: Any) -> None:
-    """Refuse half precision where products are the caller's."""
+    """Refuse half precision for an operator, whose products svdinv cannot cast."""
     name = dtype_name(dtype)
     if _COMPUTED_IN[name] != name:
         raise TypeError(f"x: expected an operator in {_COMPUTED_IN[name]}, got {name}")
@@ -214,7 +214,7 @@ def check_multiplets(multiplets: Any) -> None:
 
 
 def check_special(name: str, shape: Shape) -> None:
-    """Refuse what has no nearest rotation: complex or rectangular matrices."""
+    """Refuse complex or rectangular matrices, which have no nearest rotation."""
     check_square(shape)
     if "complex" in name:
         raise ValueError(
@@ -224,7 +224,7 @@ def check_special(name: str, shape: Shape) -> None:
 
 
 def check_function_values(shape: Shape | None, expected: Shape) -> None:
-    """Refuse a function of the values that does not keep their shape."""
+    """Refuse a function of the values whose result has another shape."""
     if shape != expected:
         raise ValueError(
             f"fn: expected an array of the shape of its argument {show(expected)}, got "
@@ -233,30 +233,30 @@ def check_function_values(shape: Shape | None, expected: Shape) -> None:
 
 
 def unsuitable_function(reason: str) -> ValueError:
-    """The error for a function of the values whose derivative is not what it was taken for."""
+    """The error for a function that mixes the values or is not analytic."""
     if reason == MIXES:
         return ValueError(
-            "fn: a result depends on other values of the matrix, not only on its own; use "
+            "fn: a result depends on other values of the matrix, not on its own value only; use "
             "elementwise=False"
         )
     return ValueError(
-        "fn: its derivative by a complex step is not that of its values, so fn is not analytic; "
+        "fn: its derivative by a complex step disagrees with its values, so fn is not analytic; "
         "write it without abs, real, conj and sign"
     )
 
 
 def check_scalar_values(shape: Shape | None, expected: Shape) -> None:
-    """Refuse a function of the values that does not give one number for each matrix."""
+    """Refuse a function of the values that does not return one number for each matrix."""
     if shape != expected:
         raise ValueError(
-            f"fn: expected an array of shape {show(expected)}, a number for each matrix, got "
+            f"fn: expected an array of shape {show(expected)}, one number for each matrix, got "
             f"{'no array' if shape is None else f'shape {show(shape)}'}"
         )
 
 
 def check_real(name: str, value: Any) -> None:
-    """Refuse a parameter that is not a real number or an array of them."""
-    if isinstance(value, (int, float)):  # a compiler's number has no attributes
+    """Refuse a parameter that is not a real number or a real array."""
+    if isinstance(value, (int, float)):  # first, because a compiler's number has no attributes
         return
     dtype = dtype_name(getattr(value, "dtype", ""))
     if isinstance(value, complex) or "complex" in dtype:
@@ -270,7 +270,7 @@ def check_real(name: str, value: Any) -> None:
 
 
 def check_not_negative(name: str, value: Any) -> None:
-    """Refuse a number that is negative or NaN; arrays are not looked at."""
+    """Refuse a number that is negative or NaN; the values of an array are not checked."""
     if isinstance(value, (int, float, numbers.Real)) and not float(value) >= 0:
         raise ValueError(f"{name}: expected a number of at least 0, got {float(value):g}")
 
@@ -278,8 +278,8 @@ def check_not_negative(name: str, value: Any) -> None:
 def check_parameter(name: str, shape: Shape | None, x_shape: Shape) -> str:
     """Refuse a per-matrix parameter that does not broadcast to the batch shape of x.
 
-    Returns "image" for one that does when the axes of the matrices, of length 1 in it, are left
-    out; else "batch".
+    Returns "batch" if it broadcasts as it is, and "image" if it does without its last two axes,
+    which then have length 1.
     """
     batch = x_shape[:-2]
     if shape is None:
@@ -305,7 +305,7 @@ def _broadcasts(shape: Shape, batch: Shape) -> bool:
 
 
 def check_broadcast(name: str, shape: Shape | None, expected: Shape) -> None:
-    """Refuse an argument that does not broadcast to the shape that is expected."""
+    """Refuse an argument that does not broadcast to the expected shape."""
     known = () if shape is None else shape
     fits = len(known) <= len(expected) and all(
         n == 1 or e is None or n is None or n == e
@@ -316,7 +316,7 @@ def check_broadcast(name: str, shape: Shape | None, expected: Shape) -> None:
 
 
 def check_value_weights(weights: Any, relative: bool) -> None:
-    """Refuse weights that are no array, or not meant."""
+    """Refuse weights that are not an array, and weights with ``relative=True``."""
     if isinstance(weights, numbers.Real):
         raise TypeError(f"weights: expected an array, got {type(weights).__name__}")
     if relative:
@@ -333,7 +333,7 @@ def check_number(
     optional: bool = False,
     infinite: bool = False,
 ) -> Any:
-    """A real number as a Python float, or None where it is optional."""
+    """Return a real number as a Python float, or None where it is optional; check its range."""
     if value is None and optional:
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -363,7 +363,7 @@ def check_side(side: Any) -> None:
 
 
 def check_right_side(shape: Shape | None, matrix: Shape) -> bool:
-    """Whether a right-hand side is a vector for each matrix; refuse what goes with none."""
+    """Whether a right-hand side is one vector for each matrix; refuse a shape that does not fit."""
     given = () if shape is None else shape
     vector = len(given) == len(matrix) - 1
     expected = matrix[:-1] if vector else (*matrix[:-1], None)
@@ -377,14 +377,14 @@ def check_right_side(shape: Shape | None, matrix: Shape) -> bool:
 
 
 def check_points(dtype: Any, shape: Shape) -> None:
-    """Refuse points that are complex, or of no dimension."""
+    """Refuse points that are complex or have no coordinates."""
     check_field("p", dtype, False)
     if shape[-1] == 0:
         raise ValueError(f"p: expected points of at least one dimension, got shape {show(shape)}")
 
 
 def check_axis(axis: Any, dimensions: int) -> int:
-    """An axis of a tensor, counted from the first."""
+    """Return an axis of a tensor as an index that is not negative."""
     try:
         place = operator.index(axis)
     except (TypeError, AttributeError):  # the latter from TensorFlow
@@ -397,7 +397,7 @@ def check_axis(axis: Any, dimensions: int) -> int:
 
 
 def check_tensor(shape: Shape) -> int:
-    """The number of dimensions; refuse fewer than three."""
+    """Return the number of dimensions; refuse fewer than three."""
     if len(shape) < 3:
         raise ValueError(
             f"x: expected at least 3 dimensions (..., m, n, l), got shape {show(shape)}"
@@ -406,7 +406,7 @@ def check_tensor(shape: Shape) -> int:
 
 
 def check_transform(transform: Any) -> None:
-    """Refuse what is no transform of an axis."""
+    """Refuse an unknown transform of an axis."""
     if isinstance(transform, str):
         if transform not in ("fft", "dct"):
             raise ValueError(f"transform: expected 'fft' or 'dct', got {transform!r}")
@@ -421,11 +421,11 @@ def check_transform(transform: Any) -> None:
 
 
 def check_known_length(name: str, shape: Shape, place: int) -> int:
-    """The length of an axis, which has to be known."""
+    """Return the length of an axis; refuse one that is not known."""
     length = shape[place]
     if length is None:
         raise ValueError(
             f"{name}: the length of axis {place} is not known here, got shape {show(shape)}; give "
-            "the traced function a static one"
+            "the traced function a static length"
         )
     return length

@@ -1,8 +1,8 @@
 """Dask arrays in many chunks: lazy values, and lazy `svdinv.vjp`, `svdinv.jvp` and `svdinv.hvp`.
 
-Each chunk of a batch is decomposed by NumPy. Of one matrix with a side at least four times the
-other, the longer side may lie in many chunks, of which `dask.array.linalg.qr` makes one small
-triangle. The two axes of other matrices are brought into one chunk.
+NumPy decomposes each chunk of a batch. A single matrix with one side at least four times the other
+may have its longer side in many chunks; `dask.array.linalg.qr` reduces them to one small triangle.
+The two axes of other matrices are brought into one chunk.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _qr(x: Any) -> Any:
 def _blockwise(
     function: Any, signature: str, x: Any, *results: tuple[Any, int], **sizes: int
 ) -> Any:
-    """A function of matrices, chunk by chunk; of each result the dtype and its own axes."""
+    """Apply a function of matrices to every chunk; `results` has dtype and axes of each result."""
     meta = [np.empty((0,) * (x.ndim - 2 + axes), dtype) for dtype, axes in results]
     return da.apply_gufunc(
         function,
@@ -95,15 +95,15 @@ class _Namespace:
 def _asarray(x: Any) -> Any:
     array = da.asarray(x)
     if any(math.isnan(n) for n in array.shape):
-        raise ValueError("x: has chunks of unknown sizes; call its compute_chunk_sizes() first")
+        raise ValueError("x: has chunks of unknown sizes; call x.compute_chunk_sizes() first")
     return array
 
 
 class _DaskBackend(ExplicitBackend):
-    iterates = False  # they are lazy
+    iterates = False  # values are lazy
 
     def situation(self, x: Any) -> Situation:
-        # A batch has its matrices whole.
+        # A batch is not split within its matrices.
         return replace(super().situation(x), splits=True)
 
 

@@ -1,4 +1,4 @@
-"""From an array's type to its framework's module, without importing any other framework."""
+"""Find a framework's module from the type of an array, without importing any other framework."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ADAPTERS = tuple(FRAMEWORKS)
 
 
 def find_backend(x: Any) -> Backend:
-    """Backend for an array: a framework's own, or forward values by the array API standard.
+    """Backend for an array: its framework's, or one over the array API standard.
 
     Raises
     ------
@@ -59,6 +59,6 @@ def find_explicit(x: Any) -> ExplicitBackend:
     if not isinstance(backend, ExplicitBackend):
         raise TypeError(
             f"x: a {backend.array_name} has automatic differentiation of its own; use that, or "
-            "convert it to NumPy"
+            "convert x to NumPy"
         )
     return backend

@@ -1,4 +1,4 @@
-"""Factors of a matrix, by the driver that the caller or the core chooses."""
+"""Factors of a matrix, computed by the driver that the caller or the core chooses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Factors", "Leading", "factors_for", "operate"]
 def operate(
     backend: Backend, operator: Operator, x: Any, params: tuple[Any, ...] = (), driver: str = "auto"
 ) -> tuple[Any, ...]:
-    """Values of an operator at x, decomposed once."""
+    """Values of an operator at x; decomposes x once."""
     return backend.apply(operator, x, factors_for(backend, operator, x, params, driver), params)
 
 
@@ -39,14 +39,14 @@ def factors_for(
     params: tuple[Any, ...] = (),
     driver: str = "auto",
 ) -> Any:
-    """Factors of x with its gradient stopped, for an operator or for a decomposition itself."""
+    """Factors of x without a gradient, for an operator or for the decomposition itself."""
     factors = backend.of_values(Factors(backend, operation, driver), x, params)
-    # The last but one are the values of every decomposition.
+    # In every decomposition the last factor but one holds the values.
     return _rescued(backend, operation, x, factors) if backend.failed(factors[-2]) else factors
 
 
 def _rescued(backend: Backend, operation: Operator | Decomposition, x: Any, factors: Any) -> Any:
-    """Factors by other drivers, where the first has failed at a finite matrix."""
+    """The factors, recomputed by other drivers for each finite matrix at which the first failed."""
     decomposition = operation.decomposition if isinstance(operation, Operator) else operation
     drivers = rescuers(backend.situation(x), operation.needs)
     xp, some = backend.values_xp, backend.some
@@ -55,7 +55,7 @@ def _rescued(backend: Backend, operation: Operator | Decomposition, x: Any, fact
     )
     if some(failed):
         warnings.warn(
-            "x: has a matrix that no driver can decompose; its results are NaN",
+            "x: contains a matrix that no driver can decompose; its results are NaN",
             RuntimeWarning,
             stacklevel=5,
         )
@@ -73,7 +73,7 @@ _known = lru_cache(1024)(_drivers)
 
 @dataclass(frozen=True)
 class Factors:
-    """The function ``(x, *params) -> factors``; equal to one that does the same."""
+    """The function ``(x, *params) -> factors``. Compared by its fields, so that JAX caches it."""
 
     backend: Backend
     operation: Operator | Decomposition
@@ -86,7 +86,7 @@ class Factors:
         exact = operator is not None
         xp, needs = backend.values_xp, operation.needs
         situation = backend.situation(x)
-        free = situation.looks == "free"  # not under a compiler, which has no use for a cache
+        free = situation.looks == "free"  # false under a compiler, which has no use for a cache
         drivers = (_known if free else _drivers)(driver, situation, needs, exact)
         return compute_factors(
             xp,
@@ -101,7 +101,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class Leading:
-    """The function ``(x, *params) -> Triples`` of values; equal to one that does the same."""
+    """The function ``(x, *params) -> Triples``. Compared by its fields, so that JAX caches it."""
 
     backend: Backend
     operation: Krylov

@@ -1,9 +1,9 @@
-"""Frameworks without automatic differentiation: forward values, and `vjp` and `jvp` by name.
+"""Frameworks without automatic differentiation: forward values, and explicit `vjp` and `jvp`.
 
-A public function makes calls of :meth:`ExplicitBackend.decompose`, :meth:`ExplicitBackend.apply`,
+A public function calls :meth:`ExplicitBackend.decompose`, :meth:`ExplicitBackend.apply`,
 :meth:`ExplicitBackend.run` and :meth:`ExplicitBackend.cast`. `vjp` and `jvp` run the same public
-function over a backend that remembers these calls, and then ask the core for their derivatives,
-one after another.
+function over a backend that records these calls, and then ask the core for the derivative of each
+recorded call in turn.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ __all__ = ["Explicit", "ExplicitBackend"]
 
 @dataclass
 class _Call:
-    """One differentiable call: of which arrays, with which results, and its derivatives."""
+    """One recorded call: its input arrays, its results and its derivatives."""
 
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
     jvp: Callable[[tuple[Any, ...]], tuple[Any, ...]]
     vjp: Callable[[tuple[Any, ...]], tuple[Any, ...]]
     hvp: Callable[[tuple[Any, ...], tuple[Any, ...]], tuple[Any, ...]] | None = None
-    """The derivative of `vjp` at fixed cotangents, for tangents of the inputs; None: not known."""
+    """Derivative of `vjp` along tangents of the inputs, at fixed cotangents; None if not known."""
 
 
 class ExplicitBackend(Backend):
@@ -70,15 +70,15 @@ class ExplicitBackend(Backend):
         self.xp = xp
         self.array_name = array_name
         self._asarray = asarray
-        self._looks: Looks = looks  # "never": a look waits for a device, or for a lazy array
+        self._looks: Looks = looks  # "never" where reading a value waits for a device or computes
         self._largest_jacobi = largest_jacobi
-        self.quiet = quiet  # silences the floating-point warnings of inf and NaN by design
+        self.quiet = quiet  # silences warnings about inf and NaN, which the formulas handle
 
     def asarray(self, x: Any) -> Any:
         return self._asarray(x)
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
-        if isinstance(value, numbers.Real):  # scalars of NumPy among them
+        if isinstance(value, numbers.Real):  # includes scalars of NumPy
             device = getattr(like, "device", None)
             return self.xp.asarray(float(value), dtype=dtype, device=device)
         package = self.array_name.partition(".")[0]
@@ -114,7 +114,7 @@ class ExplicitBackend(Backend):
         return float(self.xp.min(x)), float(self.xp.max(x))
 
     def largest_count(self, x: Any, counts: Callable[[], Any]) -> int | None:
-        """Where values may be looked at."""
+        """As in the base class; None where values may not be read."""
         if self._looks != "free" or 0 in x.shape:
             return None
         with self.quiet():
@@ -153,7 +153,7 @@ class ExplicitBackend(Backend):
 
 
 class _Recorder(ExplicitBackend):
-    """The same backend, remembering its calls."""
+    """A backend that records its differentiable calls."""
 
     def __init__(self, backend: ExplicitBackend) -> None:
         super().__init__(
@@ -165,7 +165,7 @@ class _Recorder(ExplicitBackend):
             backend._largest_jacobi,
         )
         self.calls: list[_Call] = []
-        self.given: list[tuple[Any, Any]] = []  # arguments, and the arrays they became
+        self.given: list[tuple[Any, Any]] = []  # arguments, and the arrays made of them
 
     def asarray(self, x: Any) -> Any:
         array = super().asarray(x)
@@ -179,7 +179,7 @@ class _Recorder(ExplicitBackend):
         return operator
 
     def array_of(self, argument: Any) -> Any:
-        """What an argument of the public function became, or None."""
+        """The array that was made of an argument of the public function, or None."""
         return next((array for given, array in self.given if given is argument), None)
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
@@ -283,9 +283,10 @@ class _Recorder(ExplicitBackend):
         return outputs
 
     def push(self, tangents: dict[int, Any], inner: bool = False) -> None:
-        """Tangents, by the identity of arrays, of all that the calls made of them.
+        """Propagate tangents, keyed by the `id` of arrays, through the calls in order.
 
-        With `inner`, of what other calls were made with.
+        Adds the tangents of the results to `tangents`; with `inner`, only of results that are
+        inputs of other calls.
         """
         used = {id(array) for call in self.calls for array in call.inputs}
         for call in self.calls:
@@ -296,7 +297,7 @@ class _Recorder(ExplicitBackend):
                 tangents.update(zip(map(id, call.outputs), call.jvp(given), strict=True))
 
     def pull(self, cts: dict[int, Any]) -> None:
-        """Cotangents, by the identity of arrays, of all that the calls were made with."""
+        """Propagate cotangents, keyed by the `id` of arrays, through the calls in reverse order."""
         for call in reversed(self.calls):
             given = tuple(cts.get(id(array)) for array in call.outputs)
             if all(ct is None for ct in given):
@@ -309,9 +310,10 @@ class _Recorder(ExplicitBackend):
     def pull_twice(
         self, cts: dict[int, Any], tangents: dict[int, Any], moved: dict[int, Any]
     ) -> bool:
-        """Cotangents, and what they are `moved` by along the tangents; False where not known.
+        """As `pull`, and in `moved` the derivatives of the cotangents along the tangents.
 
-        Cotangents of what no call made are left out.
+        Returns False where a call has no second derivative. `cts` is computed for results of calls
+        only; the cotangents of the original inputs are not needed.
         """
         made = {id(array) for call in self.calls for array in call.outputs}
         for call in reversed(self.calls):
@@ -342,7 +344,7 @@ class _Recorder(ExplicitBackend):
 
 
 def _filled(xp: Any, values: tuple[Any, ...], like: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Zeros for those that are absent."""
+    """`values` with zeros for those that are None."""
     return tuple(
         xp.zeros_like(array) if value is None else value
         for value, array in zip(values, like, strict=True)
@@ -355,7 +357,7 @@ def _cast(xp: Any, x: Any, like: Any) -> Any:
 
 
 def _checked(backend: ExplicitBackend, name: str, value: Any, like: Any) -> Any:
-    """A cotangent or tangent of an array, in its dtype."""
+    """Check a cotangent or tangent of the array `like`, and cast it to its dtype."""
     array = backend.asarray(value)
     if array is None and isinstance(value, numbers.Number):
         array = backend.xp.asarray(value, device=getattr(like, "device", None))
@@ -367,7 +369,7 @@ def _checked(backend: ExplicitBackend, name: str, value: Any, like: Any) -> Any:
 
 
 def _look(xp: Any, watch: Watch, factors: Any, cts: tuple[Any, ...]) -> None:
-    """Warn or raise about what the cotangents say of the loss."""
+    """Warn or raise if the cotangents show that the loss has no gradient, or a chosen one."""
 
     def numbers(residual: Any) -> list[float]:
         flat = xp.reshape(residual, (-1,))
@@ -382,14 +384,14 @@ def _is_array(a: Any) -> bool:
 
 
 def _public_name(fn: Any) -> str | None:
-    """Name of a public function of svdinv or of one of its modules; None of anything else."""
+    """Name of a public function of svdinv or of one of its modules; None for anything else."""
     name = getattr(fn, "__name__", "_")
     ours = str(getattr(fn, "__module__", "")).partition(".")[0] == __package__
     return name if ours and not name.startswith("_") and hasattr(Functions, name) else None
 
 
 def _checked_cotangents(backend: ExplicitBackend, cts: Any, out: Any) -> Iterator[tuple[int, Any]]:
-    """Cotangents of a result, of one array or of several, by the identity of its arrays."""
+    """Check the cotangents of a result; yield each with the `id` of its array."""
     if not isinstance(out, tuple):
         out, cts, names = (out,), (cts,), ["ct_out"]
     else:
@@ -403,7 +405,7 @@ def _checked_cotangents(backend: ExplicitBackend, cts: Any, out: Any) -> Iterato
 
 
 class Explicit:
-    """`vjp`, `jvp` and `hvp` over the public functions of explicit backends."""
+    """`vjp`, `jvp` and `hvp` of the public functions, for explicit backends."""
 
     def __init__(self, find_backend: Callable[[Any], ExplicitBackend]) -> None:
         self._find_backend = find_backend
@@ -412,23 +414,23 @@ class Explicit:
     def _record(
         backend: ExplicitBackend, fn: Any, arguments: tuple[Any, ...], kwargs: Any
     ) -> tuple[_Recorder, Any, tuple[Any, ...]]:
-        """Run a public function, and tell what it did, and which arrays its arguments became."""
+        """Run a public function; return the recorder, the result and the arguments as arrays."""
         name = _public_name(fn)
         if name is None:
             raise TypeError(
-                f"fn: expected a function of svdinv, such as svdinv.svt, got {fn!r}; there is no "
-                "automatic differentiation of others here"
+                f"fn: expected a function of svdinv, such as svdinv.svt, got {fn!r}; other "
+                "functions cannot be differentiated here"
             )
         recorder = _Recorder(backend)
-        # The same array twice is two arguments.
+        # Copies: arrays are known by their `id`, and the same array may be given twice.
         arguments = tuple(a[...] if _is_array(a) else a for a in arguments)
         out = getattr(Functions[Any](lambda _: recorder), name)(*arguments, **kwargs)
         if not recorder.calls:
-            raise TypeError(f"fn: {name} is a measure, and has no derivative here")
+            raise TypeError(f"fn: svdinv defines no derivative for {name}, which is a diagnostic")
         return recorder, out, tuple(map(recorder.array_of, arguments))
 
     def vjp(self, fn: Any, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], Any]]:
-        """Value and pullback of a function of svdinv, as in ``jax.vjp``; NumPy, CuPy, Dask, ...
+        """Value and pullback of a function of svdinv, as ``jax.vjp`` (NumPy, CuPy, Dask, ...).
 
         Parameters
         ----------
@@ -444,18 +446,18 @@ class Explicit:
         out
             ``fn(x, *args, **kwargs)``.
         pullback : callable
-            Takes a cotangent of `out` (for `svd` a triple, absent ones None) and returns a
-            tuple of cotangents: ``(ct_x,)``, or ``(ct_x, ct_tau)``. Complex cotangents
-            follow ``dL = Re tr(ct^H dx)``.
+            Takes a cotangent of `out` (for `svd` a triple, None for an absent one) and returns a
+            tuple of cotangents: ``(ct_x,)``, or ``(ct_x, ct_tau)``. Complex cotangents follow
+            the convention ``dL = Re tr(ct^H dx)``.
 
         Raises
         ------
         TypeError
             If `fn` is not a function of svdinv with a derivative, or `x` is an array of a
-            framework that differentiates by itself; from the pullback, if a cotangent is not an
-            array, or complex for a real result.
+            framework with automatic differentiation. From the pullback: if a cotangent is not an
+            array, or is complex for a real result.
         ValueError
-            From the pullback, if a cotangent has another shape than its result.
+            From the pullback, if the shape of a cotangent is not that of its result.
         svdinv.GaugeError
             From the pullback of ``svd(gauge="raise")``.
 
@@ -492,7 +494,7 @@ class Explicit:
     def jvp(
         self, fn: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...], **kwargs: Any
     ) -> tuple[Any, Any]:
-        """Value and tangent of a function of svdinv, as in ``jax.jvp``; NumPy, CuPy, Dask, ...
+        """Value and tangent of a function of svdinv, as ``jax.jvp`` (NumPy, CuPy, Dask, ...).
 
         Parameters
         ----------
@@ -506,12 +508,13 @@ class Explicit:
         Returns
         -------
         out, dout
-            ``fn(*primals, **kwargs)`` and its tangent, of the same form, shapes and dtypes.
+            ``fn(*primals, **kwargs)`` and its tangent, of the same structure, shapes and dtypes.
 
         Raises
         ------
         TypeError, ValueError
-            As for `vjp`, of tangents; and if there are more of these than primals.
+            As for `vjp`, with tangents instead of cotangents; and if there are no tangents, or more
+            tangents than primals.
 
         Examples
         --------
@@ -548,7 +551,7 @@ class Explicit:
     def hvp(
         self, fn: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...], ct: Any, **kwargs: Any
     ) -> tuple[Any, ...]:
-        """Hessian-vector product of ``Re <ct, fn(x)>``; NumPy, CuPy, Dask, ...
+        """Hessian-vector product of ``Re <ct, fn(x)>`` (NumPy, CuPy, Dask, ...).
 
         Parameters
         ----------
@@ -558,7 +561,7 @@ class Explicit:
         primals, tangents : tuple
             ``(x,)`` or ``(x, tau)``, and their tangents (None for none).
         ct : array
-            A cotangent of the result (for `polar` a pair, absent ones None).
+            A cotangent of the result (for `polar` a pair, None for an absent one).
         **kwargs
             Further arguments of `fn`.
 
@@ -574,9 +577,9 @@ class Explicit:
 
         Notes
         -----
-        Exact for repeated values, wherever the second derivative exists. Of the function of
-        `singular_value_map` or `eigenvalue_map` the second derivative is taken by a complex step,
-        and is NaN where the function has a kink within a thousandth of a value.
+        Exact for repeated values, wherever the second derivative exists. For `singular_value_map`
+        and `eigenvalue_map` the second derivative of `fn` is taken by a complex step, and is NaN
+        where `fn` has a kink within a thousandth of a value.
 
         Examples
         --------

@@ -17,10 +17,10 @@ def apart(
     failure: type[Exception],
     easier: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """``fn(x)`` of a batch (..., m, n), a tuple of arrays.
+    """``fn(x)`` for a batch (..., m, n), as a tuple of arrays.
 
-    A matrix at which it raises is tried once more as `easier` has it. It gets NaN where that raises
-    too.
+    If `fn` raises for a matrix, it is tried once more on `easier` of that matrix. If that raises
+    too, the matrix gets NaN.
     """
     try:
         return tuple(fn(x))

@@ -1,4 +1,4 @@
-"""The frameworks, and from an array's type to its framework, without importing any."""
+"""The frameworks, and how to find one from the type of an array without importing any."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["BY_PACKAGE", "FRAMEWORKS", "Framework", "framework_of", "is_foreign"
 
 
 class Framework(NamedTuple):
-    """A framework, whose module of svdinv has the name of its first package.
+    """A framework. Its module in svdinv has the name of its first package.
 
-    `array` is the type of its arrays in annotations. `explicit`: it does not differentiate by
-    itself, so that its module has `vjp` and `jvp`.
+    `array` is the type of its arrays in annotations. `explicit` is true for a framework without
+    automatic differentiation; its module has `vjp` and `jvp`.
     """
 
     title: str
@@ -24,7 +24,7 @@ class Framework(NamedTuple):
 FRAMEWORKS = {
     framework.packages[0]: framework
     for framework in (
-        Framework("NumPy", ("numpy", "scipy"), "_Array", explicit=True),  # sparse matrices
+        Framework("NumPy", ("numpy", "scipy"), "_Array", explicit=True),  # SciPy: sparse matrices
         Framework("PyTorch", ("torch",), "torch.Tensor"),
         Framework("JAX", ("jax", "jaxlib"), "jax.Array"),
         Framework("TensorFlow", ("tensorflow",)),
@@ -50,8 +50,8 @@ def framework_of(cls: Any) -> str | None:
 
 
 def is_foreign(value: Any, *own: str) -> bool:
-    """Whether a parameter is an array of a framework that is not NumPy nor one of `own`.
+    """Whether a parameter is an array of a framework other than NumPy and those in `own`.
 
-    It would be taken for a constant, and its gradient would be lost.
+    The caller refuses it: as a constant it would silently get no gradient.
     """
     return framework_of(value.__class__) not in (None, "numpy", *own)

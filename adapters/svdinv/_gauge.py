@@ -1,4 +1,4 @@
-"""What `svd(gauge=...)` says of a loss whose gradient is not one, or is the rule's choice."""
+"""`svd(gauge=...)`: warnings about a loss without a gradient, or with one the rule chose."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ class Watch:
     ----------
     mode : {"warn", "raise"}
     rule : Rule
-        By which the gradient is computed.
+        The rule that computes the gradient.
     """
 
     mode: str
     rule: Rule
 
     def not_eager(self) -> ValueError:
-        """The error for values that are not known while a function is traced."""
+        """The error for a traced function, where values are not known."""
         return ValueError(
-            f"gauge: {self.mode!r} looks at values, which are not known while a function is "
-            "traced; use gauge='ignore', and return svdinv.gauge_residual(U, S, Vh, ct_U, ct_Vh) "
-            "and svdinv.rule_residual of the same to watch them"
+            f"gauge: {self.mode!r} reads values, which are not known while a function is traced; "
+            "use gauge='ignore', and let the function return "
+            "svdinv.gauge_residual(U, S, Vh, ct_U, ct_Vh) and svdinv.rule_residual of the same"
         )
 
     def look(
@@ -57,14 +57,14 @@ class Watch:
         cotangents: tuple[Any, ...],
         numbers: Callable[[Any], list[float]],
     ) -> None:
-        """Say which of the two residuals is larger than rounding explains, if one is.
+        """Warn or raise if one of the two residuals is larger than rounding explains.
 
         Parameters
         ----------
         cotangents : tuple
-            Of U, S and Vh, in the core's convention.
+            Cotangents of U, S and Vh, in the convention of the core.
         numbers : callable
-            The entries of an array as a flat list.
+            Returns the entries of an array as a flat list.
         """
         ct_U, ct_S, ct_Vh = cotangents
         rtol = default_gauge_rtol(float(xp.finfo(factors.S.dtype).eps))
@@ -82,7 +82,7 @@ class Watch:
             self._say(
                 f"the gradient at repeated values depends on the rule, here {self.rule.name!r} "
                 f"(rule residual {_how_much(large, of_rule, rtol)}): it is right for some losses, "
-                "and the cotangents do not tell whether for this one. "
+                "but the cotangents do not show whether it is right for this one. "
             )
 
     def _say(self, what: str) -> None:

@@ -22,7 +22,7 @@ ArrayT = TypeVar("ArrayT")
 
 
 class LstsqResult(NamedTuple, Generic[ArrayT]):
-    """The solution of a least-squares problem, with the fields of NumPy's."""
+    """The solution of a least-squares problem, with the fields of ``numpy.linalg.lstsq``."""
 
     x: ArrayT
     residuals: ArrayT
@@ -45,8 +45,8 @@ class Invert(Calls[ArrayT]):
             Singular values of at most ``rtol * S[..., 0]`` count as zero. Default
             ``eps * max(m, n)``.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
-            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``, and a
-            matrix without full rank is not for it; "auto" tries it only where one side is at
+            As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
+            use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
 
         Returns
@@ -62,8 +62,9 @@ class Invert(Calls[ArrayT]):
 
         Notes
         -----
-        Gradient: that at constant rank, exact for any repeated values; no difference of two
-        values stands in it. Where a change of `x` raises its rank there is none.
+        Gradient: exact for changes of `x` that keep its rank, whatever values are repeated,
+        because the formula contains no difference of two values. Where a change of `x` raises
+        its rank there is no derivative.
 
         References
         ----------
@@ -111,17 +112,17 @@ class Invert(Calls[ArrayT]):
             If `a` or `b` is not a floating-point array, `b` is complex and `a` is not, or `rtol`
             is not a number.
         ValueError
-            If `a` has fewer than two dimensions, the shape of `b` does not go with that of `a`,
+            If `a` has fewer than two dimensions, the shape of `b` does not match that of `a`,
             `rtol` is negative, or for an unknown `driver`.
 
         Notes
         -----
-        Gradient: exact in `a` and `b` at constant rank, repeated values included; that of
-        ``rank`` is none. Unlike NumPy's, ``residuals`` are there for any shape and rank.
+        Gradient: exact in `a` and `b` at constant rank, repeated values included. ``rank`` has no
+        gradient. Unlike NumPy, this returns ``residuals`` for any shape and rank.
 
         References
         ----------
-        As of `pinv`.
+        As for `pinv`.
 
         Examples
         --------

@@ -1,9 +1,10 @@
-"""The array functions of the core over JAX: `jax.numpy`, a sum, and a loop of the compiled program.
+"""The array functions of the core over JAX: `jax.numpy`, a safe `sum`, and a compiled loop.
 
-From jaxlib 0.10.2 on, XLA's CPU compiler hands sums with what stands before and behind them to
-YNNPACK, and gets some wrong in silence once they have some 30,000 entries: ``sum(v * X, 0) * v``
-with a v that is broadcast (https://github.com/jax-ml/jax/issues/39103). Rounding to the precision
-that the numbers have does nothing but keep the neighbours of a sum apart from it.
+From jaxlib 0.10.2 on, XLA's CPU compiler fuses a sum with the operations around it and passes them
+to YNNPACK. From some 30,000 entries on this is silently wrong for some programs, such as
+``sum(v * X, 0) * v`` with a broadcast v (https://github.com/jax-ml/jax/issues/39103). The `sum`
+here rounds its argument and result to the precision they have already. That changes no value, but
+prevents the fusion.
 """
 
 from __future__ import annotations

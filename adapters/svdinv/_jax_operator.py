@@ -1,8 +1,8 @@
 """An operator in JAX, with exact first and second derivatives.
 
-The first derivative of an operator is a primitive of our own, linear in its last arguments. A
-function with a `custom_jvp` would not do: where JAX prepares a reverse pass it puts the function's
-operations in its place, and an outer derivative differentiates those.
+The first derivative of an operator is a JAX primitive, linear in its last arguments. A function
+with a `custom_jvp` is not enough: when JAX prepares a reverse pass, it replaces the function by its
+operations, and an outer derivative differentiates those instead of using our rule.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from . import _jax_namespace
 
 __all__ = ["apply", "batched"]
 
-ad: Any = _ad  # JAX types none of these
+ad: Any = _ad  # JAX has no types for these
 _xp: Any = _jax_namespace
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))  # traced once, whoever asks: for shapes or to lower
+@partial(jax.jit, static_argnums=(0, 1, 2))  # traced once, both for shapes and for lowering
 def _results(operator: Operator, mode: str, given: tuple[bool, ...], arrays: Any) -> Any:
-    """The derivative, forward ("push") or reverse ("pull"), None for what it does not reach.
+    """The derivative, forward ("push") or reverse ("pull"); None for a result that is zero.
 
-    `arrays` are x, its factors, the parameters, and those tangents or cotangents that are given.
+    `arrays` are x, its factors, the parameters, and the tangents or cotangents that are not None.
     """
     x, *rest = arrays
     fields = operator.decomposition.Factors
@@ -49,7 +49,7 @@ def _results(operator: Operator, mode: str, given: tuple[bool, ...], arrays: Any
 
 @partial(jax.jit, static_argnames=("operator", "mode", "given", "wanted"))
 def _reached(*arrays: Any, operator: Operator, mode: str, given: Any, wanted: Any) -> Any:
-    """Those results that are wanted, zeros where the derivative does not reach them."""
+    """The results that are wanted, with zeros for None."""
     out = _results(operator, mode, given, arrays)
     if any(y is None for y, w in zip(out, wanted, strict=True) if w):
         x, *rest = arrays
@@ -84,9 +84,9 @@ def _differentiate(
     along: tuple[Any, ...],
     wanted: tuple[bool, ...] | None = None,
 ) -> tuple[Any, ...]:
-    """The derivative at x, factors and parameters; absent ones among `along` are None.
+    """The derivative at x, factors and parameters, along tangents or cotangents (None if absent).
 
-    What comes back is a tuple with None for what is not wanted.
+    Returns a tuple with None for each result that is not wanted.
     """
     given = tuple(a is not None for a in along)
     arrays = (*point, *(a for a in along if a is not None))
@@ -137,7 +137,7 @@ def _derivative_jvp(
 def _through_factors(
     point: Any, linear: Any, moved: Any, count: int, static: dict[str, Any]
 ) -> list[Any]:
-    """By differentiating the formulas, with the factors as functions of x."""
+    """The second derivative by differentiating the formulas, with the factors as functions of x."""
     from .jax import _decompose as decompose
 
     operator = static["operator"]
@@ -178,7 +178,7 @@ def _derivative_transpose(
 
 
 def batched(primitive: Any, arrays: Any, axes: Any, **static: Any) -> Any:
-    """A primitive over whole batches, whose axis comes first in every array."""
+    """Apply a primitive to a whole batch; the batch axis comes first in every array."""
     size = next(a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None)
     whole = (
         jnp.broadcast_to(a, (size, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
@@ -193,7 +193,7 @@ ad.primitive_transposes[_derivative] = _derivative_transpose
 batching.primitive_batchers[_derivative] = partial(batched, _derivative)
 
 
-@partial(jax.jit, static_argnums=0)  # eager JAX would run it operation by operation
+@partial(jax.jit, static_argnums=0)  # eager JAX would dispatch every operation
 def _value(operator: Operator, x: Any, raw: Any, params: Any) -> Any:
     with jax.default_matmul_precision("float32"):
         return operator.apply(Point(_xp, x, raw, params))

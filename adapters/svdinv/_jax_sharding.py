@@ -1,8 +1,8 @@
-"""Explicit shardings of JAX: what a matrix whose rows or columns lie on several devices asks for.
+"""Explicit shardings of JAX, for matrices whose rows or columns are on several devices.
 
-With automatic axes the compiler decides, and nothing here is used. With explicit ones a product
-that sums over such an axis has to say how its result lies, and decompositions are left to the
-compiler.
+With automatic mesh axes the compiler decides, and nothing here is used. With explicit axes a
+product that sums over such an axis has to state the sharding of its result. Decompositions are left
+to the compiler.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Any
 import jax
 from jax.sharding import PartitionSpec as _PartitionSpec
 
-PartitionSpec: Any = _PartitionSpec  # whose constructor has no types
+PartitionSpec: Any = _PartitionSpec  # its constructor has no types
 
 __all__ = ["by_the_compiler", "is_spread", "product_spec"]
 
 
 def _spec(x: Any) -> tuple[Any, ...]:
-    """Explicit axes of the mesh by axis of x; () where older versions of JAX know none."""
+    """The explicit mesh axes of each axis of x; () in older versions of JAX, which have none."""
     sharding = getattr(getattr(x, "aval", x), "sharding", None)
     return tuple(getattr(sharding, "spec", ()))
 
 
 def is_spread(x: Any) -> bool:
-    """Whether a matrix has rows or columns on several devices, by explicit axes."""
+    """Whether a matrix has rows or columns on several devices, along explicit mesh axes."""
     return x.ndim >= 2 and any(axis is not None for axis in _spec(x)[-2:])
 
 
 def product_spec(a: Any, b: Any) -> Any:
-    """How ``a @ b`` lies; None where JAX finds out."""
+    """The sharding of ``a @ b``; None where JAX can infer it."""
     of_a, of_b = _spec(a), _spec(b)
     if len(of_a) < 2 or len(of_b) < 2 or (of_a[-1] is None and of_b[-2] is None):
         return None
@@ -40,7 +40,7 @@ def product_spec(a: Any, b: Any) -> Any:
 
 
 def by_the_compiler(function: Callable[..., Any], x: Any, *params: Any) -> Any:
-    """``function(x, *params)`` with automatic axes; results lie as the sides of x do."""
+    """``function(x, *params)`` with automatic axes; results are sharded as the sides of x are."""
     m, n = x.shape[-2:]
     *batch, rows, columns = _spec(x)
 

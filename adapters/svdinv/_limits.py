@@ -1,4 +1,4 @@
-"""What a framework itself cannot do: one table for the errors, the tests and the documents."""
+"""What a framework itself cannot do: one table for error messages, tests and documentation."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ __all__ = ["LIMITS", "Limit", "limit"]
 
 @dataclass(frozen=True)
 class Limit:
-    """One row.
+    """One row of the table.
 
     Parameters
     ----------
     key : str
-        By which the code that meets the limit finds its sentence.
+        Name by which `limit` finds the row.
     framework : str
     transforms : tuple of str
-        As the table of transforms names them.
+        Names from the table of transforms.
     functions : tuple of str
         Names of functions (or "svd tanh" for one loss of them); empty for all.
     field : {"any", "complex"}
-        Whether it holds for complex matrices only.
+        "complex" if the limit holds for complex matrices only.
     sentence : str
-        What the user is told; where the framework speaks first, what it says.
+        The error message: ours, or the framework's if it raises before we can.
     advice : str
-        Then, what it means and what will do.
+        For a message of the framework: what it means, and what to do instead.
     upstream : str
-        Where the framework's own documentation or issue says so.
+        The framework's issue or documentation about this limit.
     error : type or None
-        What is raised; None for another value than elsewhere, which the sentence names.
+        The exception that is raised. None if nothing is raised but the value differs from that in
+        other frameworks or transforms; the sentence then says how.
     """
 
     key: str
@@ -49,7 +50,7 @@ class Limit:
         return re.escape(self.sentence)
 
     def excludes(self, framework: str, transform: str, function: str, is_complex: bool) -> bool:
-        """Whether a cell of the table of transforms cannot be had."""
+        """Whether this limit applies to a cell of the table of transforms."""
         return (
             framework == self.framework
             and (is_complex or self.field == "any")
@@ -163,7 +164,7 @@ LIMITS: tuple[Limit, ...] = (
 
 
 def limit(key: str) -> Exception:
-    """The error of a row."""
+    """The exception to raise for the row `key`."""
     (row,) = (row for row in LIMITS if row.key == key)
     assert row.error is not None
     return row.error(row.sentence)

@@ -44,8 +44,8 @@ class Measure(Calls[ArrayT]):
 
         Notes
         -----
-        Gradient: ``Q diag(ct) Q^H``, exact wherever the values differ, and at a tie for every
-        loss that treats the repeated values alike. No division, no rule.
+        Gradient: ``Q diag(ct) Q^H``. It is exact where the values differ, and at a tie for every
+        loss that is symmetric in the repeated values. It needs no division, hence no rule.
 
         Examples
         --------
@@ -84,8 +84,8 @@ class Measure(Calls[ArrayT]):
 
         Notes
         -----
-        Gradient: ``u v^H``; where the largest value is repeated the mean over the repetition, the
-        subgradient of least norm.
+        Gradient: ``u v^H``. Where the largest value is repeated, it is the mean over the repeated
+        values, which is the subgradient of least norm.
 
         Examples
         --------
@@ -107,7 +107,7 @@ class Measure(Calls[ArrayT]):
             Real or complex floating point.
         p : float
             Greater than 0; 1 is the nuclear norm, 2 the Frobenius norm, ``inf`` the spectral
-            norm. For ``p < 1`` it is no norm, but promotes low rank the more.
+            norm. For ``p < 1`` the result is not a norm, but promotes low rank more strongly.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `nuclear_norm`.
 
@@ -126,8 +126,8 @@ class Measure(Calls[ArrayT]):
 
         Notes
         -----
-        Gradient: ``U diag((S/norm)^(p-1)) Vh`` over the values that are not zero; for ``p <= 1``
-        and a matrix without full rank the subgradient of least norm. `p` has none.
+        Gradient: ``U diag((S/norm)^(p-1)) Vh`` over the values that are not zero. For ``p <= 1``
+        and a matrix without full rank it is the subgradient of least norm. `p` has no gradient.
 
         Examples
         --------

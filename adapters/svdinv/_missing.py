@@ -1,4 +1,4 @@
-"""What to say where importing a framework fails."""
+"""The error message for a framework that cannot be imported."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ __all__ = ["cannot_import"]
 
 
 def cannot_import(error: ImportError, package: str, title: str, otherwise: str = "") -> ImportError:
-    """The error to raise from `error`: what to install, or that what is installed is broken.
+    """The error to raise from `error`: it says what to install, or that an installation is broken.
 
     Parameters
     ----------
     error : ImportError
-        What importing the framework raised.
+        The error that importing the framework raised.
     package : str
-        Its top-level package: the name of our module and of our extra, too.
+        Top-level package of the framework, which is also the name of our module and extra.
     title : str
-        Its name as its users write it.
+        Name of the framework as its users write it.
     otherwise : str
-        What else will do.
+        Other ways to install it.
     """
     extra = f"svdinv[{package}]"
     if sys.modules.get(package) is None and find_spec(package) is None:

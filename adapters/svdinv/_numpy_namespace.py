@@ -14,11 +14,11 @@ from ._numpy_batches import LARGEST_EIGH, LARGEST_SVD, in_pieces
 
 
 def permute_dims(x: Any, axes: tuple[int, ...], /) -> Any:
-    return np.ascontiguousarray(np.transpose(x, axes))  # what follows runs along the new last axis
+    return np.ascontiguousarray(np.transpose(x, axes))  # the next operations use the new last axis
 
 
 def _converging(fn: Any, x: Any, largest: int) -> Any:
-    """``fn(x)`` of a batch, NaN for a matrix at which LAPACK does not converge."""
+    """``fn(x)`` for a batch, with NaN for a matrix on which LAPACK does not converge."""
     try:
         return in_pieces(fn, x, largest)
     except np.linalg.LinAlgError:

@@ -26,15 +26,15 @@ class Project(Calls[ArrayT]):
         x : array (..., m, n)
             Real or complex floating point.
         maximum : float or array broadcastable to ``x.shape[:-2]``
-            At least 0, in the units of the singular values; differentiable. An array is not
-            looked at.
+            At least 0, in the units of the singular values; differentiable. The sign is checked
+            for a number, not for an array.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`, with `maximum` as the threshold.
 
         Returns
         -------
         array (..., m, n)
-            ``x - svt(x, maximum)``, without the subtraction.
+            Equal to ``x - svt(x, maximum)``, but computed without the subtraction.
 
         Raises
         ------
@@ -51,7 +51,7 @@ class Project(Calls[ArrayT]):
 
         References
         ----------
-        As of `svt`: the two are the parts of Moreau's decomposition.
+        As for `svt`: the two are the parts of Moreau's decomposition.
 
         Examples
         --------
@@ -72,16 +72,16 @@ class Project(Calls[ArrayT]):
         x : array (..., m, n)
             Real or complex floating point.
         radius : float or array broadcastable to ``x.shape[:-2]``
-            At least 0, in the units of the singular values; differentiable. An array is not
-            looked at.
+            At least 0, in the units of the singular values; differentiable. The sign is checked
+            for a number, not for an array.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
-            As for `svt`, with the threshold that the projection amounts to; inside the ball
-            that is 0.
+            As for `svt`. The projection is a thresholding; its threshold is 0 inside the ball.
 
         Returns
         -------
         array (..., m, n)
-            Thresholded as by `svt` so that the nuclear norm is `radius`; `x` inside the ball.
+            `x` where it lies inside the ball; else `x` thresholded as by `svt`, with the threshold
+            that makes its nuclear norm equal to `radius`.
 
         Raises
         ------
@@ -93,8 +93,8 @@ class Project(Calls[ArrayT]):
 
         Notes
         -----
-        Gradient: exact in `x` and in `radius` for any repeated values; one-sided where `x` lies on
-        the ball's surface, or a value equals the threshold.
+        Gradient: exact in `x` and in `radius` for any repeated values. It is one-sided where `x`
+        lies on the surface of the ball, or a value equals the threshold.
 
         References
         ----------

@@ -35,8 +35,8 @@ class Root(Calls[ArrayT]):
         x : array (..., n, n)
             Real or complex floating point; its Hermitian part is used.
         rtol : float, optional
-            Eigenvalues whose size is at most this, relative to the largest, are rounding and
-            count as 0. Default ``8 * eps * n``.
+            Eigenvalues of magnitude at most ``rtol`` times the largest magnitude are taken for
+            rounding errors and count as 0. Default ``8 * eps * n``.
         driver : {"auto", "eigh", "jacobi"}, default "auto"
             As for `eigh`.
 
@@ -56,8 +56,8 @@ class Root(Calls[ArrayT]):
 
         Notes
         -----
-        Gradient: exact for any eigenvalues, repeated and nearly repeated ones included. Between
-        two eigenvalues of 0 it is infinite; that part is left out. So a loss of the root of a
+        Gradient: exact for any eigenvalues, repeated and nearly repeated ones included. The part
+        between two eigenvalues of 0 is infinite and is left out. So a loss of the root of a
         singular covariance ``y y^H`` has the right gradient in y.
 
         References
@@ -92,8 +92,8 @@ class Root(Calls[ArrayT]):
         x : array (..., n, n)
             Real or complex floating point; its Hermitian part is used.
         floor : float, optional
-            Eigenvalues below it count as this, a number greater than 0 in their units. A singular
-            matrix has no inverse root without it.
+            Smaller eigenvalues are replaced by this number, greater than 0, in the units of the
+            eigenvalues. Without it a singular matrix has no inverse root.
         rtol : float, optional
             As for `sqrtm`.
         driver : {"auto", "eigh", "jacobi"}, default "auto"
@@ -115,11 +115,11 @@ class Root(Calls[ArrayT]):
 
         Notes
         -----
-        Gradient: exact for any eigenvalues but one that equals the floor, where it is one-sided.
+        Gradient: exact for any eigenvalues, unless one equals the floor; there it is one-sided.
 
         References
         ----------
-        As of `sqrtm`.
+        As for `sqrtm`.
 
         Examples
         --------
@@ -163,7 +163,7 @@ class Root(Calls[ArrayT]):
 
         References
         ----------
-        As of `sqrtm`, chapter 11.
+        As for `sqrtm`, chapter 11.
 
         Examples
         --------
@@ -201,11 +201,11 @@ class Root(Calls[ArrayT]):
         Notes
         -----
         Gradient: exact for any eigenvalues, repeated and nearly repeated ones included. For a
-        matrix that is not Hermitian take the exponential of your framework.
+        matrix that is not Hermitian use the matrix exponential of your framework.
 
         References
         ----------
-        As of `sqrtm`, chapter 10.
+        As for `sqrtm`, chapter 10.
 
         Examples
         --------
@@ -250,12 +250,13 @@ class Root(Calls[ArrayT]):
 
         Notes
         -----
-        Gradient: exact for any eigenvalues, repeated and nearly repeated ones included. Between
-        two eigenvalues of 0 it is infinite for ``0 < p < 1``; that part is left out. `p` has none.
+        Gradient: exact in `x` for any eigenvalues, repeated and nearly repeated ones included.
+        For ``0 < p < 1`` the part between two eigenvalues of 0 is infinite and is left out. `p`
+        has no gradient.
 
         References
         ----------
-        As of `sqrtm`, chapter 7.
+        As for `sqrtm`, chapter 7.
 
         Examples
         --------

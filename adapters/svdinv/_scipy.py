@@ -1,4 +1,4 @@
-"""Sparse matrices of SciPy, whose derivatives are those of their stored entries."""
+"""Sparse matrices of SciPy; derivatives are with respect to the stored entries."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["is_sparse", "operator_of"]
 
 
 def is_sparse(x: Any) -> bool:
-    """Whether `x` is a sparse matrix or array of SciPy, which is not imported for that."""
+    """Whether `x` is a sparse matrix or array of SciPy. This does not import SciPy."""
     return type(x).__module__.startswith("scipy.sparse") and hasattr(x, "tocsr")
 
 
 @dataclass(frozen=True, eq=False)
 class _Csr:
-    """The products of a matrix whose one array are its stored entries."""
+    """The products of a sparse matrix, with its stored entries as the one parameter."""
 
     like: Any
 
@@ -39,7 +39,7 @@ class _Csr:
         left, right = (X, ct) if adjoint else (ct, X)
         rows = np.repeat(np.arange(self.like.shape[0]), np.diff(self.like.indptr))
         out = np.zeros_like(arrays[0])
-        for j in range(X.shape[-1]):  # a column at a time: no more memory than the matrix has
+        for j in range(X.shape[-1]):  # one column at a time, to need no more memory than the matrix
             out += left[rows, j] * np.conj(right[self.like.indices, j])
         return (out,)
 

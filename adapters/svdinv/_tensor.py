@@ -40,22 +40,23 @@ class Tensor(Calls[ArrayT]):
         transform: str | ArrayT | tuple[Callable[..., Any], Callable[..., Any]] = "fft",
         driver: Driver = "auto",
     ) -> ArrayT:
-        """Singular value thresholding of a tensor: of every slice under a transform of one axis.
+        """Singular value thresholding of every slice of a tensor, transformed along one axis.
 
         Parameters
         ----------
         x : array (..., m, n, l)
             Real or complex floating point, at least three dimensions.
         tau : float or array broadcastable to the batch shape
-            Threshold, at least 0; differentiable. An array is not looked at. The batch shape is
-            that of `x` without `axis` and without the last two of the other axes.
+            Threshold, at least 0, in the units of the slices' singular values; differentiable.
+            The sign is checked for a number, not for an array. The batch shape is that of `x`
+            without `axis` and without the last two of the other axes.
         axis : int, default -1
-            The axis that is transformed, of length l; the last two of the others are those of the
-            matrices.
+            The axis that is transformed, of length l. The last two of the other axes are those of
+            the matrices.
         transform : {"fft", "dct"}, array (l, l) or pair of callables, default "fft"
             The discrete Fourier transform; the orthonormal cosine transform; a unitary matrix
-            (real for a real `x`); or a transform and its inverse, each from an array
-            ``(..., m, n, l)`` to one, `axis` being last.
+            (real for a real `x`); or a transform and its inverse, which take and return an array
+            ``(..., m, n, l)`` with `axis` last.
         driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`.
 
@@ -72,15 +73,15 @@ class Tensor(Calls[ArrayT]):
             If `x` is not a floating-point array, `tau` is not real, `axis` is not an integer,
             `transform` is none of these, or a matrix is complex and `x` is not.
         ValueError
-            If `x` has fewer than three dimensions, `axis` is not one of them, the length of it is
-            not known, `tau` does not broadcast or is a negative number, a matrix is not l-by-l,
-            or for an unknown name or `driver`.
+            If `x` has fewer than three dimensions, `axis` is out of range or its length is not
+            known, `tau` does not broadcast or is a negative number, a matrix is not l-by-l, or
+            for an unknown `transform` or `driver`.
 
         Notes
         -----
-        Gradient: as that of `svt`, exact in `x` and in `tau` for any singular values of the slices
-        that do not equal the threshold. Of a real tensor "fft" decomposes half of the slices, the
-        others being their conjugates. In NumPy and CuPy a pair of callables has no derivative.
+        Gradient: as for `svt`, exact in `x` and in `tau` unless a singular value of a slice equals
+        the threshold. For a real tensor "fft" decomposes half of the slices, because the others
+        are their conjugates. In NumPy and CuPy a pair of callables has no derivative.
 
         References
         ----------

@@ -1,7 +1,7 @@
 """The array functions of the core over TensorFlow, which has no array API namespace.
 
-Names and meanings are those of the standard (`svdinv_core.namespace` lists them); each is
-a line or two over `tf`.
+Names and meanings are those of the array API standard (`svdinv_core.namespace` lists them). Each
+function is a line or two of `tf`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def all(x: Any, /, *, axis: Any) -> Any:
 
 def astype(x: Any, dtype: Any, /) -> Any:
     if dtype.is_complex and not x.dtype.is_complex:
-        # The derivative of tf.cast from real to complex warns of a lost imaginary part.
+        # The derivative of tf.cast from real to complex warns about a lost imaginary part.
         x = tf.cast(x, dtype.real_dtype)
         return tf.complex(x, tf.zeros_like(x))
     return tf.cast(x, dtype)
@@ -93,7 +93,7 @@ def concat(arrays: Any, /, *, axis: int) -> Any:
 
 
 def repeated(count: int, body: Any, state: Any) -> Any:
-    """A loop of the program, where there is one."""
+    """A loop: `tf.while_loop` in a traced function, else a loop of Python."""
     if tf.executing_eagerly():
         for _ in range(count):
             state = body(state)
@@ -108,14 +108,14 @@ def repeated(count: int, body: Any, state: Any) -> Any:
 
 
 def until(limit: int, going: Any, body: Any, state: Any) -> Any:
-    """A loop of the program, where there is one; None where values can be looked at."""
+    """A `tf.while_loop` in a traced function; None in eager mode, where Python can read values."""
     if tf.executing_eagerly():
         return None
     return tf.while_loop(going, body, state, parallel_iterations=1, maximum_iterations=limit)
 
 
 def compiled_by_xla() -> bool:
-    """Whether XLA compiles the function that is traced (no public name says so)."""
+    """Whether XLA compiles the traced function (there is no public function for this)."""
     return not tf.executing_eagerly() and bool(
         GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
     )

@@ -1,7 +1,8 @@
-"""A batch of decompositions, split over threads of one BLAS thread each.
+"""Threads for a batch of decompositions, each with one BLAS thread.
 
-PyTorch and NumPy hand LAPACK one matrix of a batch after another, and small matrices gain nothing
-from BLAS's own threads. The threads here are few, started once, and made again in a forked process.
+PyTorch and NumPy pass the matrices of a batch to LAPACK one by one, and small matrices gain nothing
+from BLAS's own threads. The threads here are few. They are started once, and again in a forked
+process.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ T = TypeVar("T")
 
 
 class Workers:
-    """A pool of threads that forks safely.
+    """A pool of threads that works after a fork.
 
     Parameters
     ----------
     name
-        Of the threads.
+        Name of the threads.
     prepare
         Called in each thread before its first task.
     """
@@ -36,27 +37,27 @@ class Workers:
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        """The threads of the parent process do not exist in a forked one."""
+        """Drop the pool in a forked process, where the threads of the parent do not exist."""
         self._lock = threading.Lock()
         self._pool, self._size = None, 0
 
     def _threads(self, size: int) -> ThreadPoolExecutor:
         with self._lock:
             if self._pool is None or self._size < size:
-                # An earlier, smaller pool ends by itself when its last task has.
+                # An earlier, smaller pool ends by itself after its last task.
                 self._pool = ThreadPoolExecutor(size, self._name, self._prepare)
                 self._size = size
             return self._pool
 
     def run(self, tasks: Sequence[Callable[[], T]], size: int, *, here: bool = False) -> list[T]:
-        """Results of the tasks, run by `size` threads; an exception of one is raised here.
+        """Run the tasks in `size` threads, return their results, and raise the exception of one.
 
         With `here` the caller's thread runs the first task itself.
         """
         pool = self._threads(size)
         try:
             given = [pool.submit(task) for task in (tasks[1:] if here else tasks)]
-        except RuntimeError:  # the interpreter ends, and starts no threads any more
+        except RuntimeError:  # the interpreter is shutting down and starts no more threads
             return [task() for task in tasks]
         own = [tasks[0]()] if here else []
         return own + [future.result() for future in given]

@@ -1,7 +1,7 @@
-"""Batched decompositions of PyTorch on a CPU, in threads of one BLAS thread each.
+"""Batched decompositions of PyTorch on a CPU, in threads with one BLAS thread each.
 
-PyTorch decomposes a batch one matrix after another. What comes before and after has threads of its
-own, and gains nothing from these (tried: Python's lock is in the way).
+PyTorch decomposes the matrices of a batch one by one. The other operations of a step have threads
+of their own, and were no faster in these, because of Python's global lock.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ __all__ = ["by_shards", "in_pieces", "is_plain", "waits", "work"]
 Decompose = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
 WORTH_SPLITTING = 1e5
-"""Entries times shorter side of a batch below which a second thread costs more than it gains."""
+"""Entries times shorter side of a batch below which a second thread costs more than it saves."""
 
 LARGEST_SPLIT = 256
-"""Shorter side of a matrix above which BLAS's own threads gain as much."""
+"""Shorter side of a matrix above which BLAS's own threads are as fast."""
 
 _settings = threading.Lock()
 
 
 def _one_thread() -> None:
-    """One BLAS thread here, and the number for threads yet to come as it was.
+    """Use one BLAS thread in this thread, and leave the number for new threads as it was.
 
-    PyTorch keeps a number for each thread, and one that threads start with. Setting the former
-    sets the latter too; another thread, which has no use for its own, sets that back.
+    PyTorch keeps a number for each thread and a default for new threads. Setting the first also
+    sets the default, so a helper thread, whose own number does not matter, sets the default back.
     """
     with _settings:
         before = torch.get_num_threads()
@@ -46,19 +46,20 @@ _workers = Workers("svdinv-torch", _one_thread)
 
 
 def work(x: torch.Tensor) -> int:
-    """Entries of a batch (..., m, n) times the shorter side, which decompositions go by."""
+    """Entries of a batch (..., m, n) times the shorter side: the cost of its decompositions."""
     return x.numel() * min(x.shape[-2:])
 
 
 def is_plain(x: torch.Tensor) -> bool:
-    """Whether a tensor has values, on a CPU, and nobody watches what is done with it."""
+    """Whether a tensor has values on a CPU, with no compiler, transform or mode active."""
     return x.device.type == "cpu" and _is_eager(x)
 
 
 def waits(x: torch.Tensor) -> bool:
-    """The same on a CUDA or ROCm device, where a look waits, as a decomposition does.
+    """As `is_plain`, for a CUDA or ROCm device, where reading values waits for the device.
 
-    PyTorch copies from the device whether it has converged. Not where a graph is captured.
+    A decomposition waits anyway, because PyTorch reads from the device whether it converged. False
+    while a CUDA graph is captured.
     """
     return x.device.type == "cuda" and _is_eager(x) and not torch.cuda.is_current_stream_capturing()
 
@@ -75,15 +76,15 @@ def _is_eager(x: torch.Tensor) -> bool:
 
 
 def _quietly(fn: Decompose, x: torch.Tensor) -> Sequence[torch.Tensor]:
-    with torch.no_grad():  # which is a matter of the thread
+    with torch.no_grad():  # again, because each thread has its own setting
         return fn(x)
 
 
 def in_pieces(fn: Decompose, x: torch.Tensor) -> Any:
-    """``fn(x)`` of a batch (..., m, n), a tuple of tensors, where nothing is differentiated.
+    """``fn(x)`` for a batch (..., m, n), a tuple of tensors, split over threads. No gradient.
 
-    At once in the caller's thread where the work is small, where the caller allows one thread only,
-    and where something watches (a compiler, a transform, a mode: these are a matter of the thread).
+    Runs in the caller's thread if the work is small, if the caller allows one thread only, or if a
+    compiler, a transform or a mode is active, because other threads would not see these.
     """
     if torch.compiler.is_compiling() or x.ndim == 2:
         return fn(x)
@@ -103,7 +104,7 @@ def in_pieces(fn: Decompose, x: torch.Tensor) -> Any:
 
 
 def by_shards(fn: Any, x: Any) -> Any:
-    """``fn(x)``; of a `DTensor` whose matrices are whole, by each process of those it has."""
+    """``fn(x)``; for a `DTensor` that is not split within matrices, each process does its own."""
     placements = getattr(x, "placements", None)
     if placements is None or not all(
         p.is_replicate() or (p.is_shard() and p.dim < x.ndim - 2) for p in placements
@@ -114,7 +115,7 @@ def by_shards(fn: Any, x: Any) -> Any:
     batch = tuple(x.shape[:-2])
 
     def whole(part: torch.Tensor) -> Any:
-        if part.ndim < len(batch):  # the Q that is not asked for
+        if part.ndim < len(batch):  # the Q of a QR that was not requested
             return part
         shape = torch.Size((*batch, *part.shape[len(batch) :]))
         stride = torch.empty(shape, device="meta").stride()

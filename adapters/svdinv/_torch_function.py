@@ -1,9 +1,9 @@
 """Custom derivatives of PyTorch's eager mode: `torch.autograd.Function`.
 
-Two are registered, one for a decomposition and one for the operators on it. Where the derivative
-of an operator may be differentiated again, it is an operator itself (`svdinv_core.derivative`).
-Where there is no such, the factors are first made functions of the input by :class:`_Decompose`, so
-that our rule is used and never the framework's own.
+Two are registered, one for decompositions and one for operators. If the derivative of an operator
+may be differentiated again, it is run as an operator itself (`svdinv_core.derivative`). For
+operators without a second derivative, :class:`_Decompose` first makes the factors functions of the
+input, so that PyTorch differentiates them by our rule and not by its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["apply", "decompose", "full_precision", "iterated", "resolved", "watc
 
 
 def full_precision(x: torch.Tensor) -> AbstractContextManager[Any]:
-    """Autocast off where it is on: it would run the products below in half precision."""
+    """Switch autocast off; it would run the products below in half precision."""
     device = x.device.type
     # Compilers before PyTorch 2.12 cannot trace whether a device has autocast; "meta" has none.
     if device == "meta":
@@ -47,9 +47,9 @@ def full_precision(x: torch.Tensor) -> AbstractContextManager[Any]:
 
 
 def resolved(value: Any) -> Any:
-    """A tensor or None, or some, without the bit that says it is still to be conjugated.
+    """A tensor, None or a tuple of them, with any pending conjugation carried out.
 
-    NumPy does not take a tensor with that bit, and `torch.linalg` returns none.
+    NumPy does not accept a tensor with a pending conjugation, and `torch.linalg` returns none.
     """
     if isinstance(value, tuple):
         return tuple(map(resolved, value))
@@ -65,9 +65,9 @@ _wrapped: Any = torch._C._functorch.is_functorch_wrapped_tensor  # type: ignore[
 
 
 class _Function(torch.autograd.Function):
-    """A custom derivative, whose call costs less where no transform is under way.
+    """A `torch.autograd.Function` with a cheaper call where no transform is active.
 
-    PyTorch's own binds the arguments by the signature of `forward` at each call.
+    PyTorch's own `apply` binds the arguments to the signature of `forward` at each call.
     """
 
     @classmethod
@@ -83,7 +83,7 @@ class _Function(torch.autograd.Function):
 
 
 class _Decompose(_Function):
-    """The given factors of x as differentiable functions of x."""
+    """The factors `raw` as differentiable functions of x."""
 
     generate_vmap_rule = True
 
@@ -138,7 +138,7 @@ class _Apply(_Function):
         outs = operator.apply(Point(_xp, x, factors, rest[count:]))
 
         def own(out: torch.Tensor) -> torch.Tensor:
-            """An input may not be returned; forward mode refuses views of other strides."""
+            """Copy an input, which may not be returned; forward mode needs the same strides."""
             given = any(out is factor for factor in factors)
             return out.clone() if given or out._is_view() else out
 
@@ -202,7 +202,7 @@ class _Apply(_Function):
 
 
 class _Iterate(_Function):
-    """An iteration, whose loop looks at values: a transform runs it at its own level."""
+    """An iteration whose loop reads values, hidden from the transforms of `torch.func`."""
 
     @staticmethod
     def forward(function: Any, *arrays: torch.Tensor) -> Any:
@@ -222,7 +222,7 @@ class _Iterate(_Function):
 
     @staticmethod
     def vmap(info: Any, dims: Any, function: Any, *arrays: torch.Tensor) -> Any:
-        """The core takes batches; the axis of the transform comes first in every array."""
+        """Move the axis of `vmap` to the front of every array; the core accepts batches."""
         whole = (
             x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
             for x, dim in zip(arrays, dims[1:], strict=True)
@@ -232,7 +232,7 @@ class _Iterate(_Function):
 
 
 class _Watch(_Function):
-    """The same factors, whose cotangents are looked at in reverse mode."""
+    """The factors unchanged; `watch` checks their cotangents in reverse mode."""
 
     @staticmethod
     def forward(watch: Watch, *factors: torch.Tensor) -> Any:
@@ -255,11 +255,11 @@ class _Watch(_Function):
         return tuple(tangent.view_as(tangent) for tangent in tangents)
 
 
-# `apply` binds its arguments by the signature of `forward` at each call, and looks for it there.
+# `apply` reads this signature at each call to bind its arguments; computing it is slow.
 for _forward in (_Decompose.forward, _Apply.forward, _Iterate.forward, _Watch.forward):
     setattr(_forward, "__signature__", inspect.signature(_forward))  # noqa: B010
 
-# PyTorch types none of these.
+# PyTorch has no types for these.
 decompose: Any = _Decompose.apply
 apply: Any = _Apply.apply
 iterated: Any = _Iterate.apply

@@ -1,10 +1,10 @@
 """The same two custom derivatives as operators of PyTorch's library, for its compilers.
 
-`torch.compile` and `torch.export` keep an operator of the library with its derivative, where
-they refuse a `torch.autograd.Function` that has a forward mode, or drop its rules. An operator
-takes tensors and plain values only, so that a decomposition or an operator of the core travels
-as a string. It carries the version of this package, because the caches of compiled backward
-passes are keyed by the arguments and do not see a derivative change.
+`torch.compile` and `torch.export` keep an operator of the library together with its derivative.
+They refuse a `torch.autograd.Function` that has a forward mode, or drop its rules. An operator of
+the library takes tensors and plain values only, so a decomposition or an operator of the core is
+passed as a string. The string contains the version of this package: PyTorch caches compiled
+backward passes by their arguments, and would not notice that a derivative has changed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _described: dict[str, Any] = {}
 
 
 def _fields(operation: Any) -> str:
-    # Neither repr() of a dataclass nor a comprehension over its dict can be traced, nor, before
-    # PyTorch 2.12, the question whether None is one.
+    # The compiler can trace neither repr() of a dataclass nor a comprehension over its dict, nor,
+    # before PyTorch 2.12, is_dataclass(None).
     if operation is None or not dataclasses.is_dataclass(operation):
         return f"{operation!r}"
     fields = ", ".join(
@@ -41,7 +41,7 @@ def _fields(operation: Any) -> str:
 
 
 def describe(operation: Decomposition | Operator) -> str:
-    """An operation of the core as a string that `restore` reads, in any process."""
+    """Write an operation of the core as a string, which `restore` can read in any process."""
     return f"{_fields(operation)} # svdinv {__version__}"
 
 
@@ -52,19 +52,19 @@ def _build(node: ast.expr) -> Any:
     if cls is None or not dataclasses.is_dataclass(cls):
         raise ValueError(
             f"rule: {node.func.id!r} is not a class of svdinv_core, and a compiled program can "
-            "hold no other; use one of svdinv.rules"
+            "contain no others; use one of svdinv.rules"
         )
     operation: Any = cls
     return operation(**{str(keyword.arg): _build(keyword.value) for keyword in node.keywords})
 
 
 def restore(spec: str) -> Any:
-    """The operation that a string describes.
+    """Make the operation that a string of `describe` stands for.
 
     Raises
     ------
     ValueError
-        If it is not of a class of the core (a rule of the caller's own).
+        If it contains a class that is not of the core, such as a rule of the caller.
     """
     if spec not in _described:
         _described[spec] = _build(ast.parse(spec, mode="eval").body)
@@ -72,7 +72,7 @@ def restore(spec: str) -> Any:
 
 
 def _own(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Copies: a result may not be an argument, and its strides have to be known beforehand."""
+    """Copy the results: none may be an argument, and their strides must be predictable."""
     return [
         tensor.resolve_conj().clone(memory_format=torch.contiguous_format) for tensor in tensors
     ]
@@ -150,7 +150,7 @@ def _register(name: str, signature: str, forward: Any, context: Any, backward: A
     operator = torch.library.custom_op(
         f"svdinv::{name}", forward, mutates_args=(), schema=signature
     )
-    operator.register_fake(forward)  # with tensors that have no values
+    operator.register_fake(forward)  # for tensors without values
     operator.register_autograd(backward, setup_context=context)
     return operator
 
@@ -175,7 +175,7 @@ def _iterate(spec: str, arrays: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return _own(restore(spec)(_xp, *arrays))
 
 
-# Its loop looks at values, which a compiler's tensors do not have.
+# The loop reads values, which a compiler's tensors do not have.
 _iteration: Any = torch.library.custom_op(
     "svdinv::iteration", _iterate, mutates_args=(), schema="(str spec, Tensor[] arrays) -> Tensor[]"
 )
@@ -183,7 +183,7 @@ _iteration.register_fake(lambda spec, arrays: _own(restore(spec).like(_xp, *arra
 
 
 def iterated(function: Any, arrays: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...] | None:
-    """``function(xp, *arrays)``; None where it holds functions of the caller's."""
+    """``function(xp, *arrays)``; None if it contains functions of the caller."""
     if not isinstance(function.linear, Dense):
         return None
     return tuple(_iteration(describe(function), list(arrays)))

@@ -1,8 +1,7 @@
 """The array functions of the core over PyTorch.
 
-`array_api_compat.torch` has them too. These go straight to the operator that has a batching
-rule under every transform (``mT`` rather than ``swapaxes``), and cost less for small
-matrices.
+`array_api_compat.torch` has them too. These call the operator that has a batching rule under every
+transform (``mT`` rather than ``swapaxes``), and are faster for small matrices.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ def all(x: torch.Tensor, /, *, axis: tuple[int, ...]) -> torch.Tensor:
 
 
 def as_one(function: Any, *arrays: torch.Tensor) -> Any:
-    """An iteration as one function of PyTorch's, where somebody would look inside."""
+    """Run an iteration as one function of PyTorch if a transform or a compiler is active."""
     if torch.compiler.is_compiling():
         from . import _torch_library
 
@@ -119,12 +118,12 @@ def max(x: torch.Tensor, /, *, axis: tuple[int, ...], keepdims: bool = False) ->
 
 
 def maximum(x1: torch.Tensor, x2: torch.Tensor | float, /) -> torch.Tensor:
-    """The second may be a number."""
+    """Elementwise maximum; the second argument may be a number."""
     return torch.maximum(x1, x2) if isinstance(x2, torch.Tensor) else x1.clamp(min=x2)
 
 
 def permute_dims(x: torch.Tensor, axes: tuple[int, ...], /) -> torch.Tensor:
-    return x.permute(axes).contiguous()  # what follows runs along the new last axis
+    return x.permute(axes).contiguous()  # the next operations use the new last axis
 
 
 def matrix_transpose(x: torch.Tensor, /) -> torch.Tensor:
@@ -136,7 +135,10 @@ def sum(x: torch.Tensor, /, *, axis: int | tuple[int, ...], keepdims: bool = Fal
 
 
 def _without_small_entries(x: torch.Tensor, *, subnormal_only: bool) -> torch.Tensor:
-    """Entries far below the rounding of the largest as 0: all of them, or the nearly subnormal."""
+    """Replace entries far below the rounding error of the largest by 0.
+
+    All of these, or with `subnormal_only` the (nearly) subnormal ones only.
+    """
     size = x.abs()
     if size.numel() == 0:
         return x
@@ -148,11 +150,11 @@ def _without_small_entries(x: torch.Tensor, *, subnormal_only: bool) -> torch.Te
 
 
 def _converging(fn: Any, x: torch.Tensor) -> Any:
-    """``fn(x)``, without the smallest entries where LAPACK does not converge because of them.
+    """``fn(x)``; if LAPACK does not converge, again without the smallest entries.
 
-    One such matrix makes `torch.linalg` raise for its whole batch. Where leaving them out changes
-    nothing, it gets NaN. In complex64 it may give NaN
-    without a word, if a column has nothing but subnormal entries.
+    One such matrix makes `torch.linalg` raise for its whole batch. A matrix that fails again gets
+    NaN. In complex64 LAPACK may return NaN without an error, if all entries of a column are
+    subnormal.
     """
     if x.dtype == torch.complex64:
         x = _without_small_entries(x, subnormal_only=True)
@@ -163,7 +165,7 @@ def _converging(fn: Any, x: torch.Tensor) -> Any:
     except _LinAlgError:
         easier = partial(_without_small_entries, subnormal_only=False)
         if torch._C._are_functorch_transforms_active():
-            return fn(easier(x))  # what looks like one matrix may be many
+            return fn(easier(x))  # under vmap, what looks like one matrix may be many
         return apart(sys.modules[__name__], fn, x, _LinAlgError, easier)
 
 

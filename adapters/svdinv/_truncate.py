@@ -90,36 +90,37 @@ class Truncate(Calls[ArrayT]):
             `svdinv.operators.LinearOperator` are never made dense; they need "krylov" and a
             `rank`.
         rank : int, optional
-            The most that are kept, which is the static length r of the result. Default
+            Largest number of values to keep. It is the static length r of the result. Default
             ``min(m, n)``.
         rtol, atol : float, optional
-            Values of at most ``rtol * S[..., 0]``, or `atol` in the units of the values, are
-            dropped. No derivative.
+            Values of at most ``rtol * S[..., 0]``, or at most `atol` in the units of the values,
+            are dropped. Not differentiable.
         energy : float, optional
-            In (0, 1]: the fewest values are kept whose squares add up to this part of the squares
-            of all. ``1 - w`` for the truncated weight w of a tensor network.
+            A fraction in (0, 1]. The smallest number of values is kept whose squares add up to
+            this fraction of the sum of all squares. For the truncated weight w of a tensor
+            network it is ``1 - w``.
         multiplets : {"keep", "drop", "cut"}, default "keep"
-            Of a repeated value through which the cut goes: keep all, if `rank` has room for it;
-            drop all; or cut, as the other criteria say.
+            What to do if the cut goes through a repeated value: keep all of it, if `rank` has
+            room; drop all of it; or cut where the other criteria say.
         rule : str or rule object, default "auto"
             As for `svd`, for ties among the kept values.
         driver : {"auto", "svd", "gram", "qr", "jacobi", "krylov"}, default "auto"
-            As for `svd`. "krylov" computes nothing but the part that is kept, by products with
-            thin blocks, and so does its gradient. "auto" takes it for one large matrix and a small
-            `rank`, and decomposes the whole where it does not converge.
+            As for `svd`. "krylov" and its gradient compute only the part that is kept, by products
+            with thin blocks. "auto" takes it for one large matrix and a small `rank`, and
+            decomposes the whole matrix if it does not converge.
         seed : int, default 0
-            Which of the fixed blocks of numbers "krylov" begins with; no state of a generator is
-            read or changed.
+            Selects one of the fixed starting blocks of "krylov". No random generator is read or
+            changed.
 
         Returns
         -------
         TruncatedSVDResult
-            ``U (..., m, r)``, ``S (..., r)``, ``Vh (..., r, n)``, zeros in the place of what is
-            not kept; ``rank (...)``, int32, how many are; ``error (...)``, the Frobenius norm of
-            what is dropped, relative to that of `x` (an estimate to some ten per cent where the
-            entries are not known); ``gap (...)``, ``(S_r - S_{r+1})/S_r`` at the cut, 1 where
-            nothing is dropped; ``residual (...)``, the largest ``|x^H u - s v|/S_1`` of "krylov",
-            0 for other drivers.
+            ``U (..., m, r)``, ``S (..., r)``, ``Vh (..., r, n)``: the kept factors, filled with
+            zeros. ``rank (...)``, int32: the number of values kept. ``error (...)``: the Frobenius
+            norm of the dropped part relative to that of `x` (an estimate to some ten per cent
+            where the entries are not known). ``gap (...)``: ``(S_r - S_{r+1})/S_r`` at the cut, 1
+            where nothing is dropped. ``residual (...)``: the largest ``|x^H u - s v|/S_1`` of
+            "krylov", 0 for other drivers.
 
         Raises
         ------
@@ -136,18 +137,19 @@ class Truncate(Calls[ArrayT]):
         Warns
         -----
         svdinv.ConvergenceWarning
-            In eager mode, if "krylov" reaches its ceiling of iterations; and in its gradient. In
-            a compiled program and in JAX, which cannot warn, a gradient that has not half of its
-            digits is NaN.
+            In eager mode, if "krylov" or the iteration of its gradient reaches its limit of
+            iterations. Compiled programs and JAX cannot warn; there a gradient with less than
+            half of its digits right is NaN.
 
         Notes
         -----
-        Gradient: of U, S and Vh, exact, through the dropped vectors as well; repeated values among
-        the kept ones as for `svd`, and among the dropped ones without any harm. The condition is
-        1/`gap`: where the cut splits a repeated value there is no gradient, `gap` is 0, and what
-        comes is finite. `rank`, `error`, `gap` and `residual` have no derivative. "krylov" solves
-        for the part outside of the kept vectors by conjugate gradients, with a tolerance of a few
-        units in the last place; in reverse mode it needs memory of O((m + n) r) beside `x`.
+        Gradient: exact for U, S and Vh, including the part through the dropped vectors. Repeated
+        values among the kept ones are treated as in `svd`; among the dropped ones they do no
+        harm. The condition number is 1/`gap`. Where the cut splits a repeated value, `gap` is 0
+        and there is no gradient; a finite one is returned. `rank`, `error`, `gap` and `residual`
+        have no derivative. "krylov" finds the part outside the kept vectors by conjugate
+        gradients, with a tolerance of a few units in the last place; in reverse mode it needs
+        O((m + n) r) memory besides `x`.
 
         Examples
         --------
@@ -183,7 +185,7 @@ class Truncate(Calls[ArrayT]):
         return self._triples(backend, factors, measures, dtype)
 
     def _operator(self, x: Any) -> tuple[Backend, LinearOperator | None]:
-        """The backend, and an operator where `x` is one or is sparse."""
+        """The backend of `x`, and `x` as an operator if it is one or is sparse, else None."""
         backend = self._find_backend(x)
         operator = x if isinstance(x, LinearOperator) else backend.sparse(x)
         if operator is not None:
@@ -194,7 +196,7 @@ class Truncate(Calls[ArrayT]):
     def _triples(
         self, backend: Backend, factors: Any, measures: tuple[Any, ...], dtype: Any
     ) -> TruncatedSVDResult[ArrayT]:
-        """The result, from factors and ``rank, error, gap, residual``."""
+        """Make the result of factors and ``rank, error, gap, residual``."""
         U, S, Vh = (self._finish(backend, factor, dtype) for factor in factors)
         rank, *others = measures
         error, gap, residual = (self._finish(backend, other, dtype) for other in others)
@@ -212,16 +214,16 @@ class Truncate(Calls[ArrayT]):
         multiplets: Multiplets = "keep",
         driver: TruncateDriver = "auto",
     ) -> ArrayT:
-        """Best approximation of a lower rank: the largest singular values kept.
+        """Best approximation of a lower rank, made of the largest singular values.
 
         Parameters
         ----------
         x : array (..., m, n)
             Real or complex floating point.
         rank : int, optional
-            The most that are kept, at least 0; from ``min(m, n)`` on, and by default, all.
+            Largest number of values to keep, at least 0. Default ``min(m, n)``, which keeps all.
         rtol, atol, energy, multiplets : optional
-            Which of them are kept, as for `truncated_svd`.
+            Further criteria, as for `truncated_svd`.
         driver : {"auto", "svd", "gram", "qr", "jacobi", "krylov"}, default "auto"
             As for `svt` and `truncated_svd`. The error of "gram" is about
             ``eps S[..., 0]^2 / (S[..., rank-1]^2 - S[..., rank]^2)``.
@@ -243,9 +245,8 @@ class Truncate(Calls[ArrayT]):
         Notes
         -----
         Gradient: exact, also for values repeated within the kept or within the dropped part.
-        Its size grows as ``S[rank-1] / (S[rank-1] - S[rank])``; where the cut splits a
-        repeated value there is none, and what comes is finite. That of "krylov" as for
-        `truncated_svd`.
+        Its size grows as ``S[rank-1] / (S[rank-1] - S[rank])``. Where the cut splits a repeated
+        value there is no gradient; a finite one is returned. For "krylov" see `truncated_svd`.
 
         Examples
         --------
@@ -287,18 +288,19 @@ class Truncate(Calls[ArrayT]):
         x : array (..., m, n)
             Real or complex floating point.
         rank : int, optional
-            How many singular vectors are kept. Without it those whose value is not zero.
+            Number of singular vectors to keep. Default: those whose value is not zero.
         rtol : float, optional
             Without `rank`: values of at most ``rtol * S[..., 0]`` count as zero. Default
             ``eps * max(m, n)``.
         driver : {"auto", "svd", "gram", "qr", "jacobi", "krylov"}, default "auto"
-            As for `pinv`; and for `truncated_svd`, with `rank`.
+            As for `pinv`, and with `rank` as for `truncated_svd`.
 
         Returns
         -------
         array (..., m, m)
-            ``U_r U_r^H``. The identity minus it projects onto the null space of ``x^H``; both are
-            what is left of ``full_matrices=True`` when the arbitrary choice is taken out of it.
+            ``U_r U_r^H``. The identity minus it projects onto the null space of ``x^H``. Use these
+            two projectors where you would use the extra vectors of ``full_matrices=True``; unlike
+            those vectors they are unique.
 
         Raises
         ------
@@ -310,9 +312,9 @@ class Truncate(Calls[ArrayT]):
 
         Notes
         -----
-        Gradient: exact for values repeated within the kept or within the dropped part. With
+        Gradient: exact, also for values repeated within the kept or within the dropped part. With
         `rank` its size grows as ``1/(S[rank-1] - S[rank])``, and where the cut splits a repeated
-        value there is none; without, it is that at constant rank.
+        value there is none. Without `rank` it is exact for changes of `x` that keep its rank.
 
         Examples
         --------
@@ -345,7 +347,7 @@ def _shorter(shape: Shape) -> Any:
 
 
 def _selection(rank: Any, rtol: Any, atol: Any, energy: Any, multiplets: str) -> Selection:
-    """What is kept, from checked arguments."""
+    """Check the criteria, and make a `Selection` of them."""
     check_multiplets(multiplets)
     part = check_number("energy", energy, above=0.0, at_most=1.0, optional=True)
     return Selection(
@@ -358,7 +360,7 @@ def _selection(rank: Any, rtol: Any, atol: Any, energy: Any, multiplets: str) ->
 
 
 def _for_entries(shape: Shape, driver: TruncateDriver, rank: int | None) -> TruncateDriver:
-    """The driver: of matrices without entries there is nothing to iterate over."""
+    """The driver to use; matrices without entries leave nothing to iterate over."""
     if driver != "krylov" or 0 not in shape:
         return driver
     check_known_rank(rank)
@@ -371,10 +373,10 @@ def _takes_krylov(
     if driver == "krylov":
         check_known_rank(selection.rank)
         if not all(isinstance(n, int) for n in shape[-2:]):
-            raise ValueError(f"driver: 'krylov' needs lengths that are numbers, got {shape}")
+            raise ValueError(f"driver: 'krylov' needs known lengths m and n, got shape {shape}")
         if not backend.iterates:
             raise ValueError(
-                f"driver: 'krylov' looks at values, which a {backend.array_name} does not have yet"
+                f"driver: 'krylov' reads values, which a {backend.array_name} does not have yet"
             )
         return True
     if driver != "auto" or selection.rank is None:
@@ -383,7 +385,7 @@ def _takes_krylov(
 
 
 class _Found(NamedTuple):
-    """Triples, and what `Backend.apply` takes for an operator on them."""
+    """Singular triples, and the arguments of `Backend.apply` for an operator on them."""
 
     triples: Triples
     linear: Linear
@@ -408,7 +410,7 @@ def _krylov(
 def _of_operator(
     backend: Backend, operator: LinearOperator, selection: Selection, seed: int = 0
 ) -> _Found:
-    """The same of a matrix that is known by its products."""
+    """The leading part of a matrix that is known by its products."""
     own = getattr(operator.matmul, "linear", None)  # with a derivative of its own
     linear: Linear = Given(operator.matmul, operator.rmatmul) if own is None else own
     like = backend.constant([[0.0]], operator.params[0], "complex" in dtype_name(operator.dtype))

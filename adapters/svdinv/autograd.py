@@ -1,12 +1,13 @@
-"""svdinv for HIPS autograd: NumPy arrays, and the boxes autograd puts them in inside a trace.
+"""svdinv for HIPS autograd: NumPy arrays, and the boxes that hold them inside a trace.
 
-Two primitives, one for decompositions and one for operators. The factors are computed once, by
-NumPy, from the input out of all its boxes. Derivatives run over autograd's own operations, since
-they may be differentiated again, and take the factors as functions of the input from
-:func:`_decompose`: its value in an inner trace is one in every outer trace, by our rule. Complex
-cotangents are the conjugates of the core's.
+There are two primitives, one for decompositions and one for operators. NumPy computes the factors
+once, from the value inside all boxes of the input. Derivatives may be differentiated again, so they
+use autograd's own operations and take the factors from :func:`_decompose`. An outer trace then
+differentiates the factors with our rule too. Complex cotangents are the conjugates of those of the
+core.
 
-The functions of `svdinv` itself go by the matrix: take these where only a threshold is in a trace.
+The functions of `svdinv` itself find the framework from the matrix alone. Use this module if the
+matrix is a plain array and only a parameter is traced.
 """
 
 from __future__ import annotations
@@ -67,27 +68,27 @@ _numpy: Any = _numpy_namespace
 
 
 def _quiet() -> Any:
-    """No floating-point warnings of inf and NaN by design."""
+    """Silence floating-point warnings about inf and NaN, which the formulas handle."""
     return np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore")
 
 
 def _items(x: Any) -> tuple[Any, ...]:
-    """The items of a tuple, in a box or not."""
+    """The items of a tuple, which may be in a box."""
     return tuple(x[i] for i in range(len(x)))
 
 
 def _cast(d: Any, like: Any) -> Any:
-    """A derivative in the dtype of its array: autograd's own operations may change it."""
+    """Cast a derivative to the dtype of its array; autograd's own operations may change it."""
     return d if getattr(d, "dtype", None) == like.dtype else _xp.astype(d, like.dtype)
 
 
 def _to_core(ct: Any, like: Any) -> Any:
-    """A cotangent in the core's convention."""
+    """Convert a cotangent to the convention of the core."""
     return _xp.conj(_cast(ct, like))
 
 
 def _from_core(ct: Any, like: Any) -> Any:
-    """And back; absent ones are zero."""
+    """Convert a cotangent of the core to autograd's convention; an absent one becomes zero."""
     return vspace(like).zeros() if ct is None else _xp.conj(ct)
 
 
@@ -97,7 +98,7 @@ def _decomposed(decomposition: Decomposition, x: Any, *raw: Any) -> Any:
 
 
 def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
-    """The given factors of x as differentiable functions of x."""
+    """The factors `raw` as differentiable functions of x."""
     return decomposition.Factors(*_items(_decomposed(decomposition, x, *raw)))
 
 
@@ -144,7 +145,7 @@ def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> tup
 
 
 def _arguments(args: Any) -> tuple[Operator, Any, Any, tuple[Any, ...], int]:
-    """What `_applied` was given; and where its parameters begin."""
+    """The arguments of `_applied`, and the position of the first parameter."""
     operator, count, x, *rest = args
     raw = operator.decomposition.Factors(*rest[:count])
     return operator, x, raw, tuple(rest[count:]), 3 + count
@@ -196,7 +197,7 @@ defjvp_argnums(_applied, _apply_jvp)
 
 @primitive  # type: ignore[untyped-decorator,unused-ignore]
 def _watch(watch: Watch, *factors: Any) -> Any:
-    """The same factors, whose cotangents are looked at in reverse mode."""
+    """The factors unchanged; `watch` checks their cotangents in reverse mode."""
     return tuple(factors)
 
 
@@ -229,7 +230,7 @@ class _AutogradBackend(Backend):
         return x if isinstance(x, np.ndarray | ArrayBox) else None
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
-        if isinstance(value, numbers.Real):  # scalars of NumPy among them
+        if isinstance(value, numbers.Real):  # includes scalars of NumPy
             return np.asarray(float(value), dtype=dtype)
         return None if self.asarray(value) is None else _xp.astype(value, dtype)
 
@@ -271,21 +272,21 @@ class _AutogradBackend(Backend):
         return _xp.conj(ct)
 
     def product(self, fn: Function, s: Any) -> Function:
-        # Of a constant autograd would warn: this one depends on s, and its value does not.
+        # autograd warns if fn(s) does not depend on s. `where` adds the dependence, not the value.
         return lambda v: autograd.elementwise_grad(lambda s: v * _xp.where(True, fn(s), s))(s)
 
     def bends(self, fn: Function, s: Any) -> tuple[Any, Any]:
-        with _quiet():  # of derivatives that nobody may ask for
+        with _quiet():  # these derivatives may be infinite, and the caller may not want them
             return super().bends(fn, s)
 
     def any(self, flags: Any) -> bool:
         return bool(np.any(getval(flags)))
 
     def held_for_derivative(self, value: Any) -> Any:
-        """As the next outer trace has it, where they are differentiated again.
+        """Unbox the value once, so that the current trace does not differentiate it.
 
-        In its own it would get a cotangent of zero, of which autograd's derivative of a quotient
-        1/y, a division by ``y**2``, makes a NaN at tiny y.
+        The current trace would send it a cotangent of zero. autograd differentiates a quotient 1/y
+        by dividing by ``y**2``, so that 0 would become NaN at tiny y. Outer traces still see it.
         """
         return value._value if isbox(value) else value
 

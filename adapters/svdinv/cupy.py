@@ -43,7 +43,8 @@ def _asarray(x: Any) -> Any:
     return x if isinstance(x, cupy.ndarray) else None
 
 
-# Its SVD is a loop where a side is above 32, its `eigh` is batched: a look that waits is worth it.
+# CuPy's SVD is a loop if a side is above 32, and its `eigh` is batched. So it pays to wait for the
+# values and see whether the Gram matrix will do.
 _backend = ExplicitBackend(
     _xp, "cupy.ndarray", _asarray, looks="waits", largest_jacobi=LARGEST_JACOBI_ON_GPU
 )

@@ -15,11 +15,11 @@ __all__ = ["NEEDS", "Rung", "explain"]
 NEEDS: dict[str, Needs] = {
     name: method.needs for name, method in getmembers(Functions) if hasattr(method, "needs")
 }
-"""What each function needs of its factors."""
+"""Which factors each public function needs, and how accurate."""
 
 
 class Rung(NamedTuple):
-    """One step of the choice: the driver, when it is tried, and whether it is tried here."""
+    """One step of ``driver="auto"``: the driver, when it is tried, whether it is tried here."""
 
     driver: str
     when: str
@@ -27,20 +27,20 @@ class Rung(NamedTuple):
 
 
 def explain(x: Any, function: str = "svt") -> tuple[Rung, ...]:
-    """The steps of ``driver="auto"`` for an array, by what is known before its values are.
+    """List the steps of ``driver="auto"`` for an array, from its shape, dtype and device.
 
     Parameters
     ----------
     x : array (..., m, n)
-        Real or complex floating point. Its values are not looked at.
+        Real or complex floating point. Its values are not read.
     function : str, default "svt"
         Name of a function of svdinv.
 
     Returns
     -------
     tuple of Rung
-        In the order they are tried. The last that is tried is good enough whatever the values; an
-        earlier one is taken where the values say that it is.
+        In the order they are tried. The last step with ``tried=True`` is accurate for any values.
+        An earlier one is taken if the computed values show that it is accurate enough.
 
     Raises
     ------

@@ -1,10 +1,10 @@
 """svdinv for JAX arrays: one `custom_jvp` for decompositions, one for operators.
 
-JAX transposes a linear forward rule by itself, which gives the reverse rule at the same cost and
-in JAX's own convention for complex cotangents. Where the reverse rule is not linear in the
-cotangents, forward mode is a primitive, whose transpose is that rule. The factors are computed
-once, outside, from the input with its gradient stopped; a rule that is differentiated again sees
-them as functions of the input through :func:`_decompose`.
+JAX transposes a linear forward rule, which gives the reverse rule at the same cost and in JAX's
+convention for complex cotangents. If the reverse rule is not linear in the cotangents, forward mode
+is a primitive whose transpose is that rule. The factors are computed once, outside the rules, from
+the input with its gradient stopped. :func:`_decompose` makes them functions of the input for a rule
+that is differentiated again.
 """
 
 from __future__ import annotations
@@ -60,27 +60,27 @@ _xp: Any = _jax_namespace
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _run(operation: Decomposition | Operator, method: str, *args: Any) -> Any:
-    """A method of the core, compiled: eager JAX would run it operation by operation."""
+    """Compile and run a method of the core; eager JAX would dispatch every operation."""
     with jax.default_matmul_precision("float32"):
         return getattr(operation, method)(_xp, *args)
 
 
 @partial(jax.jit, static_argnums=0)
 def _values(function: Any, *args: Any) -> Any:
-    """A function that is equal to one like it, compiled."""
+    """Compile and run a function that is compared by its fields, so that it compiles once."""
     return function(*args)
 
 
 @partial(jax.jit, static_argnums=0)
 def _compute(decomposition: Decomposition, x: Any) -> Any:
-    """Factors of values that are finite, compiled."""
+    """Factors of an array of finite values, compiled."""
     xp: Any = _jax_namespace
     return decomposition.compute(xp, x, finite=True)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
-    """The given factors of x as differentiable functions of x."""
+    """The factors `raw` as differentiable functions of x."""
     return raw
 
 
@@ -95,21 +95,21 @@ def _decompose_jvp(decomposition: Decomposition, primals: Any, tangents: Any) ->
 
 
 def _push_forward(decomposition: Decomposition, *arrays: Any) -> Any:
-    """Forward mode, linear in the last of the arrays; the others are the factors."""
+    """Forward mode: linear in the last array, which is the tangent; the others are the factors."""
     *factors, dx = arrays
     return _run(decomposition, "jvp", decomposition.Factors(*factors), dx)
 
 
 @partial(jax.jit, static_argnums=0)
 def _pull_back(decomposition: Decomposition, factors: Any, cts: Any) -> Any:
-    """Reverse mode; its own derivative is that of a linear rule."""
+    """Reverse mode. It is differentiated again by the linear rule."""
     with jax.default_matmul_precision("float32"):
         cts = tuple(ct if ct is None else jnp.conj(ct) for ct in cts)
         ct_x: Any = decomposition.vjp(_xp, factors, cts, constant=jax.lax.stop_gradient)
         return jnp.conj(ct_x)
 
 
-# Forward mode as a primitive, so that its transpose may be a reverse rule that is not linear.
+# Forward mode as a primitive, so that its transpose can be a reverse rule that is not linear.
 _tangents: Any = Primitive("svdinv_tangents")
 _tangents.multiple_results = True
 _tangents.def_impl(lambda *arrays, decomposition: tuple(_push_forward(decomposition, *arrays)))
@@ -156,7 +156,7 @@ batching.primitive_batchers[_tangents] = partial(batched, _tangents)
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _watch(watch: Watch, factors: SVDFactors) -> SVDFactors:
-    """The same factors, whose cotangents are looked at in reverse mode."""
+    """The factors unchanged; `watch` checks their cotangents in reverse mode."""
     return factors
 
 
@@ -174,7 +174,7 @@ def _watch_reverse(watch: Watch, factors: SVDFactors, cts: SVDFactors) -> Any:
 _watch.defvjp(_watch_forward, _watch_reverse)
 
 
-# Older versions have it in jax.core.
+# Older versions of JAX have it in jax.core.
 _INCONCLUSIVE: Any = getattr(jax.errors, "InconclusiveDimensionOperation", None) or vars(
     jax.core
 ).get("InconclusiveDimensionOperation")
@@ -182,10 +182,10 @@ _INCONCLUSIVE: Any = getattr(jax.errors, "InconclusiveDimensionOperation", None)
 
 @jax.jit
 def _without_small_entries(x: Any) -> Any:
-    """x without what is, off the diagonal, far below the rounding of the largest entry.
+    """x with 0 for entries off the diagonal far below the rounding error of the largest entry.
 
-    LAPACK does not converge for some matrices that differ in nothing else, and a program cannot try
-    again.
+    LAPACK does not converge for some matrices because of such entries, and a compiled program
+    cannot try again.
     """
     size = jnp.abs(x)
     largest = jnp.max(size, axis=(-2, -1), keepdims=True, initial=0.0)
@@ -195,12 +195,15 @@ def _without_small_entries(x: Any) -> Any:
 
 
 def _on_the_host(x: Any) -> bool:
-    """Whether a look at x waits for nothing."""
+    """Whether x is on the host, so that reading its values is free."""
     return not isinstance(x, jax.core.Tracer) and all(d.platform == "cpu" for d in x.devices())
 
 
 def _for_a_batch(choice: Any) -> Any:
-    """A function of (..., m, n) and of (...), which `vmap` calls once and not under a `select`."""
+    """Make `vmap` call a function of arrays (..., m, n) and (...) once, for the whole batch.
+
+    By default `vmap` turns a `cond` inside it into a `select`, which runs both branches.
+    """
 
     @jax.custom_batching.custom_vmap
     def call(x: Any, *params: Any) -> Any:
@@ -225,9 +228,9 @@ def _for_a_batch(choice: Any) -> Any:
 
 
 def _situation(shape: tuple[Any, ...], single: bool, looks: Looks, platform: str) -> Situation:
-    """Of an array on a platform of JAX; a traced one is taken to be on the default one.
+    """The situation of an array on a platform of JAX; tracers are taken to be on the default one.
 
-    On a GPU its SVD is batched only where both sides are at most 32, and its `eigh` is batched.
+    On a GPU the SVD is batched only if both sides are at most 32; `eigh` is batched.
     """
     largest = LARGEST_JACOBI_ON_GPU if platform in ("gpu", "cuda", "rocm") else 8
     return Situation(shape, single=single, looks=looks, largest_jacobi=largest)
@@ -235,14 +238,14 @@ def _situation(shape: tuple[Any, ...], single: bool, looks: Looks, platform: str
 
 @dataclass(frozen=True)
 class _SparseProduct:
-    """A sparse matrix times a few columns, or its adjoint (`side` 1), from entries and places."""
+    """A sparse matrix times a few columns, or its adjoint (`side` 1), from entries and indices."""
 
     side: int
     shape: tuple[int, ...]
 
     def __call__(self, X: Any, values: Any, places: Any) -> Any:
         entries = jnp.conj(values) if self.side else values
-        # Places beyond the matrix, which a BCOO may have, are left out.
+        # A BCOO may have indices beyond the matrix, which are ignored.
         kept = jnp.all(places < jnp.asarray(self.shape), axis=-1, keepdims=True)
         terms = jnp.where(kept, entries[:, None] * X[places[:, 1 - self.side]], 0)
         out = jnp.zeros((self.shape[self.side], X.shape[-1]), terms.dtype)
@@ -255,14 +258,14 @@ class _JaxBackend(Backend):
 
     def asarray(self, x: Any) -> Any:
         if isinstance(x, np.ndarray):
-            check_dtype(x.dtype)  # JAX knows fewer
+            check_dtype(x.dtype)  # before JAX, which accepts fewer dtypes
         if not isinstance(x, (jax.Array, np.ndarray)):
             return None
         try:
             _ = x.ndim < 2 or x.shape[-2] < x.shape[-1]
         except _INCONCLUSIVE:
             raise ValueError(
-                f"x: which of m and n is larger is not known here, got shape {x.shape}; "
+                f"x: it is not known here which of m and n is larger, got shape {x.shape}; "
                 "give symbolic lengths a constraint such as 'm >= n'"
             ) from None
         return jnp.asarray(x)
@@ -282,7 +285,7 @@ class _JaxBackend(Backend):
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
         x, *fixed = (jax.lax.stop_gradient(a) for a in (x, *params))
-        if not isinstance(function, Factors | Leading):  # what looks at values
+        if not isinstance(function, Factors | Leading):  # functions that may read values
             return function(x)
         if function.operation.needs == "eigenvectors":
             x = _without_small_entries(x)

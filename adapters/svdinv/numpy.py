@@ -1,6 +1,6 @@
 """svdinv for NumPy arrays, with explicit derivatives: `vjp` and `jvp`.
 
-Anything `numpy.asarray` takes is accepted (lists of floats among them).
+Everything that `numpy.asarray` accepts is accepted, for example lists of floats.
 """
 
 from __future__ import annotations

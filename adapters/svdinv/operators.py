@@ -15,30 +15,30 @@ Product = Callable[..., Any]
 
 @dataclass(frozen=True, eq=False)
 class LinearOperator:
-    """A matrix of m by n that is known by its products with a few columns.
+    """An m-by-n matrix that is known by its products with a few columns.
 
-    For `truncated_svd`, which needs no more. ``A + B``, ``A - B``, ``A @ B``, ``2.0 * A`` and
-    ``A.H`` are operators again; so ``A + of(U) @ of(V).H`` is a low-rank update.
+    `truncated_svd` needs no more than these. ``A + B``, ``A - B``, ``A @ B``, ``2.0 * A`` and
+    ``A.H`` are operators too; for example ``A + of(U) @ of(V).H`` is a low-rank update.
 
     Parameters
     ----------
     shape : (int, int)
         m and n.
     dtype
-        Of the products, as the framework has it.
+        Dtype of the products, as an object of the framework.
     matmul : callable
         ``matmul(X, *params)``, which is ``A @ X`` for ``X (n, r)``.
     rmatmul : callable
         ``rmatmul(Y, *params)``, which is ``A^H @ Y`` for ``Y (m, r)``.
     params : tuple of arrays
-        At least one, of the framework. Gradients arrive here; all that is differentiated, and in
-        JAX all that is traced, has to be among them. JAX compiles once for each pair of functions,
-        so these should not be made anew at every step.
+        At least one array of the framework. These get the gradients, so everything you
+        differentiate has to be among them, and in JAX everything that is traced. JAX compiles
+        once for each pair of functions: do not create new functions at every step.
 
     Raises
     ------
     TypeError, ValueError
-        If the shape is no pair of numbers, or there are no parameters.
+        If `shape` is not a pair of integers, or there are no parameters.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class LinearOperator:
 
     @staticmethod
     def of(x: Any) -> LinearOperator:
-        """An array ``(m, n)``, a sparse matrix or an operator as an operator."""
+        """Make an operator of an array ``(m, n)``, a sparse matrix or an operator."""
         if isinstance(x, LinearOperator):
             return x
         from ._dispatch import find_backend
@@ -136,7 +136,8 @@ class LinearOperator:
         return self + (-other) if isinstance(other, LinearOperator) else NotImplemented
 
 
-# Functions by what they hold, so that two of the same are equal and a compiler knows them again.
+# Classes instead of closures: two objects with equal fields are equal, so that JAX finds the
+# program it compiled for the first one.
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """svdinv for TensorFlow tensors: eager and in `tf.function`, reverse and forward mode.
 
-Two custom gradients, one for decompositions and one for operators. The factors are
-computed once, outside, from the input with its gradient stopped. A gradient function makes
-them functions of the input again by :func:`_decompose` before it uses them: capturing them
-as they are would give the second derivative of the framework's own SVD. Where forward mode runs
-inside a `tf.function`, which passes custom gradients over, stand plain differentiable operations
-(`svdinv_core.midpoint`).
+There are two custom gradients, one for decompositions and one for operators. The factors are
+computed once, outside of them, from the input with its gradient stopped. A gradient function uses
+:func:`_decompose` to make them functions of the input again; otherwise the second derivative would
+be that of TensorFlow's own SVD. Forward mode inside a `tf.function` ignores custom gradients; there
+we use ordinary differentiable operations instead (`svdinv_core.midpoint`).
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ from .operators import LinearOperator
 
 
 def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
-    """The given factors of x as differentiable functions of x."""
+    """The factors `raw` as differentiable functions of x."""
 
     @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
     def call(x: Any, *raw: Any) -> Any:
@@ -101,7 +100,7 @@ def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> tup
                 )
             return (ct_x, *(None for _ in raw), *ct_params)
 
-        # ForwardAccumulator would add the tangents of the operations in here to those of grad.
+        # Without this, ForwardAccumulator would add the tangents of these operations to grad's.
         factors = operator.decomposition.Factors(*raw)
         fixed = tuple(map(tf.stop_gradient, params))
         return operator.apply(Point(_xp, tf.stop_gradient(x), factors, fixed)), grad
@@ -110,7 +109,7 @@ def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> tup
 
 
 def _watch(factors: SVDFactors, watch: Watch) -> Any:
-    """The same factors, whose cotangents are looked at in reverse mode."""
+    """The factors unchanged; `watch` checks their cotangents in reverse mode."""
 
     @tf.custom_gradient  # type: ignore[untyped-decorator,unused-ignore]
     def call(U: Any, S: Any, Vh: Any) -> Any:
@@ -126,18 +125,18 @@ def _watch(factors: SVDFactors, watch: Watch) -> Any:
 
 
 def _passed_over(*tensors: Any) -> bool:
-    """Whether a custom gradient of these would be: forward mode, while a function is traced."""
+    """Whether TensorFlow ignores custom gradients of these: forward mode in a traced function."""
     return not tf.executing_eagerly() and bool(pack_tangents(list(tensors)).tangents)
 
 
 def _on_gpu(x: Any) -> bool:
-    """Whether a tensor is on a GPU; a traced one that has no device yet, if there is one."""
+    """Whether a tensor is on a GPU. For a traced tensor without a device: whether a GPU exists."""
     return "GPU" in x.device if x.device else bool(tf.config.list_logical_devices("GPU"))
 
 
 @dataclass(frozen=True)
 class _SparseProduct:
-    """A sparse matrix times a few columns, or its adjoint (`side` 1), from entries and places."""
+    """A sparse matrix times a few columns, or its adjoint (`side` 1), from entries and indices."""
 
     side: int
     shape: tuple[int, ...]
@@ -154,7 +153,7 @@ class _TensorFlowBackend(Backend):
 
     def asarray(self, x: Any) -> Any:
         if isinstance(x, np.ndarray):
-            check_dtype(x.dtype)  # TensorFlow knows fewer
+            check_dtype(x.dtype)  # before TensorFlow, which accepts fewer dtypes
         if isinstance(x, tf.RaggedTensor | tf.SparseTensor | tf.IndexedSlices):
             raise TypeError(
                 f"x: expected a dense tf.Tensor, got {type(x).__name__}; convert it first"
@@ -174,12 +173,12 @@ class _TensorFlowBackend(Backend):
         )
 
     def situation(self, x: Any) -> Situation:
-        """TensorFlow's own decompositions lose digits in single precision.
+        """As the base class says; TensorFlow's own decompositions lose digits in single precision.
 
         On a CPU its singular values are off by up to 15 units in the last place, ten times as much
-        as those of LAPACK, and double precision costs up to 1.7 times. Its eigenvectors are
-        orthogonal to 6e-5 at 512x512. On a GPU double precision would cost many times as much.
-        XLA stops its own rotations at 1e-6 whatever the precision.
+        as those of LAPACK; double precision takes up to 1.7 times as long. Its eigenvectors are
+        orthogonal to 6e-5 at 512x512. On a GPU double precision would take many times as long. XLA
+        stops its own rotations at 1e-6 in any precision.
         """
         compiled, gpu = _xp.compiled_by_xla(), _on_gpu(x)
         looks: Looks = "program"
@@ -196,7 +195,7 @@ class _TensorFlowBackend(Backend):
             squares=True,  # Eigen's QR
             has_svd=not (compiled and (x.dtype.is_complex or not single)),
             has_eigh=single or not compiled,
-            # Where every operation is a call from Python there are too many of them.
+            # In eager mode every operation is a call from Python, and "jacobi" has too many.
             largest_jacobi=0 if tf.executing_eagerly() else largest,
             guarded=looks == "waits",
         )

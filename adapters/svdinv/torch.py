@@ -1,13 +1,13 @@
 """svdinv for PyTorch tensors: eager, `torch.func`, `torch.compile`, `torch.export`.
 
-The factors are computed once for forward and backward, from the detached input. What makes
-results differentiable depends on who is looking:
+The factors are computed once for forward and backward, from the detached input. How results are
+made differentiable depends on the mode:
 
 - eager mode: `torch.autograd.Function` (`_torch_function`), forward and reverse mode;
-- a compiler: operators of PyTorch's library (`_torch_library`), which it keeps;
-- a compiler around `torch.func`, and forward mode of forward mode, where both would be dropped
-  silently (pytorch/pytorch issues 193279, 192985 and 197867): plain differentiable operations
-  (`svdinv_core.midpoint`).
+- a compiler: operators of PyTorch's library (`_torch_library`), which the compiler keeps;
+- a compiler around `torch.func`, and forward mode of forward mode: ordinary differentiable
+  operations (`svdinv_core.midpoint`), because PyTorch silently drops both of the above
+  (pytorch/pytorch issues 193279, 192985 and 197867).
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ WORTH_A_CHOICE = 3e4
 """Entries times shorter side below which the Gram matrix costs more operations than it saves."""
 
 FEW = 64
-"""Numbers that are looked at one by one sooner than by an operation."""
+"""Up to this many numbers, reading them one by one is faster than an operation of PyTorch."""
 
 WORTH_LEAVING_OUT = 1e6
-"""The same for leaving out the columns that a threshold drops."""
+"""The same limit for leaving out the columns that a threshold drops."""
 
 _SINGLE = (torch.float32, torch.complex64)
 _COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
@@ -93,47 +93,50 @@ def _check_dense(name: str, x: torch.Tensor) -> None:
 
 
 def _transformed() -> bool:
-    """Whether a transform of `torch.func` is under way (no public name says so)."""
+    """Whether a transform of `torch.func` is active (there is no public function for this)."""
     return bool(torch._C._are_functorch_transforms_active())
 
 
 def _transforms(kind: Any) -> int:
-    """How many transforms of one kind are under way."""
+    """Number of active transforms of one kind."""
     levels = pyfunctorch.retrieve_all_functorch_interpreters()
     return sum(level.key() == kind for level in levels)
 
 
 def _forward_of_forward() -> bool:
-    """Whether more than one transform is in forward mode."""
+    """Whether more than one active transform is in forward mode."""
     return _transforms(torch._C._functorch.TransformType.Jvp) > 1
 
 
 def _hides_a_batch() -> bool:
-    """Whether a tensor may have more matrices than its shape says, or a length not known yet."""
+    """Whether tensors may have a batch axis hidden by `vmap`, or a length not known yet."""
     if torch.compiler.is_compiling():
         return True
     return _transformed() and _transforms(torch._C._functorch.TransformType.Vmap) > 0
 
 
 def _dropped() -> bool:
-    """Whether a registered derivative would be dropped here."""
+    """Whether PyTorch would drop a registered derivative here."""
     if not _transformed():
         return False
     return torch.compiler.is_compiling() or _forward_of_forward()
 
 
 def _eager_product(fn: Function, s: Any) -> Function:
-    """By autograd: `torch.func.grad` refuses the hooks of checkpoints and of offloading."""
+    """`Backend.product` by `torch.autograd`, which works under checkpointing and offloading.
+
+    `torch.func.grad` refuses the hooks of both.
+    """
     with torch.enable_grad():
         again = s.requires_grad
         if not again:
-            again = fn(s).requires_grad  # by what it closes over
-            # What inference mode made cannot have a gradient outside of it, and its copy can.
+            again = fn(s).requires_grad  # true if fn closes over a tensor with a gradient
+            # A tensor made in inference mode cannot have a gradient outside of it; a copy can.
             s = (s.clone() if s.is_inference() else s.detach()).requires_grad_()
         f = fn(s)
 
     def product(v: Any) -> Any:
-        if not f.requires_grad:  # a constant
+        if not f.requires_grad:  # fn is constant
             return torch.zeros_like(s)
         with torch.enable_grad():
             (ct,) = torch.autograd.grad(
@@ -145,7 +148,10 @@ def _eager_product(fn: Function, s: Any) -> Function:
 
 
 def _exported_derivative(fn: Function, elementwise: bool) -> Function:
-    """By a complex step: an exported `torch.func.grad` holds tensors without values."""
+    """`Backend.derivative` by a complex step, for `torch.export`.
+
+    An exported `torch.func.grad` would hold tensors without values.
+    """
     by_complex_step = complex_step_slope if elementwise else complex_step_jacobian
 
     def derivative(s: Any) -> Any:
@@ -159,7 +165,7 @@ def _exported_derivative(fn: Function, elementwise: bool) -> Function:
 
 @lru_cache(1024)
 def _plain_situation(shape: tuple[int, ...], single: bool) -> Situation:
-    """Of a tensor that has values, on a CPU."""
+    """The situation of a tensor with values on a CPU."""
     return Situation(
         shape,
         single=single,
@@ -171,11 +177,11 @@ def _plain_situation(shape: tuple[int, ...], single: bool) -> Situation:
 
 
 def _cuda_situation(shape: tuple[Any, ...], single: bool, looks: Looks) -> Situation:
-    """Of a tensor on a CUDA or ROCm device.
+    """The situation of a tensor on a CUDA or ROCm device.
 
-    Its SVD is batched only where both sides are at most 32, and waits for the device anyway; its
-    `eigh` is batched. A rotation is some twenty calls, so that beyond four columns the Gram matrix
-    goes first.
+    The SVD there is batched only if both sides are at most 32, and it waits for the device anyway;
+    `eigh` is batched. A rotation of "jacobi" takes some twenty calls, so beyond four columns the
+    Gram matrix is tried first.
     """
     return Situation(
         shape,
@@ -190,7 +196,7 @@ def _cuda_situation(shape: tuple[Any, ...], single: bool, looks: Looks) -> Situa
 
 @dataclass(frozen=True)
 class _SparseProduct:
-    """A sparse matrix times a few columns, or its adjoint (`side` 1), from entries and places."""
+    """A sparse matrix times a few columns, or its adjoint (`side` 1), from entries and indices."""
 
     side: int
     shape: tuple[int, ...]
@@ -224,11 +230,11 @@ class _TorchBackend(Backend):
         return None
 
     def situation(self, x: Any) -> Situation:
-        """Values are looked at where that costs nothing.
+        """As the base class says; values are read where that is free.
 
-        On a CPU single precision is decomposed in double for an operator. The derivative of a
-        threshold amplifies the ten or so units in the last place that LAPACK's single precision is
-        off by (worst error of `svt` over the test family 7e-6 without this, 6e-7 with it).
+        On a CPU an operator decomposes single precision in double. The derivative of a threshold
+        amplifies the error of LAPACK's single precision, some ten units in the last place (worst
+        error of `svt` over the test family: 7e-6 without this, 6e-7 with it).
         """
         if is_plain(x):
             return _plain_situation(tuple(x.shape), x.dtype in _SINGLE)

@@ -48,7 +48,7 @@ BAD = {
     "full matrices": (
         ValueError,
         lambda f: f.module.svd(f.array(np.eye(2)), full_matrices=True),
-        r"^full_matrices: got True, but only the thin factors are given .*use full_matrices=False",
+        r"^full_matrices: got True, but only the thin factors .*use full_matrices=False",
     ),
     "tau of the wrong shape": (
         ValueError,

@@ -311,7 +311,7 @@ def test_second_derivatives_of_krylov_are_refused(name):
         ({"energy": 0.0}, ValueError, "energy: expected a number greater than 0, got 0"),
         ({"energy": 1.5}, ValueError, "energy: expected a number of at most 1, got 1.5"),
         ({"multiplets": "x"}, ValueError, "multiplets: expected 'keep', 'drop' or 'cut', got 'x'"),
-        ({"driver": "krylov"}, ValueError, "rank: 'krylov' computes a given number of vectors"),
+        ({"driver": "krylov"}, ValueError, "rank: 'krylov' needs the largest number of vectors"),
     ],
 )
 def test_what_is_refused(framework, options, error, words):
@@ -548,7 +548,7 @@ def test_an_operator_of_an_array_pickles():
 def test_a_lazy_array_cannot_be_iterated_over():
     dask = pytest.importorskip("dask.array")
     x = dask.ones((2, 4, 3), chunks=(1, 4, 3))
-    with pytest.raises(ValueError, match=r"driver: 'krylov' looks at values, which a dask"):
+    with pytest.raises(ValueError, match=r"driver: 'krylov' reads values, which a dask"):
         svdinv.truncated_svd(x, 2, driver="krylov")
     out = svdinv.truncated_svd(x, 2, rtol=1e-6)
     np.testing.assert_allclose(out.S.compute(), [[12**0.5, 0]] * 2, atol=1e-12)

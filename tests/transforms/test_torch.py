@@ -403,7 +403,7 @@ def test_gauge_modes_say_so_under_transforms():
     def loss(x):
         return svdinv.torch.svd(x, gauge="raise").U.sum()
 
-    words = "gauge: 'raise' looks at values"
+    words = "gauge: 'raise' reads values"
     with pytest.raises(ValueError, match=words):
         func.grad(loss)(torch.eye(3))
     with pytest.raises(RuntimeError, match=words):
