@@ -151,7 +151,8 @@ def reciprocal(xp: Namespace, x: Array, valid: Array) -> Array:
     The division is guarded on both sides (the quotient is never formed where it
     is not wanted), so that derivatives of this expression stay finite as well.
     """
-    quotient = 1.0 / xp.where(valid, x, xp.ones_like(x))
+    one = xp.ones_like(x)  # torch.func.jvp widens the tangent of 1.0/x where x has no dimensions
+    quotient = one / xp.where(valid, x, one)
     return xp.where(valid, quotient, xp.zeros_like(quotient))
 
 

@@ -52,6 +52,10 @@ DESCRIPTIONS = {
     "v_i v_i^H, product = sum of s_i u_i v_i^H",
     "eigenvalues": "eigenvalues of the Hermitian part of a, as values",
     "roots": "sqrtm, inv_sqrtm, powm (w^p), logm, expm of the Hermitian part of a",
+    "align": "align_points = scale R + translation, of the transform that takes the points a + a_1 "
+    "and -a + a_1 (rows; a_1 is the first) to those of I + center and -I + center",
+    "tensor": "tensor_svt = sums-weighted sum of the slices of the tensor singular value "
+    "thresholding, under the Fourier transform of the last axis, of a times each of weights",
     "gauge": "u = U and vh = Vh themselves: no derivative, for complex input or at a tie",
 }
 
@@ -169,6 +173,12 @@ def questions() -> Iterator[tuple[str, str, Observable, str]]:
         yield "wide", name, Observable("invert", {"b": [1.0, -2.0, 0.5, 1.5, -1.0]}), ""
     for name in ("distinct", "tied", "triple"):
         yield "square", name, Observable("rotate", {"special": True}), ""
+        yield "square", name, Observable("align", {"center": [1.0, -2.0, 0.5, 1.5, -1.0]}), ""
+    tensor = Observable(
+        "tensor", {"tau": 0.8125, "weights": [1.0, 0.5, -0.25], "sums": [1.0, -2.0, 0.5]}
+    )
+    for shape, name in (("tall", "tied"), ("wide", "rank-deficient")):
+        yield shape, name, tensor, ""
     for name in ("distinct", "pair-1e-08", "tied", "triple", "all-equal"):
         yield "square", name, Observable("eigenvalues", {"groups": grouped(name)}), ""
     for shape, name, rank in (
@@ -395,6 +405,9 @@ def build(shape: str, name: str, observable: Observable, variant: str, is_comple
     return case
 
 
+FLAT = ("soft", "smooth", "low_rank", "shrink", "tensor")
+"""Kinds that have a second derivative at values of zero."""
+
 OF_VECTORS = ("reconstruction", "values", "eigenvalues")
 """Kinds asked of ``svd`` and ``svdvals`` themselves. They have a second derivative at a tie, but a
 rule that is differentiated once more sees one of many bases: only a finite one is asked for."""
@@ -411,7 +424,7 @@ def second_order(shape: str, name: str, kind: str) -> bool:
     if name == "two-pairs":
         return kind == "shrink"
     zeros = {"two-zeros": ("square",), "rank-deficient": ("tall", "wide")}
-    return shape in zeros.get(name, ()) and kind in ("soft", "smooth", "low_rank", "shrink")
+    return shape in zeros.get(name, ()) and kind in FLAT
 
 
 def compare_by(observable: Observable, made: Any, taus: list[Any], kappa: Any, order: str) -> Any:

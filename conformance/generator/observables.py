@@ -26,13 +26,15 @@ NAMED = {
     "invert": ("pinv", "procrustes", "lstsq"),
     "rotate": ("procrustes",),
     "roots": ("sqrtm", "inv_sqrtm", "powm", "logm", "expm"),
+    "align": ("align_points",),
+    "tensor": ("tensor_svt",),
 }  # fmt: skip
 """Functions of one matrix that are asked of together, an output for each."""
 
 HERMITIAN = ("hermitian", "roots", "eigenvalues")
 """Kinds that are asked of the Hermitian part of the matrix."""
 
-REAL = ("rotate",)
+REAL = ("rotate", "align")
 """Kinds that complex matrices have no part in."""
 
 
@@ -164,6 +166,25 @@ class Observable:
     def _rotate(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
         sign = mp.sign(mp.re(mp.det(u * vh)))
         return (u * mp.diag([1] * (len(s) - 1) + [sign]) * vh,)
+
+    def _align(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        (rotation,) = self._rotate(u, s, vh, tau)
+        a, center = u * mp.diag(s) * vh, mp.matrix([mp.mpf(x) for x in self.options["center"]])
+        scale = mp.re(sum((rotation.H * a)[i, i] for i in range(a.cols))) / sum(x**2 for x in s)
+        translation = center - scale * rotation * a[0, :].T
+        return (scale * rotation + mp.ones(a.rows, 1) * translation.T,)
+
+    def _tensor(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
+        weights, sums = self.options["weights"], self.options["sums"]
+        size, tau = len(weights), mp.mpf(self.options["tau"])
+        f = [mp.mpf(0)] * len(s)
+        for k in range(size):  # the k-th slice of the transform is a multiple of the matrix
+            turn = [mp.expjpi(mp.mpf(2 * k * t) / size) for t in range(size)]
+            multiple = sum(w * mp.conj(z) for w, z in zip(weights, turn, strict=True))
+            back = sum(v * z for v, z in zip(sums, turn, strict=True)) / size
+            share = back * multiple / abs(multiple)
+            f = [y + share * max(abs(multiple) * x - tau, 0) for x, y in zip(s, f, strict=True)]
+        return (self._spectral(u, [mp.re(y) for y in f], vh),)
 
     def _roots(self, u: Any, s: Any, vh: Any, tau: Any) -> Any:
         p = mp.mpf(self.options["p"])

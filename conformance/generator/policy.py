@@ -16,9 +16,10 @@ smooth, hermitian     1 + min(1/gap, gap^2/eps) over all pairs: the function is 
                       eps/gap, or the mean slope, off by gap^2; the worst over gaps is eps^(-1/3)
 reconstruction,       1 + 1/gap + 1/(smallest value), the question being put to U, S and Vh
 factors               themselves; an exact tie counts as resolved
-shrink, invert        the same, of values that are not zero
+shrink, invert,       the same, of values that are not zero
+tensor
 roots                 1 + 1/(smallest value)
-rotate                1 + 1/(difference of the two smallest values)
+rotate, align         1 + 1/(difference of the two smallest values)
 ====================  ============================================================================
 
 Gaps and values are relative to the largest value. Where ``64 eps condition`` exceeds `LOOSEST`
@@ -104,7 +105,7 @@ def condition(
         return 1 + max(map(_inverse, between), default=0.0)
     if kind in ("smooth", "hermitian"):
         return 1 + max((min(1 / g, g * g / eps) for g in gaps if g), default=0.0)
-    if kind == "rotate":
+    if kind in ("rotate", "align"):
         return 1 + 1 / (s[-2] - s[-1])
     smallest = min(v for v in s if v)
     if kind == "roots":
@@ -133,6 +134,6 @@ def slope(observable: Observable, values: list[Any], tau: Any, shape: tuple[int,
     kind = observable.kind
     if kind in ("hard", "low_rank", "truncated"):
         return condition(observable, values, tau, shape, 1.0)
-    if kind in ("projector", "polar", "factors", "rotate"):
+    if kind in ("projector", "polar", "factors", "rotate", "align"):
         return condition(observable, values, tau, shape, 1.0) / largest
     return 1.0

@@ -35,7 +35,8 @@ class Observable:
     kind
         ``"values"``, ``"reconstruction"``, ``"soft"``, ``"hard"``, ``"smooth"``, ``"low_rank"``,
         ``"projector"``, ``"polar"``, ``"nuclear"``, ``"hermitian"``, ``"factors"``,
-        ``"shrink"``, ``"invert"``, ``"roots"`` or ``"gauge"``.
+        ``"shrink"``, ``"invert"``, ``"rotate"``, ``"roots"``, ``"align"``, ``"tensor"``,
+        ``"truncated"``, ``"eigenvalues"`` or ``"gauge"``.
     options
         What that kind needs, such as ``{"rank": 2}``.
     """

@@ -20,7 +20,7 @@ from ..frameworks import FRAMEWORKS
 from ..recomposition import adjoint, pull_back, scale_columns
 from .case import Observable
 from .implementation import Arrays, NotApplicable, OnBridge, UnavailableError
-from .observables import NAMED, Functions, arguments, ascending, elementwise, right_side
+from .observables import NAMED, Functions, arguments, ascending, elementwise, points_of
 
 __all__ = ["CORE_NAMES", "ArrayApi", "Core", "CuPy", "Explicit"]
 
@@ -135,6 +135,31 @@ def _linear(apply: Callable[[Any], Any], transpose: Callable[[Any], Any]) -> _St
     )
 
 
+def _aligned(xp: Any) -> _Step:
+    """``scale R + translation``, of the results of `align_points`."""
+
+    def value(rotation: Any, translation: Any, scale: Any, margin: Any) -> Arrays:
+        return (scale[..., None, None] * rotation + translation[..., None, :],)
+
+    def tangent(y: Arrays, dy: Arrays) -> Arrays:
+        rotation, _, scale, _ = y
+        (moved,) = value(dy[0], dy[1], scale, None)
+        return (moved + dy[2][..., None, None] * rotation,)
+
+    def to_factors(y: Arrays, ct: Any) -> tuple[Any, Any]:  # linear in y
+        return y[2][..., None, None] * ct, xp.sum(y[0] * ct, axis=(-2, -1))
+
+    def cotangent(y: Arrays, ct: Arrays) -> Arrays:
+        to_rotation, to_scale = to_factors(y, ct[0])
+        return to_rotation, xp.sum(ct[0], axis=-2), to_scale, None
+
+    def bent(dy: Arrays, ct: Arrays) -> Arrays:
+        to_rotation, to_scale = to_factors(dy, ct[0])
+        return to_rotation, xp.zeros_like(ct[0][..., 0, :]), to_scale, None
+
+    return _Step(value, tangent, cotangent, bent)
+
+
 _NAMED = tuple(name for names in NAMED.values() for name in names)
 
 
@@ -236,19 +261,13 @@ class Explicit(OnBridge):
             return f.svd, (a,), {}, _of_factors(xp, float(options["cut"]))
         if kind == "eigenvalues":
             means = self._means(ascending(observable, a.shape[-1]), a)
-            return f.eigvalsh, (self._symmetric(observable, a),), {}, means
+            return f.eigvalsh, (self._ahead(observable, a),), {}, means
         if kind == "truncated":
             return f.truncated_svd, (a, options["rank"]), {}, _of_truncated(xp)
-        if kind == "lstsq":
-            first = _Step(
-                lambda x, *others: (x,),
-                lambda y, dy: dy[:1],
-                lambda y, ct: (ct[0], *(None for _ in y[1:])),
-            )
-            return f.lstsq, (a, right_side(self, observable, a)), {}, first
         if kind in _NAMED:
-            others, keywords = arguments(self, observable)
-            return getattr(f, kind), (self._symmetric(observable, a), *others), keywords, _Step()
+            others, keywords = arguments(self, observable, a)
+            following = self._following(kind, options, a)
+            return getattr(f, kind), (self._ahead(observable, a), *others), keywords, following
         ends = _Step(
             lambda u, s, vh: (u, vh),
             lambda y, dy: (dy[0], dy[2]),
@@ -256,15 +275,43 @@ class Explicit(OnBridge):
         )
         return f.svd, (a,), {"gauge": options.get("mode", "ignore")}, ends
 
-    def _symmetric(self, observable: Observable, x: Any) -> Any:
-        """A function of the Hermitian part sees the Hermitian part of a direction."""
-        hermitian = ("hermitian", "eigenvalues", *NAMED["roots"])
-        return (x + adjoint(self.xp, x)) / 2 if observable.kind in hermitian else x
+    def _following(self, kind: str, options: Mapping[str, Any], a: Any) -> _Step:
+        """What follows a function of `NAMED`."""
+        if kind == "lstsq":
+            return _Step(
+                lambda x, *others: (x,),
+                lambda y, dy: dy[:1],
+                lambda y, ct: (ct[0], *(None for _ in y[1:])),
+            )
+        if kind == "align_points":
+            return _aligned(self.xp)
+        if kind == "tensor_svt":
+            sums = self.constant(options["sums"], a)
+            return _linear(lambda y: self.total(sums * y), lambda ct: ct[..., None] * sums)
+        return _Step()
+
+    def _ahead(self, observable: Observable, x: Any) -> Any:
+        """What the function is asked of, which is linear in the matrix; a direction goes along."""
+        if observable.kind in ("hermitian", "eigenvalues", *NAMED["roots"]):
+            return (x + adjoint(self.xp, x)) / 2
+        if observable.kind == "align_points":
+            return self.constant(points_of(x.shape[-1]), x) @ x
+        if observable.kind == "tensor_svt":
+            return x[..., None] * self.constant(observable.options["weights"], x)
+        return x
+
+    def _back(self, observable: Observable, ct: Any) -> Any:
+        """The adjoint of `_ahead`."""
+        if observable.kind == "align_points":
+            return self.xp.matrix_transpose(self.constant(points_of(ct.shape[-1]), ct)) @ ct
+        if observable.kind == "tensor_svt":
+            return self.total(ct * self.constant(observable.options["weights"], ct))
+        return self._ahead(observable, ct)
 
     def _moved(self, observable: Observable, tangents: Arrays) -> Arrays:
         """Tangents of what the function differentiates; a threshold in a closure is held fixed."""
         da, *dtau = tangents
-        return self._symmetric(observable, da), *(dtau if observable.kind == "soft" else ())
+        return self._ahead(observable, da), *(dtau if observable.kind == "soft" else ())
 
     def _only_first(self, observable: Observable, inputs: Arrays, ct: Arrays) -> Arrays:
         """No answer for a threshold that the function takes in its closure."""
@@ -293,7 +340,7 @@ class Explicit(OnBridge):
         cts = step.cotangent(_tuple(out), cotangents)
         ct_a, *rest = pullback(cts if isinstance(out, tuple) else cts[0])
         return self._only_first(
-            observable, inputs, (self._symmetric(observable, ct_a), *rest[: len(inputs) - 1])
+            observable, inputs, (self._back(observable, ct_a), *rest[: len(inputs) - 1])
         )
 
     def jvp(self, observable: Observable, inputs: Arrays, tangents: Arrays) -> Arrays:
@@ -333,7 +380,7 @@ class Explicit(OnBridge):
             pullback = self.functions.vjp(fn, *args, **keywords)[1]
             second = second + pullback(own(step.bent(_tuple(dout), cotangents)))[0]
         return self._only_first(
-            observable, inputs, (self._symmetric(observable, second), *rest[: len(inputs) - 1])
+            observable, inputs, (self._back(observable, second), *rest[: len(inputs) - 1])
         )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .case import Observable
 from .implementation import Arrays, NotApplicable
@@ -84,6 +85,8 @@ NAMED: dict[str, tuple[str, ...]] = {
     "invert": ("pinv", "procrustes", "lstsq"),
     "rotate": ("procrustes",),
     "roots": ("sqrtm", "inv_sqrtm", "powm", "logm", "expm"),
+    "align": ("align_points",),
+    "tensor": ("tensor_svt",),
 }  # fmt: skip
 """Functions that are asked of together, an output for each."""
 
@@ -93,9 +96,15 @@ def of_values(ops: Elementwise, s: Any) -> Any:
     return ops.total(ops.tanh(s) ** 2) * ops.total(s * s)
 
 
-def arguments(ops: Elementwise, observable: Observable) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What a function of `NAMED` takes beside the matrix."""
+def arguments(ops: Any, observable: Observable, a: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a function of `NAMED` takes beside the matrix, or what is made of the matrix."""
     options = observable.options
+    if observable.kind == "lstsq":
+        return (ops.constant(np.asarray(options["b"]), a),), {}
+    if observable.kind == "align_points":
+        return (ops.constant(both_signs(a.shape[-1]) + options["center"], a),), {"scale": True}
+    if observable.kind == "tensor_svt":
+        return (options["tau"],), {}
     positional = {"singular_value_clip": "maximum", "project_nuclear_ball": "radius",
                   "schatten_norm": "p", "powm": "p"}  # fmt: skip
     if observable.kind == "spectral_function":
@@ -108,9 +117,15 @@ def arguments(ops: Elementwise, observable: Observable) -> tuple[tuple[Any, ...]
     return ((options[name],) if name else ()), {}
 
 
-def right_side(ops: Any, observable: Observable, a: Any) -> Any:
-    """The vector b of `lstsq`, in the dtype of the matrix."""
-    return ops.constant(np.asarray(observable.options["b"]), a)
+def both_signs(d: int) -> NDArray[np.float64]:
+    """The points of `align_points`: unit vectors and their opposites, as rows."""
+    return np.concatenate([np.eye(d), -np.eye(d)])
+
+
+def points_of(d: int) -> NDArray[np.float64]:
+    """What makes the points of `align_points` from a matrix: its rows, both signs, moved."""
+    moved: NDArray[np.float64] = both_signs(d) + np.eye(d)[0]
+    return moved
 
 
 class Functions:
@@ -281,9 +296,7 @@ def _factors(f: Functions, ops: Operations, observable: Observable, a: Any) -> A
 
 def _named(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
     """Each by the module's own function, or from the factors."""
-    composed = {"shrink": _shrink, "invert": _invert, "rotate": _rotate, "roots": _roots}[
-        observable.kind
-    ]
+    composed = _COMPOSED[observable.kind]
     a = (a + ops.adjoint(a)) / 2 if observable.kind == "roots" else a
     names = NAMED[observable.kind]
     parts = {} if all(name in f for name in names) else composed(f, ops, observable, a)
@@ -291,10 +304,16 @@ def _named(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arr
     def output(name: str) -> Any:
         if name not in f:
             return parts[name]
-        if name == "lstsq":
-            return f.lstsq(a, right_side(ops, observable, a))[0]
-        others, keywords = arguments(ops, Observable(name, observable.options))
-        return getattr(f, name)(a, *others, **keywords)
+        others, keywords = arguments(ops, Observable(name, observable.options), a)
+        if name == "align_points":
+            points = ops.constant(points_of(a.shape[-1]), a) @ a
+            rotation, translation, scale, _ = f.align_points(points, *others, **keywords)
+            return scale[..., None, None] * rotation + translation[..., None, :]
+        if name == "tensor_svt":
+            weights, sums = (ops.constant(observable.options[o], a) for o in ("weights", "sums"))
+            return ops.total(sums * f.tensor_svt(a[..., None] * weights, *others))
+        result = getattr(f, name)(a, *others, **keywords)
+        return result[0] if name == "lstsq" else result
 
     return tuple(map(output, names))
 
@@ -320,7 +339,7 @@ def _shrink(f: Functions, ops: Operations, observable: Observable, a: Any) -> di
 def _invert(f: Functions, ops: Operations, observable: Observable, a: Any) -> dict[str, Any]:
     u, s, vh = f.svd(a)
     pinv = _scaled(ops, ops.adjoint(vh), 1 / s) @ ops.adjoint(u)
-    b = right_side(ops, observable, a)
+    (b,), _ = arguments(ops, Observable("lstsq", observable.options), a)
     return {"pinv": pinv, "procrustes": u @ vh, "lstsq": (pinv @ b[..., None])[..., 0]}
 
 
@@ -331,11 +350,43 @@ def _rotate(f: Functions, ops: Operations, observable: Observable, a: Any) -> di
     return {"procrustes": _scaled(ops, u, 1 + last * (sign - 1)[..., None]) @ vh}
 
 
+def _align(f: Functions, ops: Operations, observable: Observable, a: Any) -> dict[str, Any]:
+    u, s, vh = f.svd(a)
+    last = 1 - ops.first(s, s.shape[-1] - 1)
+    signs = 1 + last * (2 * ops.above(ops.det(u @ vh), 0.0) - 2)[..., None]
+    scale = (ops.total(s * signs) / ops.total(s * s))[..., None, None]
+    turned = scale * (_scaled(ops, u, signs) @ vh)
+    center = ops.constant(observable.options["center"], a)
+    translation = center - ops.total(turned * a[..., :1, :])
+    return {"align_points": turned + translation[..., None, :]}
+
+
+def _tensor(f: Functions, ops: Operations, observable: Observable, a: Any) -> dict[str, Any]:
+    u, s, vh = f.svd(a)
+    multiples = np.fft.fft(observable.options["weights"])
+    backs = np.fft.ifft(observable.options["sums"]) * multiples / np.abs(multiples)
+    values = 0 * s
+    for multiple, back in zip(np.abs(multiples), backs.real, strict=True):
+        beyond = float(multiple) * s - observable.options["tau"]
+        values = values + float(back) * beyond * ops.above(beyond, 0.0)
+    return {"tensor_svt": _scaled(ops, u, values) @ vh}
+
+
 def _roots(f: Functions, ops: Operations, observable: Observable, a: Any) -> dict[str, Any]:
     w, q = f.eigh(a)
     of = (w**0.5, w**-0.5, w ** observable.options["p"], ops.log(w), ops.exp(w))
     made = (_scaled(ops, q, values) @ ops.adjoint(q) for values in of)
     return dict(zip(NAMED["roots"], made, strict=True))
+
+
+_COMPOSED: dict[str, Callable[..., dict[str, Any]]] = {
+    "shrink": _shrink,
+    "invert": _invert,
+    "rotate": _rotate,
+    "roots": _roots,
+    "align": _align,
+    "tensor": _tensor,
+}
 
 
 def _gauge(f: Functions, ops: Operations, observable: Observable, a: Any) -> Arrays:
