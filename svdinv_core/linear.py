@@ -18,7 +18,18 @@ __all__ = ["ConvergenceWarning", "Dense", "Given", "Linear", "as_one", "until"]
 
 
 class ConvergenceWarning(RuntimeWarning):
-    """An iteration reached its ceiling before its tolerance."""
+    """An iteration reached its ceiling before its tolerance.
+
+    Attributes
+    ----------
+    residual : float
+        What was left then, the largest of a batch. Of singular triples ``|x^H u - s v|/S_1``, as in
+        the result; of a derivative that of its linear system, relative to the right-hand side.
+    """
+
+    def __init__(self, message: str = "", residual: float = float("nan")) -> None:
+        super().__init__(message)
+        self.residual = residual
 
 
 class Linear(Protocol):
@@ -69,10 +80,24 @@ class Given:
     backward: Callable[..., Array]
 
     def matmul(self, xp: Namespace, arrays: tuple[Array, ...], X: Array) -> Array:
-        return self.forward(X, *arrays)
+        return _for_each(xp, self.forward, X, arrays)
 
     def rmatmul(self, xp: Namespace, arrays: tuple[Array, ...], Y: Array) -> Array:
-        return self.backward(Y, *arrays)
+        return _for_each(xp, self.backward, Y, arrays)
+
+
+def _for_each(
+    xp: Namespace, product: Callable[..., Array], X: Array, arrays: tuple[Array, ...]
+) -> Array:
+    """A product of the caller's, who knows of no batch: a transform has put its axes first.
+
+    The namespace of a framework that has such transforms has ``for_each(function)``, which maps it
+    over the first axis of all arguments.
+    """
+    for _ in X.shape[:-2]:
+        own: Any = getattr(xp, "for_each")  # noqa: B009
+        product = own(product)
+    return product(X, *arrays)
 
 
 State = tuple[Array, ...]
@@ -84,31 +109,38 @@ def until(
     going: Callable[..., Array],
     body: Callable[..., State],
     state: State,
+    residual: Callable[..., Array],
     what: str | None,
-) -> State:
+) -> tuple[State, bool]:
     """``body(*state)`` again and again, as long as ``going(*state)``, at most `limit` times.
 
+    The last state, and whether values were looked at, from Python.
+
     The namespace may have a loop of its own, ``until(limit, going, body, state)``, for compiled
-    programs. Where values are looked at from Python, reaching the limit is warned of, `what` being
-    what did not converge; without it, it is not.
+    programs. Where values are looked at from Python, reaching the limit is warned of, with the
+    largest ``residual(*state)``, `what` being what did not converge; without it, it is not.
     """
     own = getattr(xp, "until", None)
     if own is not None:
         done: State | None = own(limit, going, body, state)
         if done is not None:
-            return done
+            return done, False
     for _ in range(limit):
         if not bool(going(*state)):
-            return state
+            return state, True
         state = body(*state)
     if what is not None and bool(going(*state)):
-        warnings.warn(
-            f"{what} did not converge within {limit} iterations: the value at the cut is hardly "
-            "larger than the first that is dropped; use another rank, or another driver",
-            ConvergenceWarning,
-            stacklevel=2,
+        left = residual(*state)
+        left = xp.where(left > 0, left, xp.zeros_like(left))  # no matrix of NaN
+        largest = float(xp.max(left, axis=tuple(range(len(left.shape)))))
+        warning = ConvergenceWarning(
+            f"{what} did not converge within {limit} iterations, which left a residual of "
+            f"{largest:.1e}: the value at the cut is hardly larger than the first that is "
+            "dropped; use another rank, or another driver",
+            largest,
         )
-    return state
+        warnings.warn(warning, stacklevel=2)
+    return state, True
 
 
 def as_one(xp: Namespace, function: Any, *arrays: Array) -> State:

@@ -178,10 +178,15 @@ class Outside:
             beta = after * reciprocal(xp, square, moving)
             return right, r, r + scale(xp, beta, p), after
 
+        def residual(*state: Array) -> Array:
+            return xp.sqrt(state[-1] * reciprocal(xp, squares, squares > 0))
+
         state = (xp.zeros_like(rhs), rhs, rhs, squares)
-        right, _, _, after = until(xp, STEPS, going, step, state, "krylov: the derivative")
+        (right, _, _, after), looked = until(
+            xp, STEPS, going, step, state, residual, "krylov: the derivative"
+        )
         # A compiled loop cannot warn: what has not half of its digits is no number there.
-        if getattr(xp, "until", None) is not None:
+        if not looked:
             right = xp.where(after > eps * squares, float("nan"), right)
         left = _project(xp, U, b + forth(right))
         return scale(xp, size, left), scale(xp, size, _project(xp, V, right))

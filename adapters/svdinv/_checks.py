@@ -28,8 +28,10 @@ __all__ = [
     "check_number",
     "check_of_operator",
     "check_one_of",
+    "check_operator",
     "check_parameter",
     "check_points",
+    "check_product",
     "check_rank",
     "check_real",
     "check_right_side",
@@ -44,6 +46,7 @@ __all__ = [
     "check_value_weights",
     "compute_dtype",
     "dtype_name",
+    "is_floating",
     "real_dtype",
     "unsuitable_function",
 ]
@@ -63,9 +66,12 @@ _REAL_PART = {"complex64": "float32", "complex128": "float64"}
 
 
 def dtype_name(dtype: Any) -> str:
-    """Name of a dtype, the same in every framework ("float32")."""
-    name = getattr(dtype, "name", None)
-    return name if isinstance(name, str) else str(dtype).rsplit(".", 1)[-1]
+    """Name of a dtype or scalar type, the same in every framework ("float32")."""
+    for attribute in ("name", "__name__"):
+        name = getattr(dtype, attribute, None)
+        if isinstance(name, str):
+            return name
+    return str(dtype).rsplit(".", 1)[-1]
 
 
 def compute_dtype(name: str) -> str:
@@ -76,6 +82,11 @@ def compute_dtype(name: str) -> str:
 def real_dtype(name: str) -> str:
     """Name of the dtype of the singular values of a matrix of dtype `name`."""
     return _REAL_PART.get(name, name)
+
+
+def is_floating(dtype: Any) -> bool:
+    """Whether a dtype is real or complex floating point."""
+    return dtype_name(dtype) in _COMPUTED_IN
 
 
 def show(shape: Shape) -> str:
@@ -92,12 +103,11 @@ def check_dtype(dtype: Any, argument: str = "x") -> None:
     TypeError
         If the dtype is not one of float16, bfloat16, float32, float64, complex64, complex128.
     """
-    name = dtype_name(dtype)
-    if name not in _COMPUTED_IN:
+    if not is_floating(dtype):
         raise TypeError(
             f"{argument}: expected a real or complex floating-point array "
-            f"({', '.join(_COMPUTED_IN)}), got dtype {name}; convert it first, for example to "
-            "float64"
+            f"({', '.join(_COMPUTED_IN)}), got dtype {dtype_name(dtype)}; convert it first, for "
+            "example to float64"
         )
 
 
@@ -200,11 +210,43 @@ def check_of_operator(driver: str, rank: int | None) -> None:
     check_known_rank(rank)
 
 
+def check_operator(shape: Any, products: tuple[Any, ...], params: Any) -> None:
+    """Refuse arguments of an operator that are not of the right kind."""
+    if (
+        not isinstance(shape, tuple)
+        or [isinstance(n, numbers.Integral) for n in shape] != [True] * 2
+    ):
+        raise ValueError(f"shape: expected two integers (m, n), got {shape}")
+    if min(shape) < 0:
+        raise ValueError(f"shape: expected two integers of at least 0, got {shape}")
+    for name, product in zip(("matmul", "rmatmul"), products, strict=True):
+        if not callable(product):
+            raise TypeError(f"{name}: expected a function, got {type(product).__name__}")
+    if not isinstance(params, tuple):
+        raise TypeError(f"params: expected a tuple of arrays, got {type(params).__name__}")
+    for param in params:
+        if not (hasattr(param, "dtype") and hasattr(param, "shape")):
+            raise TypeError(f"params: expected arrays, got {type(param).__name__}")
+    if not any(is_floating(param.dtype) for param in params):
+        raise TypeError("params: expected a floating-point array among them, got none")
+
+
 def check_computed(dtype: Any) -> None:
-    """Refuse half precision for an operator, whose products svdinv cannot cast."""
+    """Refuse other dtypes for an operator, whose products svdinv cannot cast."""
     name = dtype_name(dtype)
-    if _COMPUTED_IN[name] != name:
-        raise TypeError(f"x: expected an operator in {_COMPUTED_IN[name]}, got {name}")
+    if _COMPUTED_IN.get(name) != name:
+        raise TypeError(
+            "x: expected an operator in float32, float64, complex64 or complex128, got dtype "
+            f"{name}"
+        )
+
+
+def check_product(name: str, shape: Shape, expected: Shape, dtype: Any, of_operator: Any) -> None:
+    """Refuse a product of the caller's that is not what an operator's shape and dtype promise."""
+    check_same_shape(name, shape, expected)
+    given, promised = dtype_name(dtype), dtype_name(of_operator)
+    if given != promised:
+        raise TypeError(f"{name}: expected dtype {promised}, as the operator has, got {given}")
 
 
 def check_multiplets(multiplets: Any) -> None:

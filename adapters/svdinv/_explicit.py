@@ -427,7 +427,13 @@ class Explicit:
         out = getattr(Functions[Any](lambda _: recorder), name)(*arguments, **kwargs)
         if not recorder.calls:
             raise TypeError(f"fn: svdinv defines no derivative for {name}, which is a diagnostic")
-        return recorder, out, tuple(map(recorder.array_of, arguments))
+        arrays = tuple(map(recorder.array_of, arguments))
+        if arrays[0] is None:
+            raise TypeError(
+                "x: a LinearOperator has no derivative here, where nobody differentiates its "
+                "products; give a sparse matrix"
+            )
+        return recorder, out, arrays
 
     def vjp(self, fn: Any, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], Any]]:
         """Value and pullback of a function of svdinv, as ``jax.vjp`` (NumPy, CuPy, Dask, ...).

@@ -18,7 +18,7 @@ import numpy as np
 
 from ._jax_sharding import product_spec
 
-__all__ = ["matmul", "repeated", "settled", "sum", "until"]
+__all__ = ["for_each", "matmul", "repeated", "settled", "sum", "until"]
 
 
 def _apart(x: Any) -> Any:
@@ -35,6 +35,10 @@ def sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
 def matmul(a: Any, b: Any, /) -> Any:
     spec = product_spec(a, b)
     return jnp.matmul(a, b) if spec is None else jnp.matmul(a, b, out_sharding=spec)
+
+
+def for_each(function: Callable[..., Any]) -> Any:
+    return jax.vmap(function)
 
 
 def repeated(count: int, body: Callable[[Any], Any], state: Any) -> Any:

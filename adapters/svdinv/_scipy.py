@@ -17,18 +17,22 @@ def is_sparse(x: Any) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Csr:
-    """The products of a sparse matrix, with its stored entries as the one parameter."""
+    """The products of a sparse matrix or its adjoint, the stored entries as the one parameter."""
 
     like: Any
+    adjoint: bool = False
 
     def _with(self, data: Any) -> Any:
         return type(self.like)((data, self.like.indices, self.like.indptr), self.like.shape)
 
+    def _product(self, data: Any, X: Any, adjoint: bool) -> Any:
+        return self._with(data.conj()).T @ X if adjoint else self._with(data) @ X
+
     def matmul(self, xp: Any, arrays: tuple[Any, ...], X: Any) -> Any:
-        return self._with(arrays[0]) @ X
+        return self._product(arrays[0], X, self.adjoint)
 
     def rmatmul(self, xp: Any, arrays: tuple[Any, ...], Y: Any) -> Any:
-        return self._with(arrays[0].conj()).T @ Y
+        return self._product(arrays[0], Y, not self.adjoint)
 
     def pull(
         self, xp: Any, arrays: tuple[Any, ...], X: Any, ct: Any, adjoint: bool
@@ -36,7 +40,7 @@ class _Csr:
         """Cotangent of the stored entries."""
         import numpy as np
 
-        left, right = (X, ct) if adjoint else (ct, X)
+        left, right = (X, ct) if adjoint != self.adjoint else (ct, X)
         rows = np.repeat(np.arange(self.like.shape[0]), np.diff(self.like.indptr))
         out = np.zeros_like(arrays[0])
         for j in range(X.shape[-1]):  # one column at a time, to need no more memory than the matrix
@@ -47,16 +51,14 @@ class _Csr:
 @dataclass(frozen=True, eq=False)
 class _Product:
     linear: _Csr
-    adjoint: bool
 
     def __call__(self, X: Any, data: Any) -> Any:
-        product = self.linear.rmatmul if self.adjoint else self.linear.matmul
-        return product(None, (data,), X)
+        return self.linear.matmul(None, (data,), X)
 
 
 def operator_of(x: Any) -> LinearOperator:
     """A sparse matrix as an operator."""
-    linear = _Csr(x.tocsr())
+    like = x.tocsr()
     m, n = x.shape
-    there, back = (_Product(linear, adjoint) for adjoint in (False, True))
-    return LinearOperator((int(m), int(n)), x.dtype, there, back, (linear.like.data,))
+    there, back = (_Product(_Csr(like, adjoint)) for adjoint in (False, True))
+    return LinearOperator((int(m), int(n)), x.dtype, there, back, (like.data,))

@@ -29,6 +29,7 @@ __all__ = [
     "expm1",
     "finfo",
     "float64",
+    "for_each",
     "imag",
     "int32",
     "isdtype",
@@ -111,6 +112,10 @@ def expand_dims(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
 def isdtype(dtype: torch.dtype, kind: str) -> bool:
     kinds = {"complex floating": dtype.is_complex, "real floating": dtype.is_floating_point}
     return kinds[kind]
+
+
+def for_each(function: Any) -> Any:
+    return torch.func.vmap(function)
 
 
 def max(x: torch.Tensor, /, *, axis: tuple[int, ...], keepdims: bool = False) -> torch.Tensor:

@@ -25,7 +25,7 @@ try:
 except ImportError as error:
     raise cannot_import(error, "jax", "JAX") from error
 
-from svdinv_core import Decomposition, Operator, Rule, Situation, Step, SVDFactors
+from svdinv_core import Decomposition, Given, Operator, Rule, Situation, Step, SVDFactors
 from svdinv_core.drivers import LARGEST_JACOBI_ON_GPU, Looks
 
 from . import _jax_namespace, rules
@@ -294,6 +294,8 @@ class _JaxBackend(Backend):
                 return by_the_compiler(function, x, *fixed)
             if not any(isinstance(a, jax.core.Tracer) for a in (x, *fixed)):
                 return _values(function, x, *fixed)
+            if isinstance(function, Leading) and isinstance(function.operation.linear, Given):
+                return function(x, *fixed)  # whose products know of no batch
             return _for_a_batch(function)(x, *fixed)
 
     def failed(self, values: Any) -> bool:

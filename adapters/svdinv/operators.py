@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from svdinv_core import Dense
+from svdinv_core import Dense, Given, Linear
+
+from ._checks import check_operator, check_product
 
 __all__ = ["LinearOperator"]
 
@@ -25,20 +27,23 @@ class LinearOperator:
     shape : (int, int)
         m and n.
     dtype
-        Dtype of the products, as an object of the framework.
+        Dtype of the products: a dtype of the framework, its scalar type (``jax.numpy.float64``) or
+        its name.
     matmul : callable
         ``matmul(X, *params)``, which is ``A @ X`` for ``X (n, r)``.
     rmatmul : callable
         ``rmatmul(Y, *params)``, which is ``A^H @ Y`` for ``Y (m, r)``.
     params : tuple of arrays
-        At least one array of the framework. These get the gradients, so everything you
-        differentiate has to be among them, and in JAX everything that is traced. JAX compiles
-        once for each pair of functions: do not create new functions at every step.
+        Arrays of the framework, at least one of them of floating point. These get the gradients,
+        so everything you differentiate has to be among them, and in JAX everything that is traced.
+        JAX compiles once for each pair of functions: do not create new functions at every step.
 
     Raises
     ------
     TypeError, ValueError
-        If `shape` is not a pair of integers, or there are no parameters.
+        If `shape` is not a pair of integers, a product is not a function, or `params` is not a
+        tuple of arrays; from `truncated_svd`, if a product has another shape or dtype than the
+        operator states.
 
     Examples
     --------
@@ -60,10 +65,16 @@ class LinearOperator:
     params: tuple[Any, ...]
 
     def __post_init__(self) -> None:
-        if len(self.shape) != 2 or not all(isinstance(n, int) and n >= 0 for n in self.shape):
-            raise ValueError(f"shape: expected two integers (m, n), got {self.shape}")
-        if not isinstance(self.params, tuple) or not self.params:
-            raise TypeError("params: expected a tuple of at least one array")
+        check_operator(self.shape, (self.matmul, self.rmatmul), self.params)
+
+    @property
+    def linear(self) -> Linear:
+        """What the core takes: the functions, unless they come with a derivative of their own."""
+        own: Linear | None = getattr(self.matmul, "linear", None)
+        if own is not None:
+            return own
+        m, n = self.shape
+        return Given(_Checked("matmul", self.matmul, m), _Checked("rmatmul", self.rmatmul, n))
 
     @staticmethod
     def of(x: Any) -> LinearOperator:
@@ -138,6 +149,19 @@ class LinearOperator:
 
 # Classes instead of closures: two objects with equal fields are equal, so that JAX finds the
 # program it compiled for the first one.
+
+
+@dataclass(frozen=True)
+class _Checked:
+    name: str
+    product: Product
+    rows: int
+
+    def __call__(self, X: Any, *params: Any) -> Any:
+        out = self.product(X, *params)
+        expected = (self.rows, X.shape[-1])
+        check_product(self.name, tuple(out.shape), expected, out.dtype, X.dtype)
+        return out
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,7 @@ class Krylov:
         state = (*state, state[-1] + 1.0)
         if count > 1:
             limit, what = (TRIED, None) if self.tried else (CYCLES, "krylov: the singular triples")
-            state = until(xp, limit, going, cycle, state, what)
+            state, _ = until(xp, limit, going, cycle, state, lambda *state: state[-2], what)
         return state[:-1]
 
     def _rest(

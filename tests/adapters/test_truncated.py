@@ -219,9 +219,40 @@ def test_a_cut_through_a_tie_is_finite_and_says_so():
 def test_a_ceiling_is_warned_of():
     """Values that fall so slowly that a block of this size gains little."""
     S = np.linspace(1, 0.9, 520)
-    with pytest.warns(svdinv.ConvergenceWarning, match="singular triples did not converge"):
+    with pytest.warns(svdinv.ConvergenceWarning, match="singular triples did not converge") as seen:
         out = svdinv.truncated_svd(np.diag(S), 2, driver="krylov")
+    left = np.linalg.norm(S[:, None] * out.U - out.Vh.T * out.S, axis=0).max() / out.S[0]
     assert out.residual > 1e-13
+    np.testing.assert_allclose([out.residual, seen[0].message.residual], left, rtol=1e-3)
+
+
+def residual_of_the_derivative(A, G, ct):
+    """The largest of a column, from the definition, with L taken out of the gradient."""
+    U, S, Vh = np.linalg.svd(A)
+    U, S, V = U[:, :RANK], S[:RANK], Vh[:RANK].conj().T
+    off_u, off_v = np.eye(len(A)) - U @ U.conj().T, np.eye(len(V)) - V @ V.conj().T
+    R, L = off_u @ A, off_v @ ct.conj().T @ U
+    rhs = off_v @ G.conj().T @ U + R.conj().T @ off_u @ G @ V / S
+    left = np.linalg.norm(rhs - L + R.conj().T @ (R @ L) / S**2, axis=0)
+    return (left / np.linalg.norm(rhs, axis=0)).max()
+
+
+def test_the_residual_of_a_derivative_that_does_not_converge(monkeypatch):
+    """The warning has the largest of the batch, a matrix of NaN left out."""
+    monkeypatch.setattr(truncated, "STEPS", 3)
+    A = matrices(26, 20, True, DISTINCT)
+    G = normal(np.random.default_rng(13), A.shape, A)
+    A[3, 0, 0] = np.nan
+    for name in set(FRAMEWORKS) - {"jax"}:
+        words = "derivative did not converge within 3 iterations, which left a residual of"
+        with pytest.warns(svdinv.ConvergenceWarning, match=words) as seen:
+            _, (ct,) = driver(name).vjp("low_rank", (A,), (G,), (RANK,), driver="krylov")
+        expected = max(map(residual_of_the_derivative, A[:3], G, ct))
+        assert expected > 0.1
+        np.testing.assert_allclose(seen[0].message.residual, expected, rtol=1e-6)
+    monkeypatch.undo()
+    _, pullback = sn.vjp(sn.low_rank, A[0], RANK, driver="krylov")
+    assert residual_of_the_derivative(A[0], G[0], pullback(G[0])[0]) <= 1e-12
 
 
 def test_auto_takes_krylov_for_one_large_matrix_and_goes_back_where_it_does_not_converge():
@@ -269,6 +300,106 @@ def test_gradients_of_an_operator_arrive_in_its_parameters(name):
     np.testing.assert_allclose(bridge.numpy(out), value, atol=1e-12)
     np.testing.assert_allclose(bridge.numpy(ct_d), np.sum(ct_A * W, axis=1), atol=1e-11)
     np.testing.assert_allclose(bridge.numpy(ct_W), d[:, None] * ct_A, atol=1e-11)
+
+
+def _of_scaled(bridge, d, W):
+    """A loss of the leading part of ``diag(d) W``, known by its products."""
+
+    def scaled(X, d, W):
+        return d[:, None] * (W @ X)
+
+    def back(Y, d, W):
+        return bridge.adjoint(W) @ (d[:, None] * Y)
+
+    A = LinearOperator((*d.shape, W.shape[-1]), d.dtype, scaled, back, (d, W))
+    U, S, Vh, *_ = bridge.library.truncated_svd(A, 3)
+    return bridge.real_sum(bridge.recompose(U, S, Vh) ** 3)
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_an_operator_under_vmap_knows_of_no_batch(name):
+    """As many matrices as rows: an axis taken for another would not be an error."""
+    rng, bridge = np.random.default_rng(14), driver(name).bridge
+    D, W = rng.uniform(0.5, 2.0, (14, 14)), rng.standard_normal((14, 14)) * 1.5 ** -np.arange(14.0)
+    values, pullback = sn.vjp(sn.low_rank, D[..., None] * W, 3)
+    expected = np.sum(pullback(3 * values**2)[0] * W, axis=-1)
+    transforms = bridge.module.func if name == "torch" else bridge.module
+    vmap, grad, jvp = transforms.vmap, transforms.grad, transforms.jvp
+    loss, D, W = partial(_of_scaled, bridge), bridge.array(D), bridge.array(W)
+
+    def found(D, W):
+        gradients = vmap(grad(lambda D, W: vmap(loss, (1, None))(D, W).sum()), (None, 0))
+        tangents = vmap(lambda d: jvp(lambda d: loss(d, W), (d,), (d,))[1])
+        return gradients(D.T, W[None])[0].T, tangents(D)
+
+    found = bridge.module.jit(found) if name == "jax" else found
+    ct, d = map(bridge.numpy, found(D, W))
+    np.testing.assert_allclose(ct, expected, atol=1e-11)
+    np.testing.assert_allclose(d, np.sum(bridge.numpy(D) * expected, axis=1), atol=1e-10)
+
+
+def gathered(X, places, d):
+    return d[places][:, None] * X
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_the_dtype_of_an_operator_is_the_one_that_is_said(name):
+    """By name, as a scalar type, and whatever the first parameter is."""
+    bridge = driver(name).bridge
+    if name == "tensorflow":
+
+        def gathered(X, places, d):
+            return bridge.module.gather(d, places)[:, None] * X
+    else:
+        gathered = globals()["gathered"]
+    places, d = np.arange(3), np.array([3.0, 2.0, 1.0])
+    arrays = (bridge.array(places), bridge.array(d))
+    for dtype in ("float64", np.float64, arrays[1].dtype):
+        A = LinearOperator((3, 3), dtype, gathered, gathered, arrays)
+        S = bridge.numpy(bridge.library.truncated_svd(A, 2).S)
+        assert S.dtype == np.float64
+        np.testing.assert_allclose(S, [3, 2], rtol=1e-14)
+    A = LinearOperator((3, 3), "float32", gathered, gathered, arrays)
+    if name != "tensorflow":  # which does not mix dtypes
+        with pytest.raises(TypeError, match=r"^matmul: expected dtype float32, as the operator"):
+            bridge.library.truncated_svd(A, 2)
+
+
+def scale_rows(X, d):
+    return d[:, None] * X
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"shape": 3}, ValueError, "shape: expected two integers (m, n), got 3"),
+        ({"shape": (3, 2.0)}, ValueError, "shape: expected two integers (m, n), got (3, 2.0)"),
+        ({"shape": (3, -1)}, ValueError, "shape: expected two integers of at least 0, got (3, -1)"),
+        ({"shape": (4, 3)}, ValueError, "matmul: expected shape (4, 3), got (3, 3)"),
+        ({"shape": (3, 4)}, ValueError, "rmatmul: expected shape (4, 3), got (3, 3)"),
+        ({"matmul": None}, TypeError, "matmul: expected a function, got NoneType"),
+        ({"rmatmul": 1}, TypeError, "rmatmul: expected a function, got int"),
+        ({"params": [np.ones(3)]}, TypeError, "params: expected a tuple of arrays, got list"),
+        ({"params": (3.0,)}, TypeError, "params: expected arrays, got float"),
+        ({"params": ()}, TypeError, "params: expected a floating-point array among them, got none"),
+        ({"params": (np.arange(3),)}, TypeError, "params: expected a floating-point array among"),
+        ({"dtype": float}, TypeError, "x: expected an operator in float32, float64, complex64 or"),
+        ({"dtype": np.float16}, TypeError, "complex64 or complex128, got dtype float16"),
+        ({"dtype": None}, TypeError, "complex64 or complex128, got dtype None"),
+    ],
+)
+def test_an_operator_that_is_refused(change, error, words):
+    given = {"shape": (3, 3), "dtype": "float64", "matmul": scale_rows, "rmatmul": scale_rows}
+    with pytest.raises(error, match=re.escape(words)):
+        sn.truncated_svd(LinearOperator(**{**given, "params": (np.ones(3),), **change}), 2)
+
+
+def test_parameters_of_another_framework_are_refused():
+    A = LinearOperator(
+        (3, 3), "float64", scale_rows, scale_rows, (driver("torch").array(np.ones(3)),)
+    )
+    with pytest.raises(TypeError, match=r"^params: expected a jax.Array, got Tensor$"):
+        driver("jax").module.truncated_svd(A, 2)
 
 
 def test_operators_are_put_together():
@@ -358,6 +489,11 @@ def test_sparse_matrices_and_the_gradient_of_their_entries(name):
             sum(np.vdot(*pair).real for pair in zip((ct_U, ct_S, ct_Vh), tangent, strict=False)),
         )
         out = (out.U * out.S) @ out.Vh
+        adjoint = LinearOperator.of(sparse).H
+        U, S, Vh, *_ = svdinv.truncated_svd(adjoint, 3)
+        np.testing.assert_allclose((U * S) @ Vh, np.conj(value.T), atol=1e-11)
+        with pytest.raises(TypeError, match=r"^x: a LinearOperator has no derivative here"):
+            sn.vjp(svdinv.truncated_svd, adjoint, 3)
     else:
         bridge = driver(name).bridge
         entries, make = _sparse(name, A)

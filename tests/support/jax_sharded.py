@@ -69,21 +69,22 @@ def eager(name):
     return {"value": relative(got, expected), "gradient": relative(np.conj(g), gradient)}
 
 
-def both_axes():
+def both_axes(kind):
     """One matrix whose rows and columns lie on several devices, by its leading part alone."""
     rng = np.random.default_rng(0)
     left, right = (np.linalg.qr(rng.standard_normal((128, 128)))[0] for _ in range(2))
     x, W = left / np.arange(1, 129) @ right, rng.standard_normal((128, 128))
     _, pullback = vjp(low_rank, x, 5)
-    mesh = jax.make_mesh((4, 2), ("rows", "columns"), axis_types=(AxisType.Auto,) * 2)
+    mesh = jax.make_mesh((4, 2), ("rows", "columns"), axis_types=(getattr(AxisType, kind),) * 2)
     sharding = NamedSharding(mesh, PartitionSpec("rows", "columns"))
-    X, weights = (jax.device_put(a, sharding) for a in (x, W))
 
     def grad(y, w):
         return jax.grad(lambda z: _paired(w, jax_low_rank(z, 5, driver="krylov")))(y)
 
-    compiled = jax.jit(grad).lower(X, weights).compile()
-    g = compiled(X, weights)
+    with jax.set_mesh(mesh):
+        X, weights = (jax.device_put(a, sharding) for a in (x, W))
+        compiled = jax.jit(grad).lower(X, weights).compile()
+        g = compiled(X, weights)
     lines = compiled.as_text().split("\n")
     return {
         "gradient": relative(g, pullback(W)[0]),
@@ -156,7 +157,7 @@ if __name__ == "__main__":
                 f"{name}, {kind}": check(name, kind)
                 for kind, name in (wanted.split(maxsplit=1) for wanted in sys.argv[1:])
             }
-            | {"both axes": both_axes()}
+            | {f"both axes, {kind}": both_axes(kind) for kind in ("Auto", "Explicit")}
             | {
                 f"{name} of a {side} matrix, {kind}": spread(kind, side, name)
                 for kind in ("Auto", "Explicit")

@@ -315,8 +315,9 @@ def test_batch_sharded_over_eight_devices(sharded, observable, mesh):
     assert not result["gathers"]
 
 
-def test_one_matrix_sharded_in_both_directions_is_gathered_nowhere(sharded):
-    result = sharded["both axes"]
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_one_matrix_sharded_in_both_directions_is_gathered_nowhere(sharded, kind):
+    result = sharded[f"both axes, {kind}"]
     assert result["gradient"] < 1e-12
     assert result["devices"] == 8
     assert not result["gathers"]
