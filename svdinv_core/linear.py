@@ -132,7 +132,8 @@ def until(
     if what is not None and bool(going(*state)):
         left = residual(*state)
         left = xp.where(left > 0, left, xp.zeros_like(left))  # no matrix of NaN
-        largest = float(xp.max(left, axis=tuple(range(len(left.shape)))))
+        every = tuple(range(len(left.shape)))
+        largest = float(xp.max(left, axis=every, keepdims=False))
         warning = ConvergenceWarning(
             f"{what} did not converge within {limit} iterations, which left a residual of "
             f"{largest:.1e}: the value at the cut is hardly larger than the first that is "
