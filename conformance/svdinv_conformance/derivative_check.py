@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .frameworks import AUTODIFF, AutodiffBridge
+from .inputs import normal
 
 __all__ = ["LIKE", "NEIGHBOURS", "DerivativeError", "check"]
 
@@ -359,11 +360,8 @@ class _Asked:
         return np.asarray(x[0]) if self.question.batched else x
 
     def _normal(self, shape: tuple[int, ...], is_complex: bool) -> Array:
-        z = self.rng.standard_normal(shape)
-        if is_complex:
-            z = z + 1j * self.rng.standard_normal(shape)
         real = self.x.real.dtype
-        return np.asarray(z, dtype=np.result_type(real, np.complex64) if is_complex else real)
+        return normal(shape, np.result_type(real, np.complex64) if is_complex else real, self.rng)
 
     def _direction(self) -> Tangent:
         d = self._normal(self.x.shape, np.iscomplexobj(self.x))

@@ -25,6 +25,7 @@ __all__ = [
     "built_in",
     "from_image",
     "from_npy",
+    "normal",
 ]
 
 Array = NDArray[Any]
@@ -73,11 +74,29 @@ class Input:
 # --- from a spectrum -----------------------------------------------------------------------------
 
 
+def normal(shape: tuple[int, ...], dtype: Any, seed: int | np.random.Generator) -> Array:
+    """Draw standard normal numbers.
+
+    Parameters
+    ----------
+    shape
+        Of the array.
+    dtype
+        Complex entries have standard normal real and imaginary parts. The narrower types are
+        roundings of the wider ones, and the real part of a complex array is the real array of the
+        same seed.
+    seed
+        Seed of the generator, or the generator.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.standard_normal(shape)
+    if np.dtype(dtype).kind == "c":
+        drawn = drawn + 1j * rng.standard_normal(shape)
+    return np.asarray(drawn, dtype=dtype)
+
+
 def _orthonormal(rng: np.random.Generator, m: int, k: int, is_complex: bool) -> Array:
-    g = rng.standard_normal((m, k))
-    if is_complex:
-        g = g + 1j * rng.standard_normal((m, k))
-    q, r = np.linalg.qr(g)
+    q, r = np.linalg.qr(normal((m, k), np.complex128 if is_complex else np.float64, rng))
     d = np.diagonal(r)
     return np.asarray(q * (d / np.abs(d)))
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import array_api_compat.numpy as xp
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -23,8 +22,8 @@ from svdinv import rules
 from svdinv_conformance.compare.plots import STYLES
 from svdinv_conformance.compare.sweep import THRESHOLD, matrices
 from svdinv_conformance.errors import norms, relative_difference
+from svdinv_conformance.frameworks import NumPy
 from svdinv_conformance.markdown import markdown_table, write_between
-from svdinv_conformance.recomposition import pull_back
 from svdinv_conformance.reference import decompose, spectral_gradient
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -40,6 +39,7 @@ TOLERANCES = {  # exponent of eps by name
 }
 
 Array = Any
+NUMPY = NumPy()
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ FUNCTIONS = {
 def through_svd(function: Function, x: Array, weights: Array, rule: str | rules.Rule) -> Array:
     """The gradient of ``Re <W, U f(S) Vh>`` by the chain rule and `svd`."""
     (U, S, Vh), pullback = svdinv.vjp(svdinv.svd, x, rule=rule)
-    ct_U, ct_f, ct_Vh = pull_back(xp, U, function.value(S), Vh, weights)
+    ct_U, ct_f, ct_Vh = NUMPY.pull_back(U, function.value(S), Vh, weights)
     (gradient,) = pullback((ct_U, function.slope(S) * ct_f, ct_Vh))
     return gradient
 

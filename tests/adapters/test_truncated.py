@@ -15,7 +15,7 @@ from support.drivers import FRAMEWORKS, driver
 from support.family import haar
 from svdinv.operators import LinearOperator
 from svdinv_conformance.suite import load_cases, plan
-from svdinv_conformance.suite.autodiff import Autodiff
+from svdinv_conformance.suite.named import implement
 
 import svdinv_core as core
 from svdinv_core import truncated
@@ -722,7 +722,7 @@ def test_krylov_has_the_derivatives_of_the_conformance_cases():
     """Those of `low_rank`: by the definition at 50 digits, at ties, near them, at every scale."""
     low_rank = partial(driver("torch").module.low_rank, driver="krylov")
     module = SimpleNamespace(svd=None, low_rank=low_rank)
-    implementation = Autodiff("torch", module, "krylov")
+    implementation = implement("torch", module, "krylov")
     tests = [
         test
         for test in plan(load_cases(["float32", "complex64", "float64", "complex128"]))

@@ -12,7 +12,7 @@ from svdinv_conformance.compare.agreement import (
     tie_rtol,
     undefined,
 )
-from svdinv_conformance.losses import RULES
+from svdinv_conformance.compare.methods import RULES
 
 from svdinv_core.rules import default_degeneracy_rtol, promised_rtol
 

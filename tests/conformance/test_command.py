@@ -10,6 +10,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from svdinv_conformance import __main__ as command
 from svdinv_conformance import gpu
 from svdinv_conformance.__main__ import main
 from svdinv_conformance.compare import command as compare_command
-from svdinv_conformance.frameworks import FRAMEWORKS, Gradient
+from svdinv_conformance.frameworks import FRAMEWORKS
 from svdinv_conformance.frameworks.numpy import NumPy
 from svdinv_conformance.inputs import BUILT_IN
 
@@ -32,17 +33,14 @@ class WrongTorch(NumPy):
     package = "numpy"
 
     def load(self) -> Any:
-        self._modules = NumPy().load()
-        return self._modules
+        module, library = NumPy().load()
 
-    def gradient(self, problem: Any, method: str, device: str) -> Any:
-        run = super().gradient(problem, method, device)
+        def vjp(*given: Any, **options: Any) -> Any:
+            out, pullback = library.vjp(*given, **options)
+            return out, lambda ct: (pullback(ct)[0].mT.copy(), *pullback(ct)[1:])
 
-        def wrong() -> Gradient:
-            gradient = run()
-            return Gradient(gradient.x.mT.copy(), gradient.tau)
-
-        return wrong
+        names = {name: getattr(library, name) for name in ("svt", "svdvals", "svd")}
+        return module, SimpleNamespace(**names, vjp=vjp)
 
 
 @pytest.fixture

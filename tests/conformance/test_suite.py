@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import svdinv.numpy
-from svdinv_conformance.frameworks import AUTODIFF
+from svdinv_conformance.frameworks import AUTODIFF, NumPy
 from svdinv_conformance.inputs import InputError
 from svdinv_conformance.markdown import write_between
 from svdinv_conformance.suite import (
@@ -138,7 +138,7 @@ class Scaled(Explicit):
     """svdinv over NumPy, times a factor."""
 
     def __init__(self, factor):
-        super().__init__(svdinv.numpy, "scaled")
+        super().__init__(NumPy(), svdinv.numpy, "scaled")
         self.factor = factor
 
     def vjp(self, observable, inputs, cotangents):

@@ -15,7 +15,7 @@ from support.errors import norm, relative_error
 from support.family import SIZES, SOME_SIZES, cells, draw, haar, normal, scales, stack
 from support.namespaces import NAMESPACES, evaluate, namespace
 from svdinv import rules
-from svdinv_conformance import losses
+from svdinv_conformance.compare import methods
 
 import svdinv_core
 from svdinv_core import SVD, SVDFactors, get_rule, rule_names
@@ -391,6 +391,6 @@ def test_every_rule_is_named_where_its_users_look(rule):
     name = type(get_rule(rule)).__name__
     assert name in svdinv_core.__all__  # compiled programs find it there
     assert name in svdinv.rules.__all__
-    assert rule in losses.RULES
+    assert rule in methods.RULES
     assert f'"{rule}"' in svdinv.svd.__doc__
     assert f"`{rule}`" in (root / "README.md").read_text()

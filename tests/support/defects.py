@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import svdinv
 import svdinv.numpy
-from svdinv_conformance.suite.explicit import ArrayApi, Explicit
+from svdinv_conformance.frameworks import ArrayApiStrict, NumPy
+from svdinv_conformance.suite.explicit import Explicit
 
 
 def adjoint(x):
@@ -20,7 +21,7 @@ class Sound(Explicit):
     """svdinv over NumPy."""
 
     def __init__(self):
-        super().__init__(svdinv.numpy, type(self).__name__)
+        super().__init__(NumPy(), svdinv.numpy, type(self).__name__)
 
 
 class ZeroedOnTies(Sound):
@@ -132,11 +133,11 @@ class InPlace(Sound):
         return grads
 
 
-class SoundDevice(ArrayApi):
+class SoundDevice(Explicit):
     """svdinv over array-api-strict."""
 
     def __init__(self):
-        super().__init__(svdinv, type(self).__name__)
+        super().__init__(ArrayApiStrict(), svdinv, type(self).__name__)
 
 
 class WrongDevice(SoundDevice):
@@ -144,4 +145,4 @@ class WrongDevice(SoundDevice):
 
     def vjp(self, observable, inputs, cotangents):
         grads = super().vjp(observable, inputs, cotangents)
-        return tuple(g.to_device(self.xp.Device("CPU_DEVICE")) for g in grads)
+        return tuple(g.to_device(self.bridge.xp.Device("CPU_DEVICE")) for g in grads)

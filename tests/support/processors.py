@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from svdinv_conformance.losses import EXACT
+from svdinv_conformance.compare.methods import EXACT
 from svdinv_conformance.markdown import around_marks, markdown_table, write_between
 
 BEGIN = "<!-- processors: begin, written by tests/support/processors.py -->"

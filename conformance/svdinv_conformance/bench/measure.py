@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..frameworks import FRAMEWORKS, Bridge, UnavailableError, first_line
+from ..inputs import normal
 from ..suite.implementation import Implementation
 from .steps import Step, of_implementation, steps_of
 
@@ -98,14 +99,7 @@ def problem(shape: Shape, threshold: float, seed: int) -> tuple[Array, Array, Ar
         Matrices, thresholds, cotangents; the mean number of values kept.
     """
     rng = np.random.default_rng(seed)
-
-    def normal() -> Array:
-        real = rng.standard_normal(shape.lengths)
-        if np.dtype(shape.dtype).kind == "c":
-            return (real + 1j * rng.standard_normal(shape.lengths)).astype(shape.dtype)
-        return real.astype(shape.dtype)
-
-    x, ct = normal(), normal()
+    x, ct = (normal(shape.lengths, shape.dtype, rng) for _ in range(2))
     s = np.linalg.svd(x, compute_uv=False)
     tau = (threshold * s[..., 0]).astype(x.real.dtype)
     return x, tau, ct, float(np.mean(np.sum(s > tau[..., None], axis=-1)))

@@ -43,7 +43,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..losses import EXACT, NATIVE, THRESHOLDED
+from .methods import EXACT, NATIVE, THRESHOLDED
 
 __all__ = [
     "LOOSEST",

@@ -20,9 +20,9 @@ from ..arguments import (
 )
 from ..frameworks import FRAMEWORKS
 from ..inputs import ARRANGEMENTS, BUILT_IN, Input, InputError, built_in, from_image, from_npy
-from ..losses import EXACT, LOSSES, METHODS, NATIVE, RULES
 from ..suite.case import DTYPES
 from ..suite.evidence import gather
+from .methods import EXACT, LOSSES, METHODS, NATIVE, RULES
 from .report import print_table, write_json
 from .runner import Plan, compare
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..frameworks import FRAMEWORKS, Bridge, UnavailableError
-from ..losses import EXACT, NATIVE
 from ..style import html_page, html_table
 from ..suite.page import evidence_section
 from .agreement_matrix import agreement_matrix
+from .methods import EXACT, NATIVE
 from .plots import difference_image, gap_plot, gradient_image, matrix_image
 from .runner import Comparison, Group, Row
 from .sweep import DRAWS, SIZE, sweep

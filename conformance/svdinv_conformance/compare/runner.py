@@ -11,17 +11,18 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import norms, relative_difference
-from ..frameworks import FRAMEWORKS, Bridge, Gradient, Problem, UnavailableError, first_line
-from ..inputs import Input
-from ..losses import EXACT, THRESHOLDED, methods_for, weights
+from ..frameworks import FRAMEWORKS, Bridge, UnavailableError, first_line
+from ..inputs import Input, normal
 from ..reference import ExactGradient, Factors, decompose, exact_gradient
 from .agreement import Judgement, judge, undefined
+from .methods import EXACT, THRESHOLDED, Asked, Problem, gradient, implement, methods_for
 
 if TYPE_CHECKING:
     from ..suite.evidence import Evidence
@@ -284,6 +285,10 @@ def compare(
                 present.append((framework, device))
     total = len(steps) * len(present)
 
+    @cache  # what is compiled for a loss is compiled once
+    def made(framework: Bridge, method: str, loss: str) -> Asked:
+        return implement(framework, method)
+
     for given in plan.inputs:
         factors: dict[str, Factors] = {}
         for loss in plan.losses:
@@ -308,7 +313,7 @@ def compare(
                     for framework, device in present:
                         tell(f"{given.name}, {loss}: {method}, {framework.name} {dtype} {device}")
                         rows.append(
-                            _measure(framework, problem, method, dtype, device, plan.repeat)
+                            _measure(made, framework, problem, method, dtype, device, plan.repeat)
                         )
                         done += 1
                     _assess(group, problem, method, dtype, rows)
@@ -326,7 +331,7 @@ def _unfit(given: Input) -> str:
 def _pose(plan: Plan, group: Group, dtype: str, x: Array, factors: Factors) -> Problem:
     """Set up what is to be differentiated, and differentiate it exactly."""
     tau = threshold(plan, factors.S, dtype)
-    problem = Problem(group.loss, x, weights(x.shape, dtype, plan.seed), tau)
+    problem = Problem(group.loss, x, normal(x.shape, dtype, plan.seed), tau)
     group.extended = factors.extended
     group.singular_values[dtype] = factors.S
     group.exact[dtype] = exact_gradient(group.loss, factors, problem.weights, tau)
@@ -336,14 +341,20 @@ def _pose(plan: Plan, group: Group, dtype: str, x: Array, factors: Factors) -> P
 
 
 def _measure(
-    framework: Bridge, problem: Problem, method: str, dtype: str, device: str, repeat: int
+    made: Callable[[Bridge, str, str], Asked],
+    framework: Bridge,
+    problem: Problem,
+    method: str,
+    dtype: str,
+    device: str,
+    repeat: int,
 ) -> Row:
     """Compute one gradient and time it."""
     row = Row(framework.name, device, method, dtype)
     row.entries = int(problem.x.size)
     row.matrices = int(np.prod(problem.x.shape[:-2]))
     try:
-        run = framework.gradient(problem, method, device)
+        run = gradient(made(framework, method, problem.loss), problem, device)
         first = run()
         times: list[float] = []
         start = time.perf_counter()
@@ -361,17 +372,18 @@ def _measure(
     return row
 
 
-def _store(row: Row, framework: Bridge, result: Gradient, problem: Problem) -> None:
-    gradient = framework.numpy(result.x)
-    if gradient.shape != problem.x.shape or gradient.dtype != problem.x.dtype:
+def _store(row: Row, framework: Bridge, result: tuple[Any, Any], problem: Problem) -> None:
+    in_x, in_tau = result
+    found = framework.numpy(in_x)
+    if found.shape != problem.x.shape or found.dtype != problem.x.dtype:
         raise TypeError(
-            f"the gradient is {gradient.dtype} {gradient.shape}, "
+            f"the gradient is {found.dtype} {found.shape}, "
             f"the matrices are {problem.x.dtype} {problem.x.shape}"
         )
-    row.gradient = gradient
-    row.nonfinite = int(np.sum(~np.isfinite(gradient)))
-    if result.tau is not None:
-        row.tau_gradient = framework.numpy(result.tau)
+    row.gradient = found
+    row.nonfinite = int(np.sum(~np.isfinite(found)))
+    if in_tau is not None:
+        row.tau_gradient = framework.numpy(in_tau)
 
 
 def _largest(values: Array) -> float | None:

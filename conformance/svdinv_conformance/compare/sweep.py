@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import norms, relative_difference
-from ..frameworks import Bridge, Problem, UnavailableError
-from ..losses import NATIVE, methods_for, weights
+from ..frameworks import Bridge, UnavailableError
+from ..inputs import normal
 from ..reference import decompose, exact_gradient
+from .methods import NATIVE, Problem, gradient, implement, methods_for
 
 __all__ = ["DRAWS", "GAPS", "SIZE", "THRESHOLD", "Sweep", "matrices", "sweep"]
 
@@ -77,10 +78,7 @@ def matrices(dtype: str, gaps: Sequence[float], draws: int, seed: int) -> NDArra
     shape = (draws, SIZE, SIZE)
 
     def factors() -> NDArray[Any]:
-        g = rng.standard_normal(shape)
-        if np.dtype(dtype).kind == "c":
-            g = g + 1j * rng.standard_normal(shape)
-        q = np.linalg.qr(g)[0]
+        q = np.linalg.qr(normal(shape, np.result_type(dtype, np.float64), rng))[0]
         wide = q.astype(np.clongdouble if np.iscomplexobj(q) else np.longdouble)
         adjoint = np.conj(np.swapaxes(wide, -1, -2))
         # one Newton step makes the factor orthonormal to extended precision
@@ -117,7 +115,7 @@ def sweep(
     factors = decompose(x)
     real = x.real.dtype
     tau = np.full(x.shape[:-2], THRESHOLD, dtype=real)
-    w = weights(x.shape, dtype, seed=1)
+    w = normal(x.shape, dtype, seed=1)
     exact = exact_gradient(loss, factors, w, tau).x
     problem = Problem(loss, x, w, tau)
 
@@ -136,11 +134,11 @@ def sweep(
         if tell is not None:
             tell(label)
         try:
-            result = framework.gradient(problem, method, "cpu")()
+            got, _ = gradient(implement(framework, method), problem)()
         except UnavailableError:
             continue
-        gradient = framework.numpy(result.x).astype(exact.dtype)
-        error = relative_difference(gradient, exact, norms(exact)).astype(np.float64)
+        wide = framework.numpy(got).astype(exact.dtype)
+        error = relative_difference(wide, exact, norms(exact)).astype(np.float64)
         bad = np.isnan(error)
         nonfinite[label] = np.asarray(bad.any(axis=-1))
         errors[label] = np.array(

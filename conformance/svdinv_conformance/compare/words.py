@@ -7,10 +7,10 @@ import platform
 
 import numpy as np
 
-from ..losses import EXACT, NATIVE
 from ..reference import extended_precision
 from .agreement import tie_rtol
 from .agreement_matrix import AgreementMatrix
+from .methods import EXACT, NATIVE
 from .runner import Comparison, Group, Row
 
 __all__ = [

@@ -1,19 +1,19 @@
 """The frameworks: one class each, in a module each. See :mod:`.bridge`."""
 
 from .autograd import Autograd
-from .bridge import AutodiffBridge, Bridge, Gradient, Problem, UnavailableError, first_line
+from .bridge import AutodiffBridge, Bridge, UnavailableError, first_line
 from .jax import Jax
-from .numpy import CuPy, NumPy
+from .numpy import ArrayApiStrict, CuPy, NumPy
 from .tensorflow import TensorFlow
 from .torch import Torch
 
 __all__ = [
     "AUTODIFF",
     "FRAMEWORKS",
+    "ArrayApiStrict",
     "AutodiffBridge",
     "Bridge",
-    "Gradient",
-    "Problem",
+    "NumPy",
     "UnavailableError",
     "first_line",
 ]

@@ -17,23 +17,19 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ..losses import EXACT, NATIVE
 
 __all__ = [
     "Arrays",
     "AutodiffBridge",
     "Bridge",
     "Function",
-    "Gradient",
-    "Problem",
     "UnavailableError",
+    "averages",
     "first_line",
 ]
 
@@ -48,35 +44,6 @@ class UnavailableError(Exception):
     """A framework, a device or a method that is not there; the message is the reason."""
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What to differentiate: a loss at some matrices.
-
-    Attributes
-    ----------
-    loss
-        Name of the loss.
-    x
-        Matrices ``(..., m, n)`` in the computing type.
-    weights
-        ``W``, of x's shape and type.
-    tau
-        Threshold of each matrix, the batch shape, real.
-    """
-
-    loss: str
-    x: NDArray[Any]
-    weights: NDArray[Any]
-    tau: NDArray[Any]
-
-
-class Gradient(NamedTuple):
-    """A gradient with respect to the matrices, and to the threshold if the loss has one."""
-
-    x: Any
-    tau: Any | None
-
-
 def first_line(error: BaseException) -> str:
     """Give the first line of an error's message, or the error's name if it has none."""
     lines = str(error).strip().splitlines()
@@ -84,15 +51,25 @@ def first_line(error: BaseException) -> str:
     return text or type(error).__name__
 
 
+def averages(groups: list[list[int]], k: int) -> NDArray[Any]:
+    """Weights ``(k, len(groups))`` whose columns average over groups of k numbers."""
+    weights = np.zeros((k, len(groups)))
+    for column, group in enumerate(groups):
+        weights[group, column] = 1 / len(group)
+    return weights
+
+
 class Bridge(ABC):
     """A framework: its modules, its devices, its arrays."""
 
     name: ClassVar[str]
-    """As users name it, also the name of its module in ``svdinv``."""
+    """As users name it."""
+    adapter: ClassVar[str] = ""
+    """The library's module for it; ``svdinv.`` and the name, if it is not said."""
     package: ClassVar[str]
     """What is imported."""
     execution: ClassVar[str] = "eager"
-    """How :meth:`gradient` runs, for the caption of the table."""
+    """How `compare` runs it: one of :attr:`modes`."""
     conjugates: ClassVar[bool] = False
     """Whether its cotangents of complex arrays are the conjugates of PyTorch's."""
     modes: ClassVar[tuple[str, ...]] = ("eager",)
@@ -112,17 +89,12 @@ class Bridge(ABC):
         if self._modules is None:
             if importlib.util.find_spec(self.package) is None:
                 raise UnavailableError(f"{self.package} is not installed")
+            names = self.package, self.adapter or f"svdinv.{self.name}"
             try:
-                module = importlib.import_module(self.package)
+                module, library = (importlib.import_module(loading := name) for name in names)
             except Exception as error:
                 raise UnavailableError(
-                    f"{self.package} cannot be imported: {first_line(error)}"
-                ) from error
-            try:
-                library = importlib.import_module(f"svdinv.{self.name}")
-            except Exception as error:
-                raise UnavailableError(
-                    f"svdinv.{self.name} cannot be imported: {first_line(error)}"
+                    f"{loading} cannot be imported: {first_line(error)}"
                 ) from error
             self._modules = module, library
         return self._modules
@@ -178,18 +150,84 @@ class Bridge(ABC):
         """Return an array when it is computed."""
         return x
 
+    # Operations, as NumPy's many descendants spell them.
+
+    @property
     @abstractmethod
-    def gradient(self, problem: Problem, method: str, device: str) -> Callable[[], Gradient]:
-        """Prepare a gradient; each call of the result computes it once and waits for it.
+    def xp(self) -> Any:
+        """Where the framework's array functions are."""
 
-        Transfers and, where there is any, compilation are not part of that call (compilation
-        happens in the first one).
+    def tanh(self, s: Any) -> Any:
+        """Elementwise."""
+        return self.xp.tanh(s)
 
-        Raises
-        ------
-        UnavailableError
-            If this framework has no such method.
-        """
+    def exp(self, s: Any) -> Any:
+        """Elementwise."""
+        return self.xp.exp(s)
+
+    def log(self, s: Any) -> Any:
+        """Elementwise."""
+        return self.xp.log(s)
+
+    def conj(self, x: Any) -> Any:
+        """Elementwise."""
+        return self.xp.conj(x)
+
+    def adjoint(self, x: Any) -> Any:
+        """Conjugate transpose of each matrix."""
+        return self.xp.conj(self.xp.swapaxes(x, -1, -2))
+
+    def as_type_of(self, s: Any, like: Any) -> Any:
+        """Real numbers in the (perhaps complex) dtype of ``like``."""
+        return s.astype(like.dtype)
+
+    def above(self, s: Any, cut: Any) -> Any:
+        """1 where ``s > cut``, else 0, in the dtype of ``s``."""
+        return (s > cut).astype(s.dtype)
+
+    def constant(self, x: NDArray[Any], like: Any) -> Any:
+        """An array of NumPy in the dtype, and on the device, of ``like``."""
+        return self.xp.asarray(x, dtype=like.dtype)
+
+    def det(self, x: Any) -> Any:
+        """Determinant of each matrix."""
+        return self.xp.linalg.det(x)
+
+    def first(self, s: Any, count: int) -> Any:
+        """1 in the first ``count`` places of the last axis, else 0."""
+        return self.constant(np.arange(s.shape[-1]) < count, s)
+
+    def mean_over(self, s: Any, groups: list[list[int]]) -> Any:
+        """Means over groups of indices of the last axis."""
+        return s @ self.constant(averages(groups, s.shape[-1]), s)
+
+    def total(self, s: Any) -> Any:
+        """Sum over the last axis."""
+        return s.sum(-1)
+
+    def real_sum(self, x: Any) -> Any:
+        """Real part of the sum of all entries."""
+        return self.xp.real(self.xp.sum(x))
+
+    def positive_part(self, s: Any) -> Any:
+        """``max(s, 0)``, as the framework's users write it."""
+        return self.xp.maximum(s, 0)
+
+    def stop(self, x: Any) -> Any:
+        """The same numbers, not differentiated."""
+        raise NotImplementedError
+
+    def scaled(self, u: Any, f: Any) -> Any:
+        """``U diag(f)``, f real."""
+        return u * self.as_type_of(f, u)[..., None, :]
+
+    def recompose(self, u: Any, f: Any, vh: Any) -> Any:
+        """``U diag(f) Vh``, f real."""
+        return self.scaled(u, f) @ vh
+
+    def pairing(self, weights: Any, value: Any) -> Any:
+        """``Re sum(conj(weights) * value)``."""
+        return self.real_sum(self.conj(weights) * value)
 
 
 class AutodiffBridge(Bridge):
@@ -249,125 +287,3 @@ class AutodiffBridge(Bridge):
     @abstractmethod
     def native(self) -> Any:
         """Give the framework's own ``svd``, ``svdvals``, ``eigh``, as far as there are."""
-
-    # Operations, as NumPy's many descendants spell them.
-
-    @property
-    @abstractmethod
-    def xp(self) -> Any:
-        """Where the framework's array functions are."""
-
-    def tanh(self, s: Any) -> Any:
-        """Elementwise."""
-        return self.xp.tanh(s)
-
-    def exp(self, s: Any) -> Any:
-        """Elementwise."""
-        return self.xp.exp(s)
-
-    def log(self, s: Any) -> Any:
-        """Elementwise."""
-        return self.xp.log(s)
-
-    def conj(self, x: Any) -> Any:
-        """Elementwise."""
-        return self.xp.conj(x)
-
-    def adjoint(self, x: Any) -> Any:
-        """Conjugate transpose of each matrix."""
-        return self.xp.conj(self.xp.swapaxes(x, -1, -2))
-
-    def as_type_of(self, s: Any, like: Any) -> Any:
-        """Real numbers in the (perhaps complex) dtype of ``like``."""
-        return s.astype(like.dtype)
-
-    def above(self, s: Any, cut: Any) -> Any:
-        """1 where ``s > cut``, else 0, in the dtype of ``s``."""
-        return (s > cut).astype(s.dtype)
-
-    def constant(self, x: NDArray[Any], like: Any) -> Any:
-        """An array of NumPy in the dtype, and on the device, of ``like``."""
-        return self.xp.asarray(x, dtype=like.dtype)
-
-    def det(self, x: Any) -> Any:
-        """Determinant of each matrix."""
-        return self.xp.linalg.det(x)
-
-    def first(self, s: Any, count: int) -> Any:
-        """1 in the first ``count`` places of the last axis, else 0."""
-        return self.constant(np.arange(s.shape[-1]) < count, s)
-
-    def mean_over(self, s: Any, groups: list[list[int]]) -> Any:
-        """Means over groups of indices of the last axis."""
-        weights = np.zeros((s.shape[-1], len(groups)))
-        for column, group in enumerate(groups):
-            weights[group, column] = 1 / len(group)
-        return s @ self.constant(weights, s)
-
-    def total(self, s: Any) -> Any:
-        """Sum over the last axis."""
-        return s.sum(-1)
-
-    def real_sum(self, x: Any) -> Any:
-        """Real part of the sum of all entries."""
-        return self.xp.real(self.xp.sum(x))
-
-    def positive_part(self, s: Any) -> Any:
-        """``max(s, 0)``, as the framework's users write it."""
-        return self.xp.maximum(s, 0)
-
-    def stop(self, x: Any) -> Any:
-        """The same numbers, not differentiated."""
-        raise NotImplementedError
-
-    def recompose(self, u: Any, f: Any, vh: Any) -> Any:
-        """``U diag(f) Vh``."""
-        return (u * self.as_type_of(f, u)[..., None, :]) @ vh
-
-    def pairing(self, weights: Any, value: Any) -> Any:
-        """``Re sum(conj(weights) * value)``."""
-        return self.real_sum(self.conj(weights) * value)
-
-    # The gradients of `compare`.
-
-    def loss(self, loss: str, method: str, x: Any, tau: Any, weights: Any) -> Any:
-        """Compute a loss as a real number of the framework, differentiable in x and tau."""
-        if method == EXACT.get(loss) == "svt":
-            return self.pairing(weights, self.library.svt(x, tau))
-        if method == EXACT.get(loss):
-            return self.real_sum(self.library.svdvals(x))
-        u, s, vh = self.native_svd(x) if method == NATIVE else self.library.svd(x, rule=method)
-        if loss == "nuclear":
-            return self.real_sum(s)
-        if loss == "soft":
-            s = self.positive_part(s - tau[..., None])
-        elif loss == "hard":
-            s = s * self.above(s, tau[..., None])
-        return self.pairing(weights, self.recompose(u, s, vh))
-
-    def _of_loss(self, loss: str, method: str) -> Function:
-        """Differentiate a loss: a function of x, tau and the weights."""
-        soft = loss == "soft"
-
-        def gradient(x: Any, tau: Any, weights: Any) -> Arrays:
-            def value(x: Any, tau: Any = tau) -> Arrays:
-                return (self.loss(loss, method, x, tau, weights),)
-
-            one = self.constant(np.ones(()), tau)
-            return self.vjp(value, (x, tau) if soft else (x,), (one,))[1]
-
-        return gradient
-
-    def gradient(self, problem: Problem, method: str, device: str) -> Callable[[], Gradient]:
-        """Prepare a gradient; each call of the result computes it once and waits for it."""
-        differentiated = self._of_loss(problem.loss, method)
-        with self.settings(device):
-            arrays = [self.array(a, device) for a in (problem.x, problem.tau, problem.weights)]
-
-        def run() -> Gradient:
-            with self.settings(device):
-                ct_x, *ct_tau = differentiated(*arrays)
-                self.wait(ct_x)
-            return Gradient(ct_x, ct_tau[0] if ct_tau else None)
-
-        return run

@@ -26,10 +26,6 @@ class Jax(AutodiffBridge):
     execution = "compiled"
     modes = ("eager", "compiled")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._gradients: dict[tuple[str, str], Function] = {}
-
     @property
     def xp(self) -> Any:
         """The array functions of JAX."""
@@ -103,13 +99,6 @@ class Jax(AutodiffBridge):
         options = {"xla_backend_optimization_level": 0} if quick else None
         compiled: Function = self.module.jit(prepared, compiler_options=options)
         return compiled
-
-    def _of_loss(self, loss: str, method: str) -> Function:
-        """Compile a gradient, once for each loss and method (and shape, type and device)."""
-        if (loss, method) not in self._gradients:
-            gradient = super()._of_loss(loss, method)
-            self._gradients[loss, method] = self.module.jit(gradient)  # timed, hence as users do
-        return self._gradients[loss, method]
 
     def native_svd(self, x: Any) -> tuple[Any, Any, Any]:
         u, s, vh = self.xp.linalg.svd(x, full_matrices=False)

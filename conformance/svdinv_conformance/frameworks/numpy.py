@@ -1,70 +1,63 @@
-"""NumPy, and CuPy, which has its interface: derivatives are the library's explicit ones."""
+"""NumPy, and what has its interface: CuPy, and array-api-strict, which has fake devices."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..losses import NATIVE
-from ..recomposition import pull_back
-from .bridge import Bridge, Gradient, Problem, UnavailableError, first_line
+from .bridge import Bridge, UnavailableError, first_line
 
-__all__ = ["CuPy", "NumPy"]
+__all__ = ["ArrayApiStrict", "CuPy", "NumPy"]
 
 
 class NumPy(Bridge):
-    """NumPy, with the library's explicit ``vjp``; the chain rule of the loss is written here."""
+    """NumPy, by the names of the array API standard; the library's derivatives are explicit."""
 
     name = "numpy"
     package = "numpy"
 
-    @property
+    @cached_property
     def xp(self) -> Any:
         """Its array functions, under the names of the array API standard."""
         return importlib.import_module(f"array_api_compat.{self.package}")
 
-    def gradient(self, problem: Problem, method: str, device: str) -> Callable[[], Gradient]:
-        if method == NATIVE:
-            raise UnavailableError(f"{self.name} has no autodiff")
-        soft = problem.loss == "soft"
-        x, weights, tau = (self.array(a) for a in (problem.x, problem.weights, problem.tau))
+    def adjoint(self, x: Any) -> Any:
+        return self.xp.conj(self.xp.matrix_transpose(x))
 
-        def run() -> Gradient:
-            if method == "svt":
-                _, pullback = self.library.vjp(self.library.svt, x, tau)
-                ct_x, ct_tau = pullback(weights)
-                grads = Gradient(ct_x, ct_tau)
-            elif method == "svdvals":
-                s, pullback = self.library.vjp(self.library.svdvals, x)
-                (ct_x,) = pullback(self.module.ones_like(s))
-                grads = Gradient(ct_x, None)
-            else:
-                (u, s, vh), pullback = self.library.vjp(self.library.svd, x, rule=method)
-                *cts, ct_tau = self._cotangents(problem.loss, u, s, vh, weights, tau)
-                (ct_x,) = pullback(tuple(cts))
-                grads = Gradient(ct_x, ct_tau if soft else None)
-            self.wait(grads.x)
-            return grads
+    def as_type_of(self, s: Any, like: Any) -> Any:
+        return self.xp.astype(s, like.dtype)
 
-        return run
+    def above(self, s: Any, cut: Any) -> Any:
+        xp = self.xp  # a complex step of a caller's function passes through here
+        real = xp.real(s) if xp.isdtype(s.dtype, "complex floating") else s
+        return xp.astype(real > cut, s.dtype)
 
-    def _cotangents(self, loss: str, u: Any, s: Any, vh: Any, w: Any, tau: Any) -> Any:
-        """Cotangents of U, S, Vh and tau for ``L = Re <W, U diag(f(S)) Vh>``."""
-        xp = self.xp
-        if loss == "nuclear":
-            return None, xp.ones_like(s), None, None
-        f, slope = s, xp.ones_like(s)
-        if loss in ("soft", "hard"):
-            kept = s > tau[..., None]
-            slope = xp.where(kept, slope, 0)
-            f = xp.where(kept, s - tau[..., None] if loss == "soft" else s, 0)
-        ct_u, ct_f, ct_vh = pull_back(xp, u, f, vh, w)
-        ct_s = slope * ct_f
-        return ct_u, ct_s, ct_vh, -xp.sum(ct_s, axis=-1)
+    def constant(self, x: NDArray[Any], like: Any) -> Any:
+        return self.xp.asarray(x, dtype=like.dtype, device=like.device)
+
+    def total(self, s: Any) -> Any:
+        return self.xp.sum(s, axis=-1)
+
+    def pull_back(self, u: Any, f: Any, vh: Any, ct: Any) -> tuple[Any, Any, Any]:
+        """Pull a cotangent of :meth:`recompose` back to U, f and Vh.
+
+        Parameters
+        ----------
+        u, f, vh
+            ``(..., m, k)``, ``(..., k)`` real, ``(..., k, n)``.
+        ct
+            ``(..., m, n)``.
+        """
+        xp, ct_v = self.xp, ct @ self.adjoint(vh)
+        inner = xp.conj(u) * ct_v
+        real = xp.real(inner) if xp.isdtype(inner.dtype, "complex floating") else inner
+        ct_vh = self.adjoint(self.scaled(self.adjoint(ct) @ u, f))
+        return self.scaled(ct_v, f), xp.sum(real, axis=-2), ct_vh
 
 
 class CuPy(NumPy):
@@ -95,3 +88,31 @@ class CuPy(NumPy):
     def wait(self, x: Any) -> Any:
         self.module.cuda.get_current_stream().synchronize()
         return x
+
+
+class ArrayApiStrict(NumPy):
+    """array-api-strict, whose fake devices are kept apart; `svdinv` itself takes its arrays."""
+
+    name = "array_api_strict"
+    package = "array_api_strict"
+    adapter = "svdinv"
+
+    DEVICES: ClassVar[Mapping[str, str]] = {"cpu": "CPU_DEVICE", "device1": "device1"}
+
+    @property
+    def xp(self) -> Any:
+        """The framework itself."""
+        return self.module
+
+    def check_device(self, device: str) -> None:
+        if device not in self.DEVICES:
+            raise UnavailableError("array-api-strict has the devices cpu and device1")
+
+    def array(self, x: NDArray[Any], device: str = "cpu") -> Any:
+        return self.xp.asarray(x, device=self.xp.Device(self.DEVICES[device]))
+
+    def numpy(self, x: Any) -> NDArray[Any]:
+        return np.asarray(x.to_device(self.xp.Device("CPU_DEVICE")))
+
+    def device(self, x: Any) -> str:
+        return next(name for name, own in self.DEVICES.items() if x.device == self.xp.Device(own))

@@ -11,11 +11,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..frameworks import AUTODIFF, AutodiffBridge
+from ..frameworks import AutodiffBridge
 from ..frameworks.bridge import Function
 from .case import Observable
 from .implementation import Arrays, NotApplicable, OnBridge
-from .observables import Functions, evaluate
+from .observables import evaluate
 
 __all__ = ["Autodiff"]
 
@@ -28,30 +28,24 @@ class Autodiff(OnBridge):
 
     Parameters
     ----------
-    framework
-        A name of :data:`~..frameworks.AUTODIFF`.
-    module
-        See :class:`~.observables.Functions`; None for the framework's own functions.
-    name
-        What reports call it.
-    versions
-        Version of each further package that takes part.
+    bridge, module, name, versions
+        As :class:`~.implementation.OnBridge` has them.
+    mode
+        How functions run, see :meth:`~..frameworks.AutodiffBridge.prepare`.
     """
 
     bridge: AutodiffBridge
 
     def __init__(
         self,
-        framework: str,
-        module: Any = None,
-        name: str = "",
+        bridge: AutodiffBridge,
+        module: Any,
+        name: str,
         versions: Mapping[str, str] | None = None,
+        mode: str = "",
     ) -> None:
-        self.bridge = AUTODIFF[framework]()
-        self.bridge.load()
-        self.name = name or f"native.{framework}"
-        self.functions = Functions(self.bridge.native() if module is None else module)
-        self._versions = {framework: self.bridge.version(), **(versions or {})}
+        super().__init__(bridge, module, name, versions)
+        self._mode = mode
         self._prepared: dict[tuple[str, ...], Function] = {}
         self._kind = ""
 
@@ -71,7 +65,7 @@ class Autodiff(OnBridge):
         place = self.device(inputs[0])
         key = (what, repr(observable), place)
         if key not in self._prepared:
-            mode = "eager" if observable.options.get("mode") == "raise" else ""
+            mode = "eager" if observable.options.get("mode") == "raise" else self._mode
             self._prepared[key] = self.bridge.prepare(what, self.observe(observable), mode)
         try:
             with self.bridge.settings(place):

@@ -13,12 +13,12 @@ import importlib.util
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..frameworks import first_line
-from .autodiff import Autodiff
 from .case import Case, load_cases
-from .explicit import ArrayApi
 from .implementation import UnavailableError
+from .named import resolve
 from .runner import plan, run
 
 __all__ = ["Evidence", "gather"]
@@ -65,7 +65,7 @@ def _count(run_one: Callable[[Case], str | None]) -> tuple[str, str]:
 
 def jax_lowers_for_cuda() -> tuple[str, str]:
     """Export value and gradient for CUDA."""
-    implementation = Autodiff("jax", importlib.import_module("svdinv.jax"), "svdinv.jax")
+    implementation: Any = resolve("svdinv.jax")
     bridge, jax = implementation.bridge, implementation.bridge.module
     export = importlib.import_module("jax.export")
 
@@ -89,7 +89,7 @@ def torch_without_values() -> tuple[str, str]:
     """
     torch = importlib.import_module("torch")
     fake = importlib.import_module("torch._subclasses.fake_tensor").FakeTensorMode
-    implementation = Autodiff("torch", importlib.import_module("svdinv.torch"), "svdinv.torch")
+    implementation: Any = resolve("svdinv.torch")
     device = "meta" if torch.version.cuda is None else "cuda"
 
     def pass_through(case: Case) -> str | None:
@@ -115,8 +115,7 @@ def torch_without_values() -> tuple[str, str]:
 
 def second_device() -> tuple[str, str]:
     """The whole suite on a second device of array-api-strict."""
-    implementation = ArrayApi(importlib.import_module("svdinv"), "svdinv over array-api-strict")
-    report = run(implementation, plan(load_cases()), device="device1")
+    report = run(resolve("svdinv", "array-api"), plan(load_cases()), device="device1")
     asked = report.count("pass") + report.count("fail")
     first = f", first: {report.failed[0].test.id}" if report.failed else ""
     status = "fails" if report.failed else "holds"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..frameworks import Bridge, UnavailableError
 from .case import Observable
 
-__all__ = ["Arrays", "Implementation", "NotApplicable", "OnBridge", "UnavailableError"]
+__all__ = ["Arrays", "Functions", "Implementation", "NotApplicable", "OnBridge", "UnavailableError"]
 
 Arrays = tuple[Any, ...]
 """Arrays of an implementation; None for one it has no answer for."""
@@ -69,12 +69,51 @@ class Implementation(Protocol):
         """Derivative of :meth:`vjp` along the tangents."""
 
 
-class OnBridge:
-    """What every implementation over a bridge answers alike."""
+class Functions:
+    """A module's functions by name; one that is missing is a reason, not an error.
 
-    name: str
-    bridge: Bridge
-    _versions: Mapping[str, str]
+    Parameters
+    ----------
+    module
+        Exports ``svd`` (``x -> U, S, Vh``, thin), and if it has them ``svt(x, tau)``,
+        ``svdvals(x)``, ``nuclear_norm(x)``, ``singular_value_map(x, fn)``, ``low_rank(x, rank)``,
+        ``polar(x)``, ``eigh(x)``, ``eigenvalue_map(x, fn)``, and those of
+        :data:`~.observables.NAMED`.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def __contains__(self, name: str) -> bool:
+        return callable(getattr(self.module, name, None))
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self.module, name, None)
+        if not callable(function):
+            raise NotApplicable(f"no {name}")
+        return function
+
+
+class OnBridge:
+    """What every implementation over a bridge answers alike.
+
+    Parameters
+    ----------
+    bridge
+        The framework.
+    module
+        See :class:`Functions`.
+    name
+        What reports call it.
+    versions
+        Version of each further package that takes part.
+    """
+
+    def __init__(
+        self, bridge: Bridge, module: Any, name: str, versions: Mapping[str, str] | None = None
+    ) -> None:
+        self.bridge, self.functions, self.name = bridge, Functions(module), name
+        self._versions = {bridge.name: bridge.version(), **(versions or {})}
 
     def versions(self) -> Mapping[str, str]:
         """Version of each package that takes part."""

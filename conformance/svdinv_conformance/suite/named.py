@@ -6,18 +6,17 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ..frameworks import AUTODIFF, FRAMEWORKS, first_line
+from ..frameworks import AUTODIFF, FRAMEWORKS, ArrayApiStrict, first_line
 from ..inputs import InputError
 from .autodiff import Autodiff
-from .explicit import CORE_NAMES, ArrayApi, Core, CuPy, Explicit
+from .explicit import CORE_NAMES, Core, Explicit
 from .implementation import Implementation, UnavailableError
 
-__all__ = ["ADAPTERS", "KINDS", "NATIVE", "resolve"]
+__all__ = ["ADAPTERS", "KINDS", "NATIVE", "implement", "resolve"]
 
 ADAPTERS = tuple(f"svdinv.{name}" for name in FRAMEWORKS)
 """The library's own modules."""
@@ -25,15 +24,43 @@ ADAPTERS = tuple(f"svdinv.{name}" for name in FRAMEWORKS)
 NATIVE = tuple(f"native.{name}" for name in AUTODIFF)
 """The frameworks' own functions."""
 
-KINDS: dict[str, Callable[..., Implementation]] = {
-    **{name: partial(Autodiff, name) for name in AUTODIFF},
-    "numpy": Explicit,
-    "cupy": CuPy,
-    "core": Core,
-    "array-api": ArrayApi,
+KINDS: dict[str, tuple[Callable[[], Any], Callable[..., Implementation]]] = {
+    **{name: (bridge, Autodiff) for name, bridge in AUTODIFF.items()},
+    "numpy": (FRAMEWORKS["numpy"], Explicit),
+    "cupy": (FRAMEWORKS["cupy"], Explicit),
+    "core": (FRAMEWORKS["numpy"], Core),
+    "array-api": (ArrayApiStrict, Explicit),
 }
 """Ways to differentiate a module's functions: a framework's own, explicit ``vjp`` and ``jvp`` over
 NumPy or CuPy, or a copy of `svdinv_core` over NumPy or array-api-strict."""
+
+
+def implement(
+    kind: str, module: Any, name: str, versions: Mapping[str, str] | None = None
+) -> Implementation:
+    """Make an implementation of a module's functions.
+
+    Parameters
+    ----------
+    kind
+        One of :data:`KINDS`.
+    module
+        See :class:`~.implementation.Functions`; None for the framework's own functions.
+    name
+        What reports call it.
+    versions
+        Version of each further package that takes part.
+
+    Raises
+    ------
+    UnavailableError
+        If the framework cannot be imported here.
+    """
+    make, of = KINDS[kind]
+    bridge = make()
+    bridge.load()
+    return of(bridge, bridge.native() if module is None else module, name, versions)
+
 
 _REQUIRED = ("name", "versions", "check_device", "array", "numpy", "device", "value", "vjp", "jvp",
              "hvp")  # fmt: skip
@@ -121,7 +148,7 @@ def resolve(spec: str, kind: str | None = None) -> Implementation:
     if ":" in spec:
         return _object(spec)
     if spec in NATIVE:
-        return Autodiff(spec.partition(".")[2])
+        return implement(spec.partition(".")[2], None, spec)
     if spec in ADAPTERS:
         kind = spec.partition(".")[2]
         FRAMEWORKS[kind]().load()  # quietly, and with a reason if it is not there
@@ -135,4 +162,4 @@ def resolve(spec: str, kind: str | None = None) -> Implementation:
         lacks = [name for name in CORE_NAMES if not hasattr(module, name)]
         if lacks:
             raise InputError(f"{spec}: no copy of svdinv_core, it has no {', '.join(lacks)}")
-    return KINDS[kind](module, spec, _version(module))
+    return implement(kind, module, spec, _version(module))

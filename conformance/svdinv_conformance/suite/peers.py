@@ -8,16 +8,17 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from .autodiff import Autodiff
+from .implementation import Implementation
+from .named import implement
 
 __all__ = ["lobpcg", "svd_lowrank"]
 
 
-def _of_torch(name: str, truncated: Any) -> Autodiff:
-    return Autodiff("torch", SimpleNamespace(truncated_svd=truncated), name)
+def _of_torch(name: str, truncated: Any) -> Implementation:
+    return implement("torch", SimpleNamespace(truncated_svd=truncated), name)
 
 
-def svd_lowrank() -> Autodiff:
+def svd_lowrank() -> Implementation:
     """`torch.svd_lowrank`: a randomized projection, then an SVD."""
     import torch
 
@@ -28,7 +29,7 @@ def svd_lowrank() -> Autodiff:
     return _of_torch("torch.svd_lowrank", truncated)
 
 
-def lobpcg() -> Autodiff:
+def lobpcg() -> Implementation:
     """`torch.lobpcg` of ``A^H A``, which asks for three columns for each pair."""
     import torch
 
