@@ -295,6 +295,24 @@ def test_names_that_stand_for_nothing(spec, kind, words):
         resolve(spec, kind)
 
 
+@pytest.mark.parametrize(
+    ("name", "passes", "fails", "words"),
+    [
+        ("jax_slices", "square/distinct", "tall/two-pairs", "vjp of a"),
+        ("svd_lowrank", "square/distinct", "tall/pair-1e-02", "vjp of a: error"),
+        ("lobpcg", "tall/triple", "square/distinct", "smaller than 3 x the number"),
+    ],
+)
+def test_peers_fail_where_the_documentation_says(cases, name, passes, fails, words):
+    """Where dropped values are tied; by what is dropped; of small matrices."""
+    peer = resolve(f"svdinv_conformance.suite.peers:{name}")
+    only = [f"truncated/{which}/real/product" for which in (passes, fails)]
+    (right, wrong) = run(peer, plan(cases, only=only, expression="float32::vjp")).outcomes
+    right, wrong = (right, wrong) if right.test.case.id == only[0] else (wrong, right)
+    assert right.status == "pass"
+    assert words in wrong.note
+
+
 def test_a_copy_of_the_core_is_an_implementation(cases, tmp_path, monkeypatch):
     """Copied under another name, as its users do."""
     import shutil

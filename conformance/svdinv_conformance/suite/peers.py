@@ -11,22 +11,20 @@ from typing import Any
 from .implementation import Implementation
 from .named import implement
 
-__all__ = ["lobpcg", "svd_lowrank"]
-
-
-def _of_torch(name: str, truncated: Any) -> Implementation:
-    return implement("torch", SimpleNamespace(truncated_svd=truncated), name)
+__all__ = ["jax_slices", "lobpcg", "svd_lowrank"]
 
 
 def svd_lowrank() -> Implementation:
-    """`torch.svd_lowrank`: a randomized projection, then an SVD."""
+    """`torch.svd_lowrank`: a randomized projection, always the same here, then an SVD."""
     import torch
 
     def truncated(a: Any, rank: int) -> Any:
-        u, s, v = torch.svd_lowrank(a, q=rank, niter=20)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            u, s, v = torch.svd_lowrank(a, q=rank, niter=20)
         return u, s, v.mH
 
-    return _of_torch("torch.svd_lowrank", truncated)
+    return implement("torch", SimpleNamespace(truncated_svd=truncated), "torch.svd_lowrank")
 
 
 def lobpcg() -> Implementation:
@@ -38,4 +36,15 @@ def lobpcg() -> Implementation:
         s = squares.sqrt()
         return (a @ v) / s, s, v.mH
 
-    return _of_torch("torch.lobpcg", truncated)
+    return implement("torch", SimpleNamespace(truncated_svd=truncated), "torch.lobpcg")
+
+
+def jax_slices() -> Implementation:
+    """The first columns of `jax.numpy.linalg.svd`, which is how JAX's users truncate."""
+    import jax.numpy as jnp
+
+    def truncated(a: Any, rank: int) -> Any:
+        u, s, vh = jnp.linalg.svd(a, full_matrices=False)
+        return u[..., :rank], s[..., :rank], vh[..., :rank, :]
+
+    return implement("jax", SimpleNamespace(truncated_svd=truncated), "jax.numpy.linalg.svd, sliced")
