@@ -47,4 +47,6 @@ def jax_slices() -> Implementation:
         u, s, vh = jnp.linalg.svd(a, full_matrices=False)
         return u[..., :rank], s[..., :rank], vh[..., :rank, :]
 
-    return implement("jax", SimpleNamespace(truncated_svd=truncated), "jax.numpy.linalg.svd, sliced")
+    return implement(
+        "jax", SimpleNamespace(truncated_svd=truncated), "jax.numpy.linalg.svd, sliced"
+    )
