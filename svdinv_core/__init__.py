@@ -1,9 +1,9 @@
 """Differentiable singular value decomposition, over any array namespace.
 
-The formulas and nothing else: no framework is imported, none is known by name. Every
-function takes the array namespace ``xp`` it is to compute in (:class:`.namespace.Namespace`
-lists what is asked of it). The folder may be copied into another package, under any name;
-its licence is in it.
+This package holds the formulas only. It imports no framework and knows none by name. Every
+function takes the array namespace ``xp`` in which it computes; :class:`.namespace.Namespace` lists
+the functions that ``xp`` needs. The folder may be copied into another package under any name; it
+contains its licence.
 """
 
 from . import rules

@@ -2,12 +2,12 @@ r"""The similarity that takes one set of points to another (Kabsch 1976; Umeyama
 
 For points as rows, ``q ~ s p R^T + t``, and weights w with ``omega = w/sum(w)``: the centroids
 ``p0 = sum omega p`` and q0, the covariance ``M = sum omega (q - q0)(p - p0)^T`` and the spread
-``v = sum omega |p - p0|^2`` say it all:
+``v = sum omega |p - p0|^2`` determine the solution:
 
     R maximises tr(R^T M)      s = max tr(R^T M)/v      t = q0 - s R p0
 
-R is the nearest rotation (:class:`.spectral.Unitary`), and the derivative of the maximum is R.
-The deviations sum to 0, so that the centroids do not enter the derivative of M.
+R is the rotation nearest to M (:class:`.spectral.Unitary`), and the derivative of the maximum in M
+is R. The deviations sum to 0, so the derivatives of the centroids drop out of that of M.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def _rows(xp: Namespace, v: Array) -> Array:
 
 @dataclass(frozen=True)
 class Moments:
-    """``p, q (..., N, d)`` and ``w (..., N)`` to ``M (..., d, d), p0, q0 (..., d), v (...)``.
+    """Map ``p, q (..., N, d)`` and ``w`` to ``M (..., d, d), p0, q0 (..., d), v (...)``.
 
-    w may have any shape that broadcasts to that.
+    w may have any shape that broadcasts to ``(..., N)``.
     """
 
     @staticmethod
     def _weights(xp: Namespace, w: Array, p: Array) -> tuple[Array, Array]:
-        """omega ``(..., N)`` and ``1/sum(w)``, both 0 where all weights are."""
+        """omega ``(..., N)`` and ``1/sum(w)``; both are 0 where all weights are 0."""
         w = w + xp.zeros_like(p[..., 0])
         total = xp.sum(w, axis=-1, keepdims=True)
         inverse = reciprocal(xp, total, total != 0)
@@ -128,9 +128,9 @@ class Overlap(SmoothScalar):
 
 @dataclass(frozen=True)
 class Placement:
-    """R, p0, q0, and, with a scale, the overlap and v: to the translation and the scale.
+    """Map R, p0, q0, and, with a scale, the overlap and v, to the translation and the scale.
 
-    Points that are all the same have any scale; theirs is 1.
+    If all points of p are the same, the scale is arbitrary, and 1 is returned.
     """
 
     scale: bool
@@ -191,16 +191,16 @@ class Placement:
 
 
 def alignment_margin(xp: Namespace, factors: SVDFactors, special: bool) -> Array:
-    """How far the best rotation is from another that is as good, ``(...)`` in [0, 2].
+    """A measure ``(...)`` in [0, 2] of how unique the best rotation is; 0 if it is not unique.
 
     ``(S_{d-1} + sign S_d)/S_1`` for rotations, with the sign of ``det M``; ``S_d/S_1`` with
-    reflections. It is 0 where there is more than one.
+    reflections.
     """
     S = factors.S
     weights = reciprocal(xp, first(S), first(S) != 0)
     if not special:
         return xp.sum(last(S) * weights, axis=-1)
     if S.shape[-1] < 2:
-        return xp.sum(xp.ones_like(S), axis=-1)  # the one rotation of a line
+        return xp.sum(xp.ones_like(S), axis=-1)  # in one dimension the identity is the only one
     sign = last(Unitary(special=True).signs(xp, factors))
     return xp.sum((S[..., -2:-1] + sign * last(S)) * weights, axis=-1)

@@ -1,4 +1,4 @@
-"""Small array idioms shared by every formula of the core."""
+"""Small array functions that the formulas share."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ def adjoint(xp: Namespace, x: Array) -> Array:
 
 
 def cast_like(xp: Namespace, x: Array, A: Array) -> Array:
-    """x in the dtype of A."""
+    """Cast x to the dtype of A."""
     return x if x.dtype == A.dtype else xp.astype(x, A.dtype)
 
 
 def real_like(xp: Namespace, S: Array, A: Array) -> Array:
-    """Real S in the precision of A."""
+    """Cast the real array S to the precision of A."""
     return cast_like(xp, S, xp.real(A) if is_complex(xp, A) else A)
 
 
 def scale(xp: Namespace, weights: Array, x: Array) -> Array:
     """``weights * x`` with real weights and a real or complex `x`.
 
-    The standard does not promise a product of a real and a complex array, and
-    TensorFlow has none, so the weights are cast first.
+    The weights are cast first: the array API standard does not promise a product of a real and a
+    complex array, and TensorFlow has none.
     """
     if is_complex(xp, x):
         weights = xp.astype(weights, x.dtype)
@@ -67,15 +67,15 @@ def scale(xp: Namespace, weights: Array, x: Array) -> Array:
 
 
 def first(x: Array) -> Array:
-    """The first entry of the last axis, kept as an axis; none of an empty one.
+    """The first entry of the last axis, kept as an axis; an empty axis stays empty.
 
-    The standard leaves a slice past the end of an axis undefined.
+    The standard does not define a slice past the end of an axis.
     """
     return x[..., : min(1, x.shape[-1])]
 
 
 def last(x: Array) -> Array:
-    """The last entry of the last axis, kept as an axis; none of an empty one."""
+    """The last entry of the last axis, kept as an axis; an empty axis stays empty."""
     return x[..., -1:] if x.shape[-1] else x
 
 
@@ -111,7 +111,7 @@ def inner(xp: Namespace, X: Array, Y: Array) -> Array:
 
 
 def safe_size(xp: Namespace, S: Array) -> Array:
-    """The first value ``(..., 1)``, to divide by: 1 where it is 0, or where there are none."""
+    """The first value ``(..., 1)`` as a divisor: 1 where it is 0 or does not exist."""
     largest = first(S) if S.shape[-1] else xp.sum(S, axis=-1, keepdims=True)
     return xp.where(largest == 0, xp.ones_like(largest), largest)
 
@@ -122,12 +122,12 @@ def over(xp: Namespace, X: Array, size: Array) -> Array:
 
 
 def counted(xp: Namespace, x: Array) -> Array:
-    """``1, 2, ..., k`` along the last axis, of the dtype of real `x` and on its device."""
+    """``1, 2, ..., k`` along the last axis, with the dtype and on the device of the real `x`."""
     return xp.cumulative_sum(xp.ones_like(x), axis=-1)
 
 
 def finite_matrices(xp: Namespace, A: Array) -> tuple[Array, Array]:
-    """Which matrices have finite entries only: ``(..., 1)`` for values, ``(..., 1, 1)``."""
+    """Flags of the matrices with finite entries only, ``(..., 1)`` and ``(..., 1, 1)``."""
     finite = xp.expand_dims(xp.all(xp.isfinite(A), axis=(-2, -1)), axis=-1)
     return finite, xp.expand_dims(finite, axis=-1)
 
@@ -148,8 +148,8 @@ def diagonal_matrix(xp: Namespace, d: Array, dtype: object) -> Array:
 def reciprocal(xp: Namespace, x: Array, valid: Array) -> Array:
     """``1 / x`` where `valid`, 0 elsewhere.
 
-    The division is guarded on both sides (the quotient is never formed where it
-    is not wanted), so that derivatives of this expression stay finite as well.
+    The divisor is replaced before the division, so that the derivative of this expression is finite
+    too.
     """
     one = xp.ones_like(x)  # torch.func.jvp widens the tangent of 1.0/x where x has no dimensions
     quotient = one / xp.where(valid, x, one)
@@ -157,7 +157,7 @@ def reciprocal(xp: Namespace, x: Array, valid: Array) -> Array:
 
 
 def rounding(xp: Namespace, eps: float, x: Array | None) -> Array | float:
-    """Size of rounding errors in ``Q^H x`` with orthonormal columns of Q: ``(..., 1, 1)``."""
+    """Size ``(..., 1, 1)`` of rounding errors in ``Q^H x``, for Q with orthonormal columns."""
     if x is None:
         return 0.0
     size = xp.abs(x)
@@ -168,12 +168,12 @@ def rounding(xp: Namespace, eps: float, x: Array | None) -> Array | float:
 
 
 def unit(xp: Namespace, largest: Array) -> Array:
-    """A power of two by which to multiply values of which `largest (..., 1)` is the largest.
+    """A power of two that scales values whose largest is `largest (..., 1)`; 1 for ordinary values.
 
-    It is 1 but for tiny and huge values. Times this, their reciprocals have a square that neither
-    overflows nor underflows, as their derivatives ask for. It has no derivative itself.
+    Derivatives contain squares of reciprocals of the values. After scaling, these neither overflow
+    nor underflow. The power of two has no derivative.
     """
-    if largest.shape[-1] == 0:  # that of no values
+    if largest.shape[-1] == 0:  # there are no values
         largest = xp.sum(largest, axis=-1, keepdims=True)
     bits = -frexp(float(xp.finfo(largest.dtype).smallest_normal))[1]  # 125, or 1021
     edge, shift = 2.0 ** (3 * bits // 8), 2.0 ** (11 * bits // 16)
@@ -182,7 +182,7 @@ def unit(xp: Namespace, largest: Array) -> Array:
 
 
 def sum_to_shape(xp: Namespace, x: Array, shape: tuple[int | None, ...]) -> Array:
-    """Adjoint of broadcasting from `shape` to ``x.shape``."""
+    """Sum x to `shape`: the adjoint of broadcasting from `shape` to ``x.shape``."""
     lead = len(x.shape) - len(shape)
     if lead:
         x = xp.sum(x, axis=tuple(range(lead)))
@@ -191,5 +191,5 @@ def sum_to_shape(xp: Namespace, x: Array, shape: tuple[int | None, ...]) -> Arra
 
 
 def added(x: Array | None, y: Array | None) -> Array | None:
-    """The sum of two terms, each of which may be absent."""
+    """The sum of two terms; None stands for 0."""
     return y if x is None else x if y is None else x + y

@@ -1,7 +1,7 @@
 r"""The nearest matrix whose singular values are at most t: ``f(S) = min(S, t)``.
 
-It is what thresholding takes away, ``min(S, t) = S - max(S - t, 0)``, and so are its derivatives:
-``g = 1 - g_soft = t/max(S, t)`` and ``Gamma = -Gamma_soft``, without a subtraction.
+Clipping returns the part that thresholding removes, ``min(S, t) = S - max(S - t, 0)``. So
+``g = 1 - g_soft = t/max(S, t)``, computed without a subtraction, and ``Gamma = -Gamma_soft``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SingularValueClip(SoftThreshold):
 
     def terms(self, at: Point) -> Thresholded:
         terms = super().terms(at)
-        # 1 for values up to t, also those of 0.
+        # 1 for values up to t, including 0.
         return terms._replace(g=terms.q)
 
     def divided(self, at: Point, terms: Thresholded, r: int) -> Divided:

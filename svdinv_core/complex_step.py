@@ -1,4 +1,4 @@
-"""The derivative of a caller's function where no framework differentiates it."""
+"""The derivative of a caller's function by a complex step, for frameworks without autodiff."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ __all__ = ["NOT_ANALYTIC", "complex_step_jacobian", "complex_step_slope"]
 
 NOT_ANALYTIC = "not analytic"
 
-_STEP = 1e-20  # relative, so small that its square is nothing; and nothing is subtracted
-_LARGEST_STEP = 2.0**-30  # relative; of tiny values, whose step would be subnormal
+_STEP = 1e-20  # relative; its square is below rounding, and the method subtracts nothing
+_LARGEST_STEP = 2.0**-30  # relative; for tiny values, whose usual step would be subnormal
 _SMALLEST_STEP = 2.0**-960
-_AMONG_ZEROS = 2.0**-900  # of zeros alone; fn may divide it by a scale, too
-_SPACING = 2.0**-1070  # of subnormal numbers, and a little more
-_DIFFERENCE = 2.0**-26  # relative step of the differences that the complex one is held against
-_RTOL = 2.0**-23  # of these differences
+_AMONG_ZEROS = 2.0**-900  # the step if all values are zero; fn may divide it by a scale
+_SPACING = 2.0**-1070  # a little more than the spacing of subnormal numbers
+_DIFFERENCE = 2.0**-26  # relative step of the differences that check the complex step
+_RTOL = 2.0**-23  # relative error of these differences
 
 
 class _ComplexStep:
     """Directional derivatives ``Im f(s + ihv)/h`` of an analytic function of a real array.
 
-    There is no cancellation, so that they are as exact as f itself (Squire & Trapp, SIAM Review
-    40, 1998). They are computed in double precision.
+    They are as exact as f itself, because nothing cancels (Squire & Trapp, SIAM Review 40, 1998).
+    They are computed in double precision.
     """
 
     def __init__(self, xp: Namespace, fn: Callable[[Array], Array], s: Array) -> None:
         self.xp, self.fn = xp, fn
         self.s = xp.astype(s, xp.float64)
-        # Beside each value, at any scale of the matrix; of a zero value, beside the largest; and
-        # where all are zero, so small that no power of it is anything.
+        # The step is relative to each value, for a zero value relative to the largest one. If all
+        # are zero, it is so small that its powers are negligible.
         size = xp.abs(self.s)
         if s.shape[-1]:
             size = xp.where(size > 0, size, xp.max(size, axis=(-1,), keepdims=True))
@@ -44,24 +44,24 @@ class _ComplexStep:
         self.rtol = _RTOL + _SPACING / self.step
 
     def product(self, v: Array) -> Array:
-        """``J v``, but in units of `step`: row i divided and column j multiplied by its own."""
+        """``J v`` in units of `step`: row i is divided by its step, column j multiplied by its."""
         xp = self.xp
         wide, step = (xp.astype(y, xp.complex128) for y in (self.s, self.step * v))
         f = self.fn(wide + 1j * step)
         if not hasattr(f, "dtype") or not is_complex(xp, f):
             raise TypeError(
                 "fn: expected a function that takes and returns complex arrays here (its "
-                "derivative is taken by a complex step), got "
+                "derivative is computed by a complex step), got "
                 f"{getattr(f, 'dtype', type(f).__name__)}"
             )
         return xp.imag(f) / self.step
 
     def checked(self, slope: Array, refuse: Refuse | None) -> Array:
-        """Slopes along a direction of ones, NaN where they are not those of f on real numbers.
+        """The slopes along a direction of ones, NaN where they are not those of f on real numbers.
 
-        A function such as ``s * abs(s)`` takes complex numbers and is not analytic. The slope has
-        to lie between the differences to the left and to the right: at a corner all between is
-        right.
+        A function such as ``s * abs(s)`` accepts complex numbers but is not analytic. So the slope
+        has to lie between the difference quotients to the left and to the right. At a corner every
+        number between them is accepted.
         """
         xp = self.xp
         h = _DIFFERENCE * self.size
@@ -72,7 +72,7 @@ class _ComplexStep:
         sizes = xp.maximum(xp.abs(left), xp.abs(right)) / self.size
         error = self.rtol * largest(xp, sizes + xp.abs(before) + xp.abs(after))
         low, high = -xp.maximum(-before, -after), xp.maximum(before, after)
-        # How small a number has to be beside nothing but zeros, nobody knows.
+        # If all values are zero there is no scale for the differences, so there is no check.
         wrong = ~self.zero & ((slope < low - error) | (slope > high + error))
         if refuse is not None:
             refuse(NOT_ANALYTIC, wrong)
@@ -84,12 +84,12 @@ def complex_step_slope(
 ) -> Callable[[Array], Array]:
     """The derivative of an elementwise analytic function of a real array, ``(..., k)``.
 
-    NaN where fn is not analytic or mixes the values; `refuse` is told first.
+    It is NaN where fn is not analytic or mixes the values; `refuse` is called before that.
 
     Raises
     ------
     TypeError
-        By the derivative, if `fn` does not take and return complex arrays.
+        When the derivative is called, if `fn` does not take and return complex arrays.
     """
 
     def derivative(s: Array) -> Array:
@@ -105,14 +105,14 @@ def complex_step_jacobian(
 ) -> Callable[[Array], Array]:
     """The Jacobian ``(..., k, k)`` of an analytic function that may mix the values.
 
-    Its rows are NaN where fn is not analytic; `refuse` is told first. Errors as for
+    Its rows are NaN where fn is not analytic; `refuse` is called before that. Errors as for
     :func:`complex_step_slope`.
     """
 
     def derivative(s: Array) -> Array:
         step = _ComplexStep(xp, fn, s)
         J = jacobian(xp, step.product, step.s)
-        # The steps of tiny values are not in proportion to them, as those of differences are.
+        # The complex steps of tiny values are not proportional to them; those of differences are.
         weights = step.size / step.step
         along = xp.sum(J * xp.expand_dims(weights, axis=-2), axis=-1) / weights
         right = step.checked(along, refuse)

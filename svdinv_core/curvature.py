@@ -1,4 +1,4 @@
-"""The second derivative of a caller's function where no framework differentiates it."""
+"""The second derivative of a caller's function by a complex step."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from .namespace import Array, Namespace
 __all__ = ["complex_step_curvature", "complex_step_hessian"]
 
 _RTOL = 1e-6
-_WIDE = 2.0**-3  # share of the largest value that a step is at least relative to, if f is smooth
+_WIDE = 2.0**-3  # for smooth f the step is relative to at least this fraction of the largest value
 _WIDE_RTOL = 1e-10
-_STEP = 2.0**-10  # relative: the error is its fourth power, and eps over it
+_STEP = 2.0**-10  # relative; the error is its fourth power plus eps divided by it
 
 
 def _second(
     xp: Namespace, fn: Callable[[Array], Array], s: Array, step: Array, rtol: float = _RTOL
 ) -> Array:
-    """``Im (f(s + wh) + f(s - wh))``: the second derivative along a step h, of any length.
+    """``Im (f(s + wh) + f(s - wh))``: the second derivative of f along h, times ``h^2``.
 
-    NaN where half of the step gives another number.
+    It is NaN where half of the step gives a different second derivative.
     """
     centre = xp.astype(s, xp.complex128)
 
@@ -34,7 +34,7 @@ def _second(
 
 
 def _size(xp: Namespace, s: Array, smallest: float = 0.0) -> Array:
-    """Of each value; of a zero value, that of the largest, and 1 where all are zero."""
+    """The size of each value; for a zero value that of the largest, and 1 if all are zero."""
     size = xp.abs(s)
     if s.shape[-1]:
         largest = xp.max(size, axis=(-1,), keepdims=True)
@@ -43,11 +43,11 @@ def _size(xp: Namespace, s: Array, smallest: float = 0.0) -> Array:
 
 
 def complex_step_curvature(xp: Namespace, fn: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """``Im (f(s + wh) + f(s - wh))/h^2`` with ``w^2 = i``: of an elementwise analytic function.
+    """The second derivative ``Im (f(s + wh) + f(s - wh))/h^2``, ``w^2 = i``, of an elementwise f.
 
-    Nothing of the size of f is subtracted (Lai & Crassidis, J. Comput. Appl. Math. 219, 2008). Its
-    error is about 1e-12. Where half of the step gives another number, f is not analytic within a
-    step, and it is NaN.
+    No numbers of the size of f are subtracted (Lai & Crassidis, J. Comput. Appl. Math. 219, 2008).
+    The error is about 1e-12. It is NaN where half of the step gives a different number, because f
+    is then not analytic within a step.
     """
 
     def derivative(s: Array) -> Array:
@@ -60,8 +60,9 @@ def complex_step_curvature(xp: Namespace, fn: Callable[[Array], Array]) -> Calla
 def complex_step_hessian(xp: Namespace, fn: Callable[[Array], Array]) -> Callable[[Array], Array]:
     """The Hessian ``(..., k, k)`` of an analytic function ``(..., k) -> (...)``, likewise.
 
-    Its entries come from second derivatives along one value and along two at a time. Rounding is
-    eps over the step: that of a small value is not in proportion to it, but where f varies as fast.
+    Its entries come from second derivatives along one value and along two values at a time. The
+    rounding error is eps divided by the step. So for a small value the step is not proportional to
+    the value, unless f varies that fast.
     """
 
     def estimate(s: Array, smallest: float, rtol: float) -> Array:
@@ -73,7 +74,7 @@ def complex_step_hessian(xp: Namespace, fn: Callable[[Array], Array]) -> Callabl
         for i, v in enumerate(steps):
             row = zeros
             for j, w in enumerate(steps[i:], i):
-                # Of the diagonal a half, which the transpose doubles.
+                # Half of the diagonal, which adding the transpose doubles.
                 both = _second(xp, fn, s, v + w, rtol) - alone[j] if j > i else 2.0 * alone[i]
                 row = xp.where(w != 0, 0.5 * xp.expand_dims(both - alone[i], axis=-1), row)
             upper = xp.where(xp.expand_dims(v != 0, axis=-1), xp.expand_dims(row, axis=-2), upper)

@@ -1,12 +1,12 @@
 r"""The first derivative of an operator as an operator of its own, with its own exact derivative.
 
-An adapter registers one function, ``apply``. Where a derivative of it may be differentiated again,
-it calls ``apply`` once more: with :class:`Pulled` in reverse mode, with :class:`Pushed` in forward
-mode, whose parameters are the cotangents or tangents besides those of the operator. As functions
-of A their derivatives are `hvp` and `second` of the operator, and as functions of what they are
-linear in `vjp` and `jvp`: every order of nesting ends in the same second derivative. Their own
-derivatives are differentiated through the factors, which at a tie is not right; there a third
-derivative is NaN.
+An adapter registers one function, ``apply``. If a derivative of it may be differentiated again, the
+adapter computes that derivative with ``apply`` too: of :class:`Pulled` in reverse mode, of
+:class:`Pushed` in forward mode. The parameters of these two are those of the operator and the
+cotangents or tangents. Their derivatives in A are `hvp` and `second` of the operator; their
+derivatives in the (co)tangents, in which they are linear, are `vjp` and `jvp`. So every nesting of
+modes gives the same second derivative. A third derivative is taken through the factors, which is
+wrong at a tie; there it is made NaN.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Pulled", "Pushed", "pulled", "pushed", "with_exact"]
 
 
 Apply = Callable[[Operator, Arrays], Arrays]
-"""What an adapter registers, at a matrix and its factors: of an operator and its parameters."""
+"""The function an adapter registers, at a fixed matrix and its factors: ``(operator, params)``."""
 
 
 def _only(values: Any, chosen: tuple[bool, ...]) -> tuple[Any, ...]:
@@ -31,31 +31,31 @@ def _only(values: Any, chosen: tuple[bool, ...]) -> tuple[Any, ...]:
 
 
 def _spread(values: Any, chosen: tuple[bool, ...]) -> tuple[Any, ...]:
-    """The opposite of `_only`: None where nothing was chosen."""
+    """The inverse of `_only`: fill in None where an entry was not chosen."""
     left = iter(values)
     return tuple(next(left) if c else None for c in chosen)
 
 
 @dataclass(frozen=True)
 class _Derivative(Operator):
-    """What both have in common: an operator, and which (co)tangents are given.
+    """Base of `Pulled` and `Pushed`: an operator, and which (co)tangents are given.
 
-    The given ones come first among the parameters.
+    The given (co)tangents come first among the parameters.
     """
 
     operator: Operator
     given: tuple[bool, ...]
 
     def of_given(self, params: Arrays, cts: Some, apply: Apply) -> Some:
-        """Cotangents of those given, by another such derivative.
+        """Cotangents of the given (co)tangents, by another `Pulled` or `Pushed`.
 
-        `vjp` has the same values, but there they are differentiated through the factors.
+        `vjp` returns the same values, but a further derivative would go through the factors.
         """
         raise NotImplementedError
 
     @property
     def whole(self) -> bool:
-        """Whether the first one given has the batch shape of A."""
+        """Whether the first of the given (co)tangents has the whole batch shape of A."""
         return True
 
     @property
@@ -64,12 +64,12 @@ class _Derivative(Operator):
         return self.operator.decomposition
 
     def _split(self, params: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """What is given, with None for what is not; and the parameters of the operator."""
+        """The (co)tangents, None for absent ones, and the parameters of the operator."""
         count = sum(self.given)
         return _spread(params[:count], self.given), tuple(params[count:])
 
     def _point(self, at: Point) -> tuple[Some, Point]:
-        """What is given, and the point of the operator."""
+        """The (co)tangents, and the point of the operator."""
         given, params = self._split(at.params)
         wanted = None if at.wanted is None else at.wanted[sum(self.given) :]
         return given, at._replace(params=params, wanted=wanted)
@@ -98,14 +98,14 @@ class Pulled(_Derivative):
     given : tuple of bool
         Which outputs have a cotangent.
     wanted : tuple of bool
-        Which parameters have one in the result.
+        Which parameters have a cotangent in the result.
     """
 
     wanted: tuple[bool, ...]
 
     @property
     def outputs(self) -> int:  # type: ignore[override]
-        """One for A and one for each such parameter."""
+        """One for A, and one for each wanted parameter."""
         return 1 + sum(self.wanted)
 
     def of_given(self, params: Arrays, cts: Some, apply: Apply) -> Some:
@@ -160,7 +160,7 @@ class Pushed(_Derivative):
 
     @property
     def whole(self) -> bool:
-        """Only the tangent of A has for certain."""
+        """Only the tangent of A is certain to have the whole batch shape."""
         return self.given[0]
 
     @property
@@ -201,7 +201,7 @@ def pulled(
 ) -> tuple[Pulled, Arrays]:
     """The derivative in reverse mode for some cotangents, and its parameters.
 
-    `wanted` are the parameters whose cotangents are asked for; by default all that have one.
+    `wanted` says which parameters need a cotangent; by default all that have one.
     """
     given = tuple(ct is not None for ct in cts)
     known = operator.with_cotangent(params)
@@ -220,10 +220,10 @@ def pushed(operator: Operator, params: Arrays, tangents: Tangents) -> tuple[Push
 def with_exact(
     operator: Operator, params: Arrays, cts: Some, ct_params: Some, apply: Apply
 ) -> Some:
-    """The parameters' cotangents, where they may be differentiated again.
+    """`ct_params`, with those of (co)tangents replaced by ones that may be differentiated again.
 
-    A derivative is linear in what is given, and what it is linear in has a cotangent that is a
-    derivative of the same operator.
+    A `Pulled` or `Pushed` is linear in its (co)tangents. So their cotangents are derivatives of the
+    same operator, computed here by `apply`.
     """
     if not isinstance(operator, Pulled | Pushed):
         return ct_params

@@ -6,13 +6,13 @@ Hermitian part ``(A + A^H)/2``, in value and derivative alike. With ``dP = Q^H d
     dw = Re diag(dP)      dQ = Q (F * dP)      F_ij = 1/(w_j - w_i), 0 on the diagonal
     ct_A = Q (diag(ct_w) + F * (Q^H ct_Q)) Q^H, its Hermitian part
 
-A rule (:mod:`.rules`) says what stands for F near a tie. For ``B = Q diag(f(w)) Q^H`` no
-rule is needed: the derivative in direction G is
+A rule (:mod:`.rules`) replaces F near a tie. For ``B = Q diag(f(w)) Q^H`` no rule is needed: the
+derivative in direction G is
 
     D[G] = Q (Gamma * Q^H G Q) Q^H     Gamma_ij = (f_i - f_j)/(w_i - w_j), f'(w_i) on a tie
 
-which is self-adjoint (Daleckii & Krein). The diagonal of the eigenvectors' own phases is not
-determined by A; it is taken as 0, as every framework does.
+which is self-adjoint (Daleckii & Krein). A does not determine the phases of the eigenvectors, the
+diagonal of ``Q^H dQ``; it is taken as 0, as in every framework.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Eigh:
     Parameters
     ----------
     rule : Rule
-        What stands in the place of ``1/(w_j - w_i)`` near a tie.
+        Replaces ``1/(w_j - w_i)`` near a tie.
     driver : Driver
         How the factors are computed.
     """
 
-    rule: Rule = field(default_factory=Inv)  # compilers do not trace an instance
+    rule: Rule = field(default_factory=Inv)  # compilers cannot trace a default instance
     driver: Driver = field(default_factory=native)
     Factors: ClassVar[type[EighFactors]] = EighFactors
     needs: ClassVar[Needs] = "eigenvectors"
@@ -99,14 +99,14 @@ class Eigh:
 
     @property
     def fallback(self) -> Eigh:
-        """The same by the rule of forward mode and second derivatives."""
+        """The same decomposition with the rule for forward mode and second derivatives."""
         return self if self.linear else replace(self, rule=self.rule.fallback)
 
     def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> EighFactors:
         """Eigendecomposition of the Hermitian part of ``A (..., n, n)``.
 
-        A matrix with a non-finite entry gets NaN factors; the others of its batch are right.
-        `finite` says that there is none, and saves the look.
+        A matrix with a non-finite entry gets NaN factors; the others of its batch are not affected.
+        Pass `finite=True` if there is no such matrix; the check is then skipped.
         """
         if 0 in A.shape:
             zeros = xp.zeros_like(A)
@@ -166,9 +166,9 @@ def eigenvalue_coefficients(
     derivative: Array,
     apart: Array | None = None,
 ) -> Array:
-    """``Gamma`` for the values ``f(w)`` of any function, and its slopes ``f'(w)`` or its Jacobian.
+    """``Gamma`` of any function from its values ``f(w)`` and its slopes ``f'(w)`` or its Jacobian.
 
-    With a Jacobian, Gamma is without its diagonal.
+    With a Jacobian the diagonal of Gamma is 0.
     """
     w = factors.eigenvalues
     return divided_differences(xp, w, f, derivative, largest_eigenvalue(xp, w), apart)
@@ -179,7 +179,7 @@ def _off_diagonal(xp: Namespace, gamma: Array, f: Array) -> Array:
 
 
 def largest_eigenvalue(xp: Namespace, w: Array) -> Array:
-    """The largest size ``(..., 1)`` of ascending values."""
+    """The largest absolute value ``(..., 1)`` of ascending values."""
     sizes = xp.abs(w)
     return xp.maximum(first(sizes), last(sizes))
 
@@ -187,7 +187,7 @@ def largest_eigenvalue(xp: Namespace, w: Array) -> Array:
 def second_of_eigenvalues(
     xp: Namespace, factors: EighFactors, jet: Jet, X: Array, Y: Array
 ) -> Array:
-    """``T[X, Y]`` of ``Q diag(f(w)) Q^H`` of any smooth function."""
+    """``T[X, Y]`` of ``Q diag(f(w)) Q^H`` for any smooth f."""
     w, Q = factors
     size = safe_size(xp, largest_eigenvalue(xp, w))
     X, Y = hermitian_part(xp, X), hermitian_part(xp, Y)
@@ -195,7 +195,7 @@ def second_of_eigenvalues(
 
 
 class HermitianOperator(Operator):
-    """``Q diag(f) Q^H``: what the operators on eigenvalues share."""
+    """Base of the operators on eigenvalues, such as ``Q diag(f) Q^H``."""
 
     decomposition: ClassVar[Eigh] = Eigh()
     needs: ClassVar[Needs] = "eigenvectors"
@@ -207,7 +207,7 @@ class HermitianOperator(Operator):
 
     @staticmethod
     def core(xp: Namespace, factors: EighFactors, G: Array) -> Array:
-        """``Q^H G Q`` of G's Hermitian part."""
+        """``Q^H G Q`` for the Hermitian part of G."""
         Q = factors.eigenvectors
         return xp.matmul(adjoint(xp, Q), xp.matmul(hermitian_part(xp, G), Q))
 
@@ -244,7 +244,7 @@ class _Direction:
         return real_diagonal(self.at.xp, self.core)
 
     def map(self, more: Array | None = None) -> Array:
-        """``D[G]``, and a variation of the values."""
+        """``D[G]``, plus a variation `more` of the values."""
         xp, core = self.at.xp, self.core
         for weights in self.gamma:
             core = scale(xp, weights, core)
@@ -254,9 +254,10 @@ class _Direction:
 
 
 class HermitianMatrixFunction(HermitianOperator, MatrixFunction):
-    """The engine of eigenvectors: ``Q diag(f(w)) Q^H``, from f and its divided differences.
+    """The engine for Hermitian matrices: ``Q diag(f(w)) Q^H``, from f and divided differences.
 
-    Its `terms` are Gamma as factors that are applied one after another; their product may overflow.
+    Its `terms` are factors of Gamma, which are applied one by one because their product may
+    overflow.
     """
 
     def values_at(self, at: Point) -> Array:
@@ -283,7 +284,7 @@ class HermitianFunction(HermitianMatrixFunction):
         raise NotImplementedError
 
     def differences(self, xp: Namespace, w: Array) -> Arrays:
-        """Gamma, as factors."""
+        """Gamma, as a tuple of factors."""
         raise NotImplementedError
 
     def values_at(self, at: Point) -> Array:
@@ -297,7 +298,7 @@ class HermitianFunction(HermitianMatrixFunction):
 class EigenvalueMap(HermitianFunction):
     """``Q diag(f(w)) Q^H`` for a function f ``(..., n) -> (..., n)`` and its derivative.
 
-    As :class:`.spectral.SingularValueMap`, for a framework that cannot differentiate f by itself.
+    As :class:`.spectral.SingularValueMap`: for a framework that cannot differentiate f.
     """
 
     fn: Callable[[Array], Array]
@@ -307,7 +308,7 @@ class EigenvalueMap(HermitianFunction):
 
     @property
     def twice(self) -> bool:  # type: ignore[override]
-        """Of a function of each value, where its second derivative is known."""
+        """True for an elementwise function whose second derivative is known."""
         return self.curvature is not None
 
     def second_map(self, at: Point, X: Array, Y: Array) -> Array:
@@ -338,9 +339,9 @@ class EigenvalueMap(HermitianFunction):
 
 @dataclass(frozen=True)
 class RecomposeHermitian(HermitianMatrixFunction):
-    """``Q diag(f) Q^H`` with f an argument of its own: ``params = (f, gamma)``.
+    """``Q diag(f) Q^H`` with f as a parameter: ``params = (f, gamma)``.
 
-    As :class:`.spectral.Recompose`, for a framework that differentiates ``f(w)`` by itself.
+    As :class:`.spectral.Recompose`: for a framework that differentiates ``f(w)`` itself.
     """
 
     nan_at_ties: bool = False

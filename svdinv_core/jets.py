@@ -1,9 +1,9 @@
-r"""Functions of the values that a framework differentiates: known by their derivatives there.
+r"""Functions of the values that a framework differentiates, given by their derivatives (a jet).
 
-A function of the caller's may close over other parameters, so that f is an argument of its own:
-``params = (f, f', f'', f''')`` at the values, as functions of those parameters only. What they are
-as functions of A follows from the next one each; derivatives in A go up to the third. D and T are
-linear in them, so that the mixed derivatives are D of the variation of f, and its adjoint.
+A function of the caller may close over other arrays, so the parameters are ``(f, f', f'', f''')``
+at the values, as functions of those arrays only. How each one depends on A follows from the next
+one, so derivatives in A go up to the third. D and T are linear in the jet. So a mixed derivative is
+D of the variation of f, or the adjoint of that.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ __all__ = ["EigenvalueJet", "SingularValueJet", "variation_weights"]
 
 
 class _OfJet(MatrixFunction):
-    """The second derivatives, from what is linear in f: D of a variation, and its adjoint.
+    """Second derivatives from the fact that D is linear in f: D of a variation, and its adjoint.
 
-    The slope has a cotangent of 0, whose own derivative in A is not 0.
+    The cotangent of the slope is 0, but the derivative of that cotangent in A is not.
     """
 
     twice: ClassVar[bool] = True
@@ -47,7 +47,7 @@ class _OfJet(MatrixFunction):
         return (True, True, False, False)
 
     def of_variation(self, at: Point, df: Array, dslope: Array, X: Array) -> Array:
-        """``D[X]`` of another function."""
+        """``D[X]`` of the function with values df and slopes dslope."""
         raise NotImplementedError
 
     def weights(self, at: Point, G: Array, X: Array) -> tuple[Array, Array]:
@@ -55,7 +55,7 @@ class _OfJet(MatrixFunction):
         raise NotImplementedError
 
     def push(self, at: Point, terms: Any, dparams: Some, diagonal: Array | None) -> Array | None:
-        """The tangent of f, which may not depend on what f' depends on."""
+        """The tangent of f, or None: f may not depend on the arrays that f' depends on."""
         given = [d for d in dparams if d is not None]
         if dparams[0] is None and given:
             return at.xp.zeros_like(given[0])
@@ -132,10 +132,10 @@ class SingularValueJet(_OfJet, SpectralOperator):
 
 
 def _bent_between(xp: Namespace, v: Array, params: Arrays) -> Array:
-    """Between which values the slope changes by more than the curvature at them says: a kink.
+    """Flags of pairs between which the slope changes more than the curvature explains: a kink.
 
-    Values on both sides of it, at the same distance, have the mean of their slopes for quotient;
-    not so the variation of f when the kink moves.
+    For two values at the same distance from a kink, on both sides, the mean of the slopes happens
+    to equal the difference quotient. For the variation of f when the kink moves it does not.
     """
     (v_i, v_j), (s_i, s_j), (c_i, c_j) = (
         (xp.expand_dims(x, axis=-1), xp.expand_dims(x, axis=-2)) for x in (v, *params[1:3])
@@ -148,9 +148,9 @@ def _bent_between(xp: Namespace, v: Array, params: Arrays) -> Array:
 def variation_weights(
     xp: Namespace, factors: SVDFactors, near: Array, G: Array, X: Array
 ) -> tuple[Array, Array]:
-    """The adjoint of ``(df, dslope) -> <G, D[X]>``, D of the variation of a function.
+    """The adjoint of ``(df, dslope) -> <G, D[X]>``, with D of the variation of a function.
 
-    `near` are the pairs whose ``plus`` is the slope.
+    `near` flags the pairs whose ``plus`` is the slope.
     """
     pairs = Pairs.of(xp, factors.S, factors.U.shape[-2], factors.Vh.shape[-1], Pinv())
     of_G, of_X = (directional_core(xp, factors, Y) for Y in (G, X))

@@ -1,7 +1,7 @@
 """A matrix that is known by its products with thin blocks of columns.
 
-Arrays are kept apart from what is done with them: they travel through a framework's registered
-functions and compilers, and the rest is static.
+The arrays of the matrix are passed separately, because frameworks and compilers have to see them.
+The object itself is static.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ __all__ = ["ConvergenceWarning", "Dense", "Given", "Linear", "as_one", "until"]
 
 
 class ConvergenceWarning(RuntimeWarning):
-    """An iteration reached its ceiling before its tolerance.
+    """An iteration reached its limit of steps before its tolerance.
 
     Attributes
     ----------
     residual : float
-        What was left then, the largest of a batch. Of singular triples ``|x^H u - s v|/S_1``, as in
-        the result; of a derivative that of its linear system, relative to the right-hand side.
+        The residual it had reached, the largest of a batch. For singular triples it is
+        ``|x^H u - s v|/S_1``, as in the result; for a derivative it is the residual of its linear
+        system, relative to the right-hand side.
     """
 
     def __init__(self, message: str = "", residual: float = float("nan")) -> None:
@@ -33,7 +34,7 @@ class ConvergenceWarning(RuntimeWarning):
 
 
 class Linear(Protocol):
-    """A matrix A ``(..., m, n)``. Hashable, and equal to one that does the same."""
+    """A matrix A ``(..., m, n)``. Hashable, and equal to another one that computes the same."""
 
     def matmul(self, xp: Namespace, arrays: tuple[Array, ...], X: Array) -> Array:
         """``A @ X`` for ``X (..., n, r)``."""
@@ -44,7 +45,7 @@ class Linear(Protocol):
 
 @dataclass(frozen=True)
 class Dense:
-    """An array itself."""
+    """A matrix given as an array."""
 
     def matmul(self, xp: Namespace, arrays: tuple[Array, ...], X: Array) -> Array:
         return xp.matmul(arrays[0], X)
@@ -56,10 +57,10 @@ class Dense:
 
     @staticmethod
     def settled(xp: Namespace, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """The arrays for many products: A, and A^H where the namespace has a use for it.
+        """The arrays for many products: A, and also A^H if the namespace has ``settled``.
 
-        It may have ``settled(x)``, x as an array of its own, which its compiler does not merge with
-        what it is used for: products with a transpose may be many times slower than others.
+        ``settled(x)`` stores x as a separate array, which the compiler does not fuse with later
+        operations. A product with a fused transpose may be many times slower.
         """
         own = getattr(xp, "settled", None)
         return arrays if own is None else (arrays[0], own(adjoint(xp, arrays[0])))
@@ -67,14 +68,14 @@ class Dense:
     def pull(
         self, xp: Namespace, arrays: tuple[Array, ...], X: Array, ct: Array, conjugated: bool
     ) -> tuple[Array, ...]:
-        """Cotangent of A from that of ``A X``, or of ``A^H X``."""
+        """Cotangent of A from that of ``A X`` or of ``A^H X``."""
         left, right = (X, ct) if conjugated else (ct, X)
         return (xp.matmul(left, adjoint(xp, right)),)
 
 
 @dataclass(frozen=True)
 class Given:
-    """Functions of the caller's, ``(X, *arrays)``."""
+    """A matrix given by two functions ``(X, *arrays)`` of the caller."""
 
     forward: Callable[..., Array]
     backward: Callable[..., Array]
@@ -112,13 +113,13 @@ def until(
     residual: Callable[..., Array],
     what: str | None,
 ) -> tuple[State, bool]:
-    """``body(*state)`` again and again, as long as ``going(*state)``, at most `limit` times.
+    """Apply `body` to the state while ``going(*state)`` is true, at most `limit` times.
 
-    The last state, and whether values were looked at, from Python.
+    Returns the last state, and whether values were read from Python.
 
-    The namespace may have a loop of its own, ``until(limit, going, body, state)``, for compiled
-    programs. Where values are looked at from Python, reaching the limit is warned of, with the
-    largest ``residual(*state)``, `what` being what did not converge; without it, it is not.
+    The namespace may have its own loop, ``until(limit, going, body, state)``, for compiled
+    programs. The loop in Python warns if it reaches the limit, with the largest
+    ``residual(*state)``, unless `what` is None; `what` names the iteration that did not converge.
     """
     own = getattr(xp, "until", None)
     if own is not None:
@@ -131,13 +132,13 @@ def until(
         state = body(*state)
     if what is not None and bool(going(*state)):
         left = residual(*state)
-        left = xp.where(left > 0, left, xp.zeros_like(left))  # no matrix of NaN
+        left = xp.where(left > 0, left, xp.zeros_like(left))  # 0 for a matrix of NaN
         every = tuple(range(len(left.shape)))
         largest = float(xp.max(left, axis=every, keepdims=False))
         warning = ConvergenceWarning(
             f"{what} did not converge within {limit} iterations, which left a residual of "
-            f"{largest:.1e}: the value at the cut is hardly larger than the first that is "
-            "dropped; use another rank, or another driver",
+            f"{largest:.1e}: the last value kept is hardly larger than the first one dropped; use "
+            "another rank or another driver",
             largest,
         )
         warnings.warn(warning, stacklevel=2)
@@ -145,11 +146,11 @@ def until(
 
 
 def as_one(xp: Namespace, function: Any, *arrays: Array) -> State:
-    """``function(xp, *arrays)``, an iteration from which no derivative is taken.
+    """``function(xp, *arrays)``, an iteration that is not differentiated.
 
-    The namespace may have its own way, ``as_one(function, *arrays)``, to keep compilers and
-    transforms from looking inside. `function` is a frozen dataclass of the core; its
-    ``like(xp, *arrays)`` gives arrays of the shapes and dtypes of its results.
+    The namespace may have ``as_one(function, *arrays)``, which hides the iteration from compilers
+    and transforms. `function` is a frozen dataclass of the core; its ``like(xp, *arrays)`` returns
+    arrays with the shapes and dtypes of the results.
     """
     own = getattr(xp, "as_one", None)
     out: State | None = None if own is None else own(function, *arrays)

@@ -1,7 +1,7 @@
-r"""The best approximation of a lower rank: the largest values kept, the others dropped.
+r"""The best approximation of a lower rank: the largest values are kept, the others dropped.
 
-g = 1 kept, 0 dropped
-Gamma_ij = 1/(S_i^2 - S_j^2) for i kept and j dropped;  0 within either part
+g        = 1 for a kept value, 0 for a dropped one
+Gamma_ij = 1/(S_i^2 - S_j^2) for i kept and j dropped, 0 within either part
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["LowRank"]
 
 
 class _Kept(NamedTuple):
-    """g: 1 on kept values, 0 on the others; and a power of two for the values."""
+    """g, which is 1 on kept values and 0 on the others; and the `unit` of the values."""
 
     g: Array
     unit: Array
@@ -31,8 +31,8 @@ class _Kept(NamedTuple):
 class LowRank(ScaledOperator):
     """Truncation to the `rank` largest values, or to those of them that `selection` keeps.
 
-    Where the cut splits a tie the derivative does not exist; there Gamma is 0, and the result
-    finite.
+    Where the cut splits a tie the derivative does not exist; Gamma is 0 there, so that the result
+    is finite.
     """
 
     rank: int
@@ -47,7 +47,7 @@ class LowRank(ScaledOperator):
             chosen = self.selection
             above, below = chosen.edges(xp, S, chosen.weights(xp, S))
             cut = xp.sqrt(xp.maximum(above - below, xp.zeros_like(above))) * xp.sqrt(above + below)
-            cut = xp.where(above > 0, cut, largest)  # or nothing is kept
+            cut = xp.where(above > 0, cut, largest)  # if nothing is kept
             finest = chosen.finest(xp, S)
             return largest, cut if finest is None else xp.where(finest < cut, finest, cut)
         if self.rank == 0 or self.rank >= S.shape[-1]:
@@ -59,7 +59,7 @@ class LowRank(ScaledOperator):
         xp, S = at.xp, at.factors.S
         if self.selection is None:
             g = xp.where(counted(xp, S) <= self.rank, xp.ones_like(S), 0.0)
-            g = xp.where(S >= 0, g, S)  # a NaN stays one
+            g = xp.where(S >= 0, g, S)  # NaN stays NaN
         else:
             g = self.selection.weights(xp, S)
         return _Kept(g, unit(xp, first(S)))

@@ -1,18 +1,18 @@
-r"""Derivatives without registration, where a framework would drop a registered one.
+r"""Derivatives without registration, for transforms that would drop a registered derivative.
 
-With ``d = A - stop_gradient(A)``, which is zero but for its derivative, and the forward rule
-J of a decomposition or an operator,
+Let ``d = A - stop_gradient(A)``, whose value is 0 and whose derivative is that of A, and let J be
+the forward rule of a decomposition or an operator. Then
 
     X(A) = X_0 + J(X_0 + J(X_0)[d]/2)[d]
 
-has the value X_0, and its first and second derivatives by A are those of the rule: the inner
-term moves the point J is taken at half of the way, so that the second derivative is counted
-once and not twice. Plain differentiable operations are all there is, and any transform that
-can differentiate these gives the right answer. A third derivative would not be right, and is
-made infinite or NaN: with ``s = sum(d)``, by a term ``s^(5/2)``.
+has the value X_0, and its first and second derivatives in A are those of the rule. The inner term
+moves the point at which J is taken by half the step; without the half the second derivative would
+be counted twice. This uses only ordinary differentiable operations, so every transform
+differentiates it correctly twice. A third derivative would be wrong. A term ``s^(5/2)`` with
+``s = sum(d)`` makes it infinite or NaN instead.
 
-It needs a forward rule (a rule that is `linear`), costs two more products of J, and where J is
-infinite (the rule `Plain` at a tie) the value is NaN as well.
+It needs a `linear` rule, costs two more products with J, and where J is infinite (the rule `Plain`
+at a tie) the value is NaN as well.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _halfway(values: Any, changes: Any) -> tuple[Array, ...]:
 def decompose_at_midpoint(
     xp: Namespace, decomposition: Decomposition, factors: Any, dA: Array
 ) -> Any:
-    """The factors as differentiable functions of A; `factors` have no derivative yet.
+    """The factors as differentiable functions of A; `factors` have no derivative.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def apply_at_midpoint(operator: Operator, at: Point, along: Tangents) -> Arrays:
     Parameters
     ----------
     at : Point
-        Without a derivative.
+        Arrays without a derivative.
     along : Tangents
         A and the parameters, each minus itself with its gradient stopped.
     """
@@ -81,13 +81,13 @@ def apply_at_midpoint(operator: Operator, at: Point, along: Tangents) -> Arrays:
 
 
 def mean_by_gauss(f: Callable[[float], Array]) -> Array:
-    """The mean of f on [0, 1], by Gauss's two points: of a cubic polynomial, exact."""
+    """The mean of f on [0, 1] by the two-point Gauss rule, which is exact for cubic polynomials."""
     point = 0.5 - 0.75**0.5 / 3
     return 0.5 * (f(point) + f(1 - point))
 
 
 def _moved(xp: Namespace, dA: Array, value: Array, change: Array | None) -> Array:
-    """A value and its change, with no third derivative."""
+    """A value plus its change, with a third derivative that is infinite or NaN."""
     out = value if change is None else value + change
     s = xp.sum(xp.real(dA) if is_complex(xp, dA) else dA, axis=(-2, -1))
     spoilt = s**2.5

@@ -1,8 +1,9 @@
-r"""What the cotangents tell of the gradient inside a multiplet of equal singular values.
+r"""The gradient inside a multiplet of equal singular values, found from the cotangents.
 
-There the gradient is ``U M V^H`` with Hermitian M, and only the diagonal of M is known: it is
-ct_S. But every term of a loss leaves its own matrix in the cotangents. With ``h(X) = X + X^H``,
-``X = U^H ct_U``, ``Y = V^H ct_V`` and Hermitian H, inside a multiplet of the value s
+Inside a multiplet the gradient is ``U M V^H`` with a Hermitian matrix M. Its diagonal is ct_S, and
+the rest of M is unknown. But every term of a loss contributes a matrix to the cotangents. With
+``h(X) = X + X^H``, ``X = U^H ct_U``, ``Y = V^H ct_V`` and a Hermitian matrix H, inside a multiplet
+of the value s
 
     loss                              h(X)         h(Y)         M
     Re <W, U f(S) V^H>                2 f(s) H     2 f(s) H     f'(s) H        H = h(U^H W V)/2
@@ -10,20 +11,20 @@ ct_S. But every term of a loss leaves its own matrix in the cotangents. With ``h
     Re <W, V f(S) V^H>                0            4 f(s) H     f'(s) H        H = h(V^H W V)/2
     a function of the values          0            0            f'(s) I
 
-(a projector has f' = 0, ``U V^H`` has f = 1 and f' = 0). So a loss of one of these, and of two
-whose matrices differ, has ``M = alpha h(X) + beta h(Y) + c I``, and ct_S is the diagonal of that:
-as many equations as the multiplet has values, for three numbers. Two products with different f
-share their matrix, and the cotangents do not tell them apart.
+(a projector has f' = 0, ``U V^H`` has f = 1 and f' = 0). So a loss with one of these terms, or with
+two whose matrices differ, has ``M = alpha h(X) + beta h(Y) + c I``. The diagonal of this is ct_S,
+which gives one equation for each value of the multiplet, and three unknown numbers. Two products
+with different f contribute the same matrix, so the cotangents do not tell them apart.
 
-The fewest numbers that explain ct_S are taken, in this order: none beside a constant with what the
-rule `Inv` says; one for the sum ``T = h(X) + h(Y)``; the constant alone; one for h(X) or for h(Y)
-(a product beside a projector of the other side); two for T and the constant where h(X) and h(Y) are
-proportional, and else for T and what remains of ``h(X) - h(Y)``; all three. Where nothing explains
-it, T alone does it best.
+The code takes the fewest numbers that explain ct_S. It tries in this order: the coefficients of
+the rule `Inv`, with or without a constant; one number for the sum ``T = h(X) + h(Y)``; the constant
+alone; one number for h(X) or for h(Y) (a product and a projector of the other side); two numbers,
+for T and the constant if h(X) and h(Y) are proportional, else for T and the part of ``h(X) - h(Y)``
+orthogonal to it; all three. If nothing explains ct_S, it takes the best fit of T alone.
 
-Everything is done row by row with masks, ``(..., k, k)``: row i holds what belongs to the values
-tied to i, and a pair takes the mean of its two rows. Least squares is by orthogonalisation, since
-normal equations would square the condition of two almost equal diagonals.
+Everything works row by row with masks ``(..., k, k)``: row i holds the numbers of the values tied
+to i, and a pair takes the mean of its two rows. Least squares uses orthogonalisation, because
+normal equations would square the condition number of two almost equal diagonals.
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ from .namespace import Array, Namespace
 
 __all__ = ["Explained", "explain"]
 
-_ROUNDING = 64.0  # eps of the vector, which a residual may have
-_FLOOR = 16.0  # eps of the largest entry, too
-_PARALLEL = 64.0  # eps by which the directions of two diagonals differ at least
-_STEEPEST = 1.0  # largest alpha and beta, in 1/s, that a guess without a check may have
+_ROUNDING = 64.0  # largest residual that counts as rounding, in eps of the vector,
+_FLOOR = 16.0  # plus this many eps of the largest entry
+_PARALLEL = 64.0  # two diagonals are parallel if their directions differ by less, in eps
+_STEEPEST = 1.0  # largest alpha and beta, in 1/s, that are accepted without a check
 
 
 class Explained(NamedTuple):
-    """``M`` inside the multiplets, ``(..., k, k)``, and what is known of each value's row.
+    """``M`` inside the multiplets, ``(..., k, k)``, and two flags ``(..., k)`` for each value.
 
-    `checked`, ``(..., k)``, is true where ct_S has more numbers than were needed to explain it;
-    `exists`, ``(..., k)``, where the loss does not depend on the choice of the multiplet's vectors:
-    else there is no M to find.
+    `checked` is true where ct_S has more entries than numbers were needed to explain it. `exists`
+    is true where the loss does not depend on the choice of the multiplet's vectors; without that
+    there is no M.
     """
 
     M: Array
@@ -55,7 +56,7 @@ class Explained(NamedTuple):
 
 
 def _unit(xp: Namespace, *arrays: Array, axis: tuple[int, ...]) -> tuple[Array, Array]:
-    """Largest size over the arrays along `axis`, kept, and its reciprocal (0 for 0)."""
+    """Largest absolute value of the arrays along `axis` (kept), and its reciprocal (0 for 0)."""
     largest = xp.max(xp.abs(arrays[0]), axis=axis, keepdims=True)
     for array in arrays[1:]:
         largest = xp.maximum(largest, xp.max(xp.abs(array), axis=axis, keepdims=True))
@@ -71,7 +72,7 @@ class _Rows:
         self.count = self.sum(together)
 
     def of(self, v: Array) -> Array:
-        """``v (..., k)`` once for each row, cut down to the row's multiplet."""
+        """``v (..., k)`` repeated in each row, with 0 outside of the row's multiplet."""
         return self.together * self.xp.expand_dims(v, axis=-2)
 
     def sum(self, rows: Array) -> Array:
@@ -90,9 +91,9 @@ class _Rows:
         return self.xp.expand_dims(coefficient, axis=-1) * rows
 
     def without(self, u: Array, v: Array, inverse: Array) -> tuple[Array, Array]:
-        """Coefficient of v in u, and the rest; `inverse` is ``1/|v|^2``, or 0 to leave u.
+        """The coefficient of v in u, and the rest of u; `inverse` is ``1/|v|^2``, or 0 to keep u.
 
-        Twice, so that the rest is orthogonal to v to rounding.
+        The projection is done twice, so that the rest is orthogonal to v to rounding error.
         """
         first = self.dot(u, v) * inverse
         rest = u - self.times(first, v)
@@ -115,26 +116,26 @@ def explain(
     eps: float,
     gauge_rtol: float,
 ) -> Explained:
-    """M from the cotangents.
+    """Find M from the cotangents.
 
     Parameters
     ----------
     together : (..., k, k) real
-        1 where two values are tied and on the diagonal, else 0.
+        1 on the diagonal and where two values are tied, else 0.
     X, Y : (..., k, k)
         ``U^H ct_U`` and ``V^H ct_V``; Y is None for a Hermitian matrix, which has one side only.
     ct_values : (..., k)
     scales : (..., k)
-        Reciprocals of the values (of the largest one for a Hermitian matrix): what alpha and beta
-        are measured in.
+        Reciprocals of the values (for a Hermitian matrix, of the largest one): the units of alpha
+        and beta.
     spread : (..., k)
-        How far the values tied to each are apart, relative to the largest.
+        Largest gap between a value and those tied to it, relative to the largest value.
     eps : float
     gauge_rtol : float
-        Skew parts ``a(X) + a(Y)`` up to this are rounding.
+        Skew parts ``a(X) + a(Y)`` up to this size count as rounding errors.
     """
     rows = _Rows(xp, together)
-    # Squares are formed: of numbers of size 1, they neither overflow nor underflow.
+    # Scale to numbers of size 1, so that their squares neither overflow nor underflow.
     hermitian = Y is None
     _, weight = _unit(xp, X, *(() if Y is None else (Y,)), axis=(-2, -1))
     ct_size, ct_weight = _unit(xp, ct_values, axis=(-1,))
@@ -154,7 +155,7 @@ def explain(
     parallel = (_PARALLEL * eps) ** 2
     dot, without, times = rows.dot, rows.without, rows.times
 
-    # Z without its part along T, as a matrix: what proportional matrices do not have.
+    # The part of Z orthogonal to T as a matrix. It is 0 if h(X) and h(Y) are proportional.
     TT, ZZ = rows.blocks(T, T), rows.blocks(Z, Z)
     along = rows.blocks(Z, T) * reciprocal(xp, TT, TT != 0)
     Z_rest = Z - scale(xp, rows.mean(along), T)
@@ -167,7 +168,7 @@ def explain(
     inverse_tt = reciprocal(xp, tt, seen)
 
     def fits(rest: Array, a: Array, b: Array, c: Array) -> Array:
-        """Whether what is left of ct_S is rounding."""
+        """Whether the residual of ct_S is within rounding error."""
         terms = dd + a * a * tt + b * b * zz + c * c * rows.count
         return dot(rest, rest) <= rtol * terms + floor * (1.0 + a * a + b * b)
 
@@ -197,7 +198,7 @@ def explain(
         moderate = (xp.abs(a_of_T) <= limit) & (xp.abs(b) <= 2.0 * limit)
         return fits(rest, a, b, c) & ((rows.count > numbers) | moderate)
 
-    # whether it holds, its coefficients of T and of Z, and how many numbers it took
+    # for each choice: whether it explains ct_S, its coefficients of T and Z, its number of unknowns
     choices = [
         (fits(rest_1, a_1, zeros, zeros), a_1, zeros, 1.0),
         (fits(d - times(c_2, together), zeros, zeros, c_2), zeros, zeros, 1.0),
@@ -219,7 +220,7 @@ def explain(
             alone = two_sided & (dot(rest, rest) <= left)
             choices.insert(3, (alone, 0.5 * a, sign * a, 1.0))
 
-    # from the last to the first, so that the first that holds is what remains
+    # from the last choice to the first, so that the first one that holds wins
     of_T = xp.where(a_1 > limit, limit, xp.where(a_1 < -limit, -limit, a_1))
     of_Z, numbers = zeros, rows.count
     for holds, a, b, used in reversed(choices):
@@ -227,7 +228,7 @@ def explain(
         numbers = xp.where(holds, used * ones, numbers)
     checked = (rows.count > numbers) & (seen | (TT == 0))
     if not hermitian:
-        # Nothing on T's diagonal: as for f(s) = c s, as far as h(X) and h(Y) are the same.
+        # The diagonal of T is 0: use the value for f(s) = c s, as far as h(X) and h(Y) are alike.
         alike = (TT - ZZ) * reciprocal(xp, TT + ZZ, TT + ZZ != 0)
         of_T = xp.where(seen, of_T, 0.25 * scales * xp.where(alike > 0, alike, zeros))
     M = scale(xp, rows.mean(of_T), T) + scale(xp, rows.mean(of_Z), Z)

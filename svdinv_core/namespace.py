@@ -1,10 +1,9 @@
-"""The array functions the core is written in, all in one place.
+"""The array functions that the core uses.
 
-Any object with these names is a backend: the namespaces of `array-api-compat`
-(NumPy, PyTorch, JAX, CuPy, Dask), `array-api-strict`, or a handful of short
-functions over anything else. Names and meanings are those of the Python array
-API standard; nothing outside this list is used by the core, besides the
-operators and the slicing of the arrays themselves.
+Any object with these names can be ``xp``: the namespaces of `array-api-compat` (NumPy, PyTorch,
+JAX, CuPy, Dask), `array-api-strict`, or short functions over anything else. Names and meanings are
+those of the Python array API standard. The core uses nothing outside this list, except operators
+and slicing of the arrays themselves.
 """
 
 from __future__ import annotations
@@ -13,14 +12,15 @@ from typing import Any, Protocol
 
 __all__ = ["Array", "LinalgNamespace", "Namespace"]
 
-# An array of whichever framework the namespace belongs to.
+# An array of the namespace's framework.
 Array = Any
 
 
 class LinalgNamespace(Protocol):
     """The part of the namespace below ``xp.linalg``.
 
-    A matrix at which `svd` or `eigh` fails gets NaN, and the rest of its batch is right.
+    If `svd` or `eigh` fails for a matrix, that matrix gets NaN and the others of its batch are not
+    affected.
     """
 
     def svd(self, x: Array, /, *, full_matrices: bool) -> Any:
@@ -43,10 +43,10 @@ class LinalgNamespace(Protocol):
 
 
 class Namespace(Protocol):
-    """What the core asks of an array namespace ``xp``.
+    """The functions that the core needs from an array namespace ``xp``.
 
     It may also have ``repeated(count, body, state)``, which applies `body` to a tuple of arrays
-    `count` times: a loop of the compiled program, where the core would write out all steps.
+    `count` times in a loop of the compiled program. Without it the core writes out all steps.
     """
 
     linalg: Any

@@ -7,9 +7,9 @@ The Hessian of a Schatten norm N is, with the map D of ``u^(p-1)``, ``u = S/N``,
 
     H[X] = ( D[X] - (p - 1) G Re<G, X> )/N         G = U diag(g) Vh
 
-Where a norm has no derivative, g is the subgradient of least norm: 0 on values of zero for p = 1,
-the mean over the repetitions for the spectral norm. It does not depend on the choice of singular
-vectors.
+Where a norm has no derivative, g is the subgradient of least norm: 0 on zero values for p = 1, the
+mean over the repetitions for the spectral norm. This subgradient does not depend on the choice of
+singular vectors.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["SchattenNorm", "SpectralFunction", "SpectralNorm", "largest_cut", "l
 
 
 def largest_weights(xp: Namespace, S: Array) -> Array:
-    """Derivative of the largest value in the values: 1/r on its r repetitions."""
+    """Derivative of the largest value in each value: 1/r on its r repetitions, else 0."""
     largest = first(S)
     rtol = default_degeneracy_rtol(float(xp.finfo(S.dtype).eps))
     top = xp.where(~(largest - S > rtol * largest), xp.ones_like(S), 0.0)
@@ -46,7 +46,7 @@ def largest_weights(xp: Namespace, S: Array) -> Array:
 
 
 def largest_cut(xp: Namespace, side: OneSided) -> Cut:
-    """The derivative of the largest value in A."""
+    """The derivative of the largest value in A, as a `Cut`."""
     weights = largest_weights(xp, side.s)
     top = xp.where(weights != 0, xp.ones_like(weights), 0.0)
     share = xp.max if weights.shape[-1] else xp.sum
@@ -54,12 +54,12 @@ def largest_cut(xp: Namespace, side: OneSided) -> Cut:
 
 
 def _divide(xp: Namespace, v: Array, size: Array) -> Array:
-    """``v/size``, v where the size is 0."""
+    """``v/size``, and v where the size is 0."""
     return v / xp.where(size != 0, size, 1.0)
 
 
 def _power(xp: Namespace, v: Array, p: float) -> Array:
-    """``v^p`` of what is not 0, and 0 of what is."""
+    """``v^p``, and 0 for 0."""
     zero = v == 0
     return xp.where(zero, xp.zeros_like(v), xp.where(zero, xp.ones_like(v), v) ** p)
 
@@ -74,13 +74,13 @@ class SpectralNorm(SmoothScalar):
         return first(S), first(S)
 
     def value(self, xp: Namespace, factors: SVDFactors) -> Array:
-        return xp.sum(first(factors.S), axis=-1)  # 0 for a matrix without entries
+        return xp.sum(first(factors.S), axis=-1)  # a sum, because it is 0 for an empty matrix
 
     def slopes(self, xp: Namespace, factors: SVDFactors) -> Array:
         return largest_weights(xp, factors.S)
 
     def hessian(self, xp: Namespace, factors: SVDFactors, X: Array) -> Array:
-        side = one_sided(xp, *factors)  # there may be no vectors of zero values
+        side = one_sided(xp, *factors)  # because vectors of zero values may be missing
         return side.back(side.first(largest_cut(xp, side), side.divided(X)))
 
 
@@ -88,13 +88,13 @@ class SpectralNorm(SmoothScalar):
 class SchattenNorm(SmoothScalar):
     """``(sum S^p)^(1/p)``; not a norm for p < 1.
 
-    On values of zero, where the second derivative does not exist for p < 2, it is left out.
+    For p < 2 the second derivative does not exist at zero values; that part is left out.
     """
 
     p: float
 
     def _relative(self, xp: Namespace, S: Array) -> tuple[Array, Array]:
-        """Values relative to the largest, and their norm: neither overflows."""
+        """Values relative to the largest, and their norm, neither of which overflows."""
         s = _divide(xp, S, first(S))
         return s, xp.sum(_power(xp, s, self.p), axis=-1, keepdims=True) ** (1.0 / self.p)
 
@@ -140,7 +140,7 @@ class SchattenNorm(SmoothScalar):
 class SpectralFunction(SmoothScalar):
     """A symmetric function ``(..., k) -> (...)`` of the values, from its gradient ``(..., k)``.
 
-    For a framework that cannot differentiate it by itself.
+    For a framework that cannot differentiate the function itself.
 
     Parameters
     ----------

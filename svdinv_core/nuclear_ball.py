@@ -1,12 +1,12 @@
-r"""The nearest matrix whose nuclear norm is at most r: the values onto the simplex.
+r"""The nearest matrix whose nuclear norm is at most r: projection of the values onto a simplex.
 
-Soft thresholding whose threshold depends on the values (Duchi et al., ICML 2008): with the values
-in descending order and ``c_j`` their sums, c of them are kept, the last with
-``j S_j > c_j - r``, and
+This is soft thresholding with a threshold that depends on the values (Duchi et al., ICML 2008). Let
+the values descend, let ``c_j`` be the sum of the first j, and let c be the last j with
+``j S_j > c_j - r``. Then c values are kept, and
 
-    t = (c_c - r)/c        dt = (sum of dS over the kept - dr)/c
+    t = (c_c - r)/c        dt = (sum of dS over the kept values - dr)/c
 
-Inside the ball t is 0. Equal values enter t alike, so that the derivative is exact at ties.
+Inside the ball t is 0. Equal values have equal weight in t, so the derivative is exact at ties.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["NuclearBall"]
 
 @dataclass(frozen=True)
 class NuclearBall(SoftThreshold):
-    """Projection onto the ball of the nuclear norm; one parameter, its radius."""
+    """Projection onto a ball of the nuclear norm; one parameter, the radius."""
 
     def _kept(self, xp: Namespace, S: Array, radius: Array) -> tuple[Array, Array, Array]:
-        """Which values are above the threshold, their number, and the sum of all minus r."""
+        """Flags of the values above the threshold, their number, and the sum of all minus r."""
         excess = xp.cumulative_sum(S, axis=-1) - self._column(xp, radius, S)
         count = counted(xp, S)
-        # The first one is, whatever rounding says; none is inside the ball.
+        # Outside the ball the first value is kept, whatever rounding says. Inside, none is.
         above = ((count * S > excess) | (count == 1)) & ~(excess[..., -1:] <= 0)
         kept = xp.where(above, xp.ones_like(S), 0.0)
         number = xp.sum(kept, axis=-1, keepdims=True)

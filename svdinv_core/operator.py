@@ -1,9 +1,9 @@
-"""The two things an adapter registers: a decomposition, and an operator on one.
+"""The two objects whose derivatives an adapter registers: decompositions and operators.
 
-An adapter decomposes once, from the input with its gradient stopped, and hands the factors
-to the methods below. Where a derivative is differentiated again, it first makes the factors
-differentiable functions of the input, by the decomposition's own ``jvp`` and ``vjp``.
-Instances are frozen and hashable, so that a compiler can treat them as static.
+An adapter decomposes once, from the input with its gradient stopped, and passes the factors to the
+methods below. If a derivative is differentiated again, the adapter first makes the factors
+differentiable functions of the input, by the decomposition's own ``jvp`` and ``vjp``. Instances are
+frozen and hashable, so that a compiler can treat them as static.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ Constant = Callable[[Array], Array]
 Look = Callable[[Array], bool]
 Arrays = tuple[Array, ...]
 Some = tuple[Array | None, ...]
-"""Arrays, any of which may be absent."""
+"""Arrays, any of which may be None."""
 
 
 def unchanged(x: Array) -> Array:
-    """`x`, where nothing is differentiated again."""
+    """Return `x`. Default for `constant`, if nothing is differentiated again."""
     return x
 
 
@@ -51,7 +51,7 @@ class Tangents(NamedTuple):
 
 
 class Decomposition(Protocol):
-    """``A -> factors``, with forward and reverse derivative."""
+    """The map ``A -> factors``, with forward and reverse derivative."""
 
     @property
     def Factors(self) -> type[Any]:
@@ -63,23 +63,27 @@ class Decomposition(Protocol):
 
     @property
     def needs(self) -> Needs:
-        """What a driver has to give."""
+        """Which factors it needs from a driver."""
 
     @property
     def linear(self) -> bool:
         """Whether `vjp` is the adjoint of `jvp`, and so linear in the cotangents.
 
-        If not, `jvp` and the derivative of `vjp` are those of `fallback`.
+        If it is not, `jvp` and the derivative of `vjp` are those of `fallback`.
         """
 
     @property
     def fallback(self) -> Decomposition:
-        """Itself if it is linear, else one that is: where `vjp` may be differentiated again, its
-        factors are functions of A by this one.
+        """Itself if it is linear, else a linear one.
+
+        Where `vjp` may be differentiated again, this one makes the factors functions of A.
         """
 
     def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> Any:
-        """Factors of A; NaN for a matrix with a non-finite entry, of which `finite` denies any."""
+        """Compute the factors of A. A matrix with a non-finite entry gets NaN factors.
+
+        Pass `finite=True` if there is no such matrix; the check is then skipped.
+        """
 
     def jvp(self, xp: Namespace, factors: Any, dA: Array) -> Any:
         """Tangents of the factors."""
@@ -93,16 +97,16 @@ class Decomposition(Protocol):
         constant: Constant = unchanged,
         some: Look | None = None,
     ) -> Array | None:
-        """Cotangent of A; absent cotangents are None, and None comes back if all are.
+        """Cotangent of A. An absent cotangent is None; if all are absent, so is the result.
 
         Parameters
         ----------
         constant : callable
-            The framework's way to stop a gradient, where `vjp` may be differentiated again: put
-            around what the part that is not linear is made of.
+            The framework's function to stop a gradient, if `vjp` may be differentiated again. It is
+            applied to the inputs of the part that is not linear.
         some : callable, optional
-            Whether any entry of a boolean array is true, where a look at values costs nothing: that
-            part is left out where no values are tied.
+            Whether any entry of a boolean array is true, if reading values is free. The part that
+            is not linear is then skipped if no values are tied.
         """
 
 
@@ -114,12 +118,12 @@ class Point(NamedTuple):
     xp : namespace
     A : array (..., m, n)
     factors : named tuple
-        Of A, as the operator's decomposition computes them.
+        The factors of A, as the operator's decomposition computes them.
     params : tuple of array
         The differentiable parameters besides A.
     wanted : tuple of bool, optional
-        Which parameters `vjp` and `hvp` are asked for a cotangent of; None for all of them. The
-        others may get None, which saves the work.
+        Which parameters need a cotangent from `vjp` and `hvp`; None for all of them. The others may
+        get None, which saves work.
     """
 
     xp: Namespace
@@ -129,27 +133,25 @@ class Point(NamedTuple):
     wanted: tuple[bool, ...] | None = None
 
     def wants(self, i: int) -> bool:
-        """Whether the i-th parameter is to get a cotangent."""
+        """Whether parameter number i needs a cotangent."""
         return self.wanted is None or self.wanted[i]
 
 
 class Operator:
     """A function of a matrix that is computed from its decomposition.
 
-    Its values, and their tangents and cotangents, are tuples of `outputs` arrays. An absent
-    tangent, cotangent or result is None, and stands for zeros.
-
-    `needs` is what the function needs of its factors.
+    Its values, their tangents and their cotangents are tuples of `outputs` arrays. None stands for
+    a tangent, cotangent or result that is zero. `needs` says which factors the function needs.
     """
 
     decomposition: ClassVar[Decomposition]
     needs: ClassVar[Needs]
     outputs: ClassVar[int] = 1
     twice: ClassVar[bool] = False
-    """Whether `second` and `hvp` are written; if not, its derivatives are differentiated."""
+    """Whether `second` and `hvp` are implemented; if not, `jvp` and `vjp` are differentiated."""
 
     def extent(self, xp: Namespace, S: Array, params: Arrays) -> tuple[Array, Array]:
-        """The largest singular value, and the smallest that has to be told from others.
+        """The largest singular value, and the smallest one whose accuracy matters.
 
         ``(..., 1)`` each, from S in descending order.
         """
@@ -168,22 +170,22 @@ class Operator:
         raise NotImplementedError
 
     def with_cotangent(self, params: Arrays) -> tuple[bool, ...]:
-        """Which parameters `vjp` can give a cotangent."""
+        """Which parameters have a cotangent in `vjp`."""
         return (True,) * len(params)
 
     def second(self, at: Point, one: Tangents, two: Tangents) -> Some:
-        """Second derivatives of the values, in two directions."""
+        """Second derivatives of the values in two directions."""
         raise NotImplementedError
 
     def hvp(self, at: Point, cts: Some, along: Tangents) -> Tangents:
         """Derivative of `vjp` at fixed cotangents: the product with the Hessian of ``<ct, B>``.
 
-        It is self-adjoint, as a map of the tangents of A and of the parameters.
+        As a map of the tangents of A and of the parameters it is self-adjoint.
         """
         raise NotImplementedError
 
     def moved(self, xp: Namespace, params: Arrays, factors: Any, raw: Any) -> Arrays:
-        """Parameters that stand for functions of the raw factors, as functions of the others."""
+        """Make parameters that depend on the factors functions of `factors` instead of `raw`."""
         return params
 
 
@@ -192,37 +194,38 @@ class Direction(Protocol):
 
     @property
     def diagonal(self) -> Array:
-        """Its part along the values, ``(..., k)``."""
+        """The derivative of the values in this direction, ``(..., k)``."""
 
     def map(self, more: Array | None) -> Array:
-        """The derivative in this direction, and that through a variation `more` of the values."""
+        """The derivative in this direction, plus that of a variation `more` of the values."""
 
 
 class MatrixFunction(Operator):
-    """A function of a matrix that acts on its values: one output, one derivative for both modes.
+    """A function of a matrix that acts on its values. It has one output.
 
-    The derivative in A is a self-adjoint map D, which an engine computes: :mod:`.spectral` with the
-    vectors of both sides, :mod:`.scaled` with those of one, :mod:`.hermitian` with eigenvectors.
-    A function says what D is made of (`terms`, which the other methods get), and where its values
-    vary otherwise as well, through parameters or by each other, `push` and `pull`.
+    The derivative in A is a self-adjoint map D, so it serves both modes. An engine computes it:
+    :mod:`.spectral` with the vectors of both sides, :mod:`.scaled` with those of one side,
+    :mod:`.hermitian` with eigenvectors. A function implements `terms`, the quantities of which D is
+    made; the other methods receive them. If its values also vary through parameters or depend on
+    each other, it implements `push` and `pull`.
     """
 
     def terms(self, at: Point) -> Any:
-        """What depends on the values and the parameters alone, computed once."""
+        """Quantities that depend only on the values and the parameters, computed once."""
         raise NotImplementedError
 
     def direction(self, at: Point, terms: Any, G: Array) -> Direction:
-        """A tangent or cotangent of A, for the map D."""
+        """Prepare a tangent or cotangent of A for the map D."""
         raise NotImplementedError
 
     def recomposed(self, at: Point, terms: Any, df: Array) -> Array:
-        """The matrix with other values."""
+        """The matrix with df in place of the values."""
         raise NotImplementedError
 
     def push(self, at: Point, terms: Any, dparams: Some, diagonal: Array | None) -> Array | None:
-        """Variation of the values that is not in D, or None.
+        """Variation of the values that is not in D; None if there is none.
 
-        Through parameters, and from the `diagonal` of a direction; None stands for no variation.
+        It comes from the parameters and from the `diagonal` of a direction.
         """
         return None
 
@@ -245,7 +248,7 @@ class MatrixFunction(Operator):
         return Tangents(direction.map(more), ct_params)
 
     def second_map(self, at: Point, X: Array, Y: Array) -> Array:
-        """``T[X, Y]``, the second derivative in A; X has the scale of A rather than Y."""
+        """``T[X, Y]``, the second derivative in A. X, not Y, is divided by the scale of A."""
         raise NotImplementedError
 
     def second(self, at: Point, one: Tangents, two: Tangents) -> Some:
@@ -259,10 +262,10 @@ class MatrixFunction(Operator):
 
 
 def undefined_at_ties(xp: Namespace, factors: Any, raw: Any) -> Array:
-    """0 for each matrix, ``(..., 1)``, whose derivative is NaN where values are repeated.
+    """Zeros ``(..., 1)`` whose derivative is NaN for each matrix with repeated values.
 
-    For what is differentiated through factors and is not right there: better no number than a
-    wrong one. `factors` are functions of A, `raw` the same without a derivative.
+    Adding them turns a derivative through the factors, which is wrong at ties, into NaN there.
+    `factors` are functions of A; `raw` are the same values without a derivative.
     """
     name = "S" if hasattr(raw, "S") else "eigenvalues"
     v, fixed = getattr(factors, name), getattr(raw, name)

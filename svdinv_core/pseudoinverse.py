@@ -4,24 +4,25 @@ With ``w = 1/S`` for the values that are kept and 0 for those that count as zero
 
     pinv(A) = V diag(w) U^H
 
-At constant rank its derivative exists whatever values are repeated (Golub & Pereyra, SIAM J.
-Numer. Anal. 10, 1973). For ``B = pinv(A)^H`` and with ``P = U^H G V``, ``d = 1`` for the values
+At constant rank the derivative exists, whatever values are repeated (Golub & Pereyra, SIAM J.
+Numer. Anal. 10, 1973). For ``B = pinv(A)^H``, with ``P = U^H G V``, and ``d = 1`` for the values
 that count as zero and 0 for the others,
 
     D[G] = U core V^H + (I - U U^H) G V diag(w^2) V^H + U diag(w^2) U^H G (I - V V^H)
     core_ij = -w_i conj(P_ji) w_j + d_i P_ij w_j^2 + w_i^2 P_ij d_j
 
-and no gap between two values stands in it. D is self-adjoint, so that this one map is the
-derivative in both modes. ``w^2`` is not formed: it overflows long before the result does. The
-second derivative is that of ``1/S``, continued by 0 where values are dropped
-(:class:`.second.OfInverse`).
+which contains no gap between two values. D is self-adjoint, so this one map is the derivative in
+both modes. ``w^2`` is not formed, because it overflows long before the result does. The second
+derivative is that of ``1/S``, continued by 0 where values are dropped (:class:`.second.OfInverse`).
 
-The projector onto the span of the kept columns ``U_r`` is turned towards the others only:
+The derivative of the projector onto the span of the kept columns ``U_r`` couples kept and dropped
+columns only:
 
     d(U_r U_r^H) = X + X^H     X = U K U_r^H + (I - U U^H) G V_r diag(w) U_r^H
     K_ji = (S_i P_ji + S_j conj(P_ij))/(S_i^2 - S_j^2)     i kept, j dropped
 
-For second derivatives it is ``Q Q^H``, ``Q = U_r V_r^H``, whose own are those of `second_scaled`.
+For second derivatives the projector is written as ``Q Q^H`` with ``Q = U_r V_r^H``, whose second
+derivatives are in `second_scaled`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ __all__ = ["Pseudoinverse", "RangeProjector", "kept_values"]
 
 
 def kept_values(xp: Namespace, factors: SVDFactors, rtol: float | None) -> Array:
-    """Which values count as not zero: ``(..., k)``. Those of a NaN matrix do."""
+    """Flags ``(..., k)`` of the values that do not count as zero; NaN does not count as zero."""
     U, S, Vh = factors
     if rtol is None:
         eps = float(xp.finfo(S.dtype).eps)
@@ -74,7 +75,7 @@ class Pseudoinverse(FactorsOperator):
     twice: ClassVar[bool] = True
 
     def _weights(self, xp: Namespace, factors: SVDFactors) -> tuple[Array, Array]:
-        """w, and d."""
+        """w and d."""
         kept = kept_values(xp, factors, self.rtol)
         S = factors.S
         return reciprocal(xp, S, kept), xp.where(kept, xp.zeros_like(S), 1.0)
@@ -108,7 +109,7 @@ class Pseudoinverse(FactorsOperator):
         return Tangents(self._derivative(at.xp, at.factors, adjoint(at.xp, cts[0])), ())
 
     def _second_map(self, at: Point, X: Array, Y: Array) -> Array:
-        """Of ``pinv(A)^H``."""
+        """``T[X, Y]`` of ``pinv(A)^H``."""
         xp = at.xp
         w, d = self._weights(xp, at.factors)
         size = safe_size(xp, at.factors.S)
@@ -127,15 +128,15 @@ class Pseudoinverse(FactorsOperator):
 class RangeProjector(FactorsOperator):
     """``U_r U_r^H``, ``(..., m, m)``, for the values that are kept.
 
-    Where a cut at `rank` splits a tie the derivative does not exist; it is finite there.
+    Where a cut at `rank` splits a tie the derivative does not exist; a finite one is returned.
 
     Parameters
     ----------
     rank : int, optional
-        How many are kept. Without it those are dropped that count as zero, and the derivative is
-        that at constant rank.
+        Number of values to keep. Without it the values that count as zero are dropped, and the
+        derivative is that at constant rank.
     rtol : float, optional
-        As of :class:`Pseudoinverse`.
+        As for :class:`Pseudoinverse`.
     """
 
     rank: int | None = None
@@ -143,7 +144,7 @@ class RangeProjector(FactorsOperator):
     twice: ClassVar[bool] = True
 
     def _kept(self, xp: Namespace, factors: SVDFactors) -> Array:
-        """1 for a value that is kept, else 0."""
+        """1 for a kept value, else 0."""
         S = factors.S
         if self.rank is None:
             kept = kept_values(xp, factors, self.rtol)
@@ -152,12 +153,12 @@ class RangeProjector(FactorsOperator):
         return xp.where(kept, xp.ones_like(S), 0.0)
 
     def _weights(self, xp: Namespace, factors: SVDFactors) -> tuple[Array, Array, Array, Array]:
-        """Factors of ``P_ji`` and of ``conj(P_ij)`` in K, w, and the kept ones."""
+        """The factors of ``P_ji`` and ``conj(P_ij)`` in K, w, and 1 for kept values."""
         S = factors.S
         kept = self._kept(xp, factors)
         dropped = 1.0 - kept
         if self.rank is None:
-            S = S * kept  # what is dropped counts as zero
+            S = S * kept  # dropped values count as zero
         S_j, S_i = xp.expand_dims(S, axis=-1), xp.expand_dims(S, axis=-2)
         across = xp.expand_dims(dropped, axis=-1) * xp.expand_dims(kept, axis=-2)
         rtol = default_degeneracy_rtol(float(xp.finfo(S.dtype).eps))
@@ -202,7 +203,7 @@ class RangeProjector(FactorsOperator):
         return Tangents(xp.matmul(inner, Vh), ())
 
     def _one_sided(self, xp: Namespace, factors: SVDFactors) -> tuple[OneSided, Cut]:
-        """A without what counts as zero, and Q."""
+        """A without the values that count as zero, and Q."""
         kept = self._kept(xp, factors)
         U, S, Vh = factors
         if self.rank is None:

@@ -4,8 +4,8 @@ For ``B = Q diag(f(w)) Q^H`` the derivative in direction G is
 
     D[G] = Q (Gamma * Q^H G Q) Q^H     Gamma_ij = (f_i - f_j)/(w_i - w_j), f'(w_i) on a tie
 
-Each function here has a closed form of Gamma that subtracts nothing but the two eigenvalues, and
-so is exact at ties, beside them and apart from them:
+Each function here has a closed form of Gamma that subtracts only the two eigenvalues. So it is
+exact at ties, near ties and away from them:
 
     sqrt(a)       1/(sqrt(a) + sqrt(b))
     1/sqrt(a)     -1/(sqrt(a) sqrt(b) (sqrt(a) + sqrt(b)))
@@ -18,13 +18,13 @@ Second differences of the roots have a closed form, too,
     sqrt(a)       -1/((sqrt(a) + sqrt(b)) (sqrt(b) + sqrt(c)) (sqrt(a) + sqrt(c)))
     1/sqrt(a)     that times -(sqrt(a) + sqrt(b) + sqrt(c))/(sqrt(a) sqrt(b) sqrt(c))
 
-and those of the others are quotients of these first ones, or ``f''/2`` where all three values are
-near. All but the exponential are taken of values divided by the largest one: but for a constant
-``f(c w) = c^p f(w)``.
+and those of the others are quotients of first differences, or ``f''/2`` where all three values are
+near. All but the exponential are computed from values divided by the largest one, because
+``f(c w) = c^p f(w)`` up to a constant.
 
-Where the derivative is infinite, between two eigenvalues of 0, it is left out, and so it is in
-second differences: ``f[0, b, 0] = f[0, b]/b``. In the derivative of a function of y at constant
-rank, such as the root of ``y y^H``, the infinite parts cancel.
+Between two eigenvalues of 0 the derivative is infinite. That part is left out, in second
+differences too: ``f[0, b, 0] = f[0, b]/b``. In the derivative of a function of y at constant rank,
+such as the root of ``y y^H``, the infinite parts cancel.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .second import Nodes, second_product
 __all__ = ["Exponential", "InverseSquareRoot", "Logarithm", "Power", "SquareRoot"]
 
 _NAN = float("nan")
-_ROTATIONS = 8.0  # times eps n: rotations are off by up to 3.2, and "eigh" by 0.6
+_ROTATIONS = 8.0  # times eps n; the error of "jacobi" is up to 3.2 of these, that of "eigh" 0.6
 
 
 def _pair(xp: Namespace, v: Array) -> tuple[Array, Array]:
@@ -57,10 +57,10 @@ def _smaller_larger_gap(xp: Namespace, v: Array) -> tuple[Array, Array, Array]:
 
 
 def _nonnegative(xp: Namespace, w: Array, rtol: float | None) -> Array:
-    """Eigenvalues of a positive semidefinite matrix: what rounding left of 0 is 0.
+    """The eigenvalues of a positive semidefinite matrix, with rounding errors replaced by 0.
 
-    That is at most ``rtol`` times the largest size, of either sign; what is more negative than
-    that is NaN, and makes NaN of its matrix.
+    These are values of either sign of at most ``rtol`` times the largest size. A value more
+    negative than that becomes NaN, and so does its matrix.
     """
     if rtol is None:
         rtol = _ROTATIONS * default_rank_rtol(float(xp.finfo(w.dtype).eps), w.shape[-1])
@@ -70,18 +70,18 @@ def _nonnegative(xp: Namespace, w: Array, rtol: float | None) -> Array:
 
 
 def power(xp: Namespace, v: Array, p: float) -> Array:
-    """``v^p``; 0 stays 0 (for p = 0 it becomes 1), and is not differentiated through."""
+    """``v^p``. 0 gives 0 (1 for p = 0), with a derivative of 0."""
     zero = v == 0
     powers = xp.where(zero, xp.ones_like(v), v) ** p
     return powers if p == 0 else xp.where(zero, xp.zeros_like(v), powers)
 
 
 def power_differences(xp: Namespace, v: Array, p: float) -> tuple[Array, ...]:
-    """``(v_i^p - v_j^p)/(v_i - v_j)`` of values that are not negative, as factors."""
+    """``(v_i^p - v_j^p)/(v_i - v_j)`` for values that are not negative, as a tuple of factors."""
     smaller, larger, gap = _smaller_larger_gap(xp, v)
     if p in (0, 1):
         return (p + xp.zeros_like(gap),)
-    # The one whose power is the larger one, so that nothing overflows but the result.
+    # c is the value with the larger power, so that nothing overflows except the result.
     c, e, gap = (larger, smaller, -gap) if p > 0 else (smaller, larger, gap)
     divisor = xp.where(c != 0, c, xp.ones_like(c))
     s, quotient = gap / divisor, e / divisor
@@ -100,11 +100,11 @@ def power_differences(xp: Namespace, v: Array, p: float) -> tuple[Array, ...]:
 
 
 class NamedFunction(HermitianFunction):
-    """One whose first differences are exact."""
+    """A function of the eigenvalues whose first differences have a closed form."""
 
     @property
     def degree(self) -> float | None:
-        """p, where ``f(c w) = c^p f(w)`` but for a constant."""
+        """p, if ``f(c w) = c^p f(w)`` up to a constant; else None."""
         return None
 
     def curvature(self, xp: Namespace, w: Array) -> Array:
@@ -112,7 +112,7 @@ class NamedFunction(HermitianFunction):
         raise NotImplementedError
 
     def near(self, xp: Namespace, w: Array) -> Array:
-        """Which values are so near that second differences are ``f''/2``."""
+        """Flags of pairs so near that the second difference is ``f''/2``."""
         rtol = difference_rtol(float(xp.finfo(w.dtype).eps))
         (w_i, w_j), (size_i, size_j) = _pair(xp, w), _pair(xp, xp.abs(w))
         return xp.abs(w_i - w_j) <= rtol * xp.maximum(size_i, size_j)
@@ -132,7 +132,7 @@ class NamedFunction(HermitianFunction):
         if self.degree is None:
             return self.conjugate(xp, factors, self.second_core(xp, w, X, Y))
         size = safe_size(xp, largest_eigenvalue(xp, w))
-        # c^(p - 1) may be out of range before it meets Y, and its root is not.
+        # c^(p - 1) may be out of range before it is multiplied by Y; its square root is not.
         root = xp.expand_dims(size ** (0.5 * self.degree - 0.5), axis=-1)
         X, Y = over(xp, X, size), scale(xp, root, Y)
         return self.conjugate(xp, factors, scale(xp, root, self.second_core(xp, w / size, X, Y)))
@@ -142,7 +142,7 @@ class NamedFunction(HermitianFunction):
 class SquareRoot(NamedFunction):
     """``x^(1/2)`` of a positive semidefinite matrix.
 
-    Between two eigenvalues of 0 the derivative is infinite; there it is 0.
+    Between two eigenvalues of 0 the derivative is infinite; 0 is used instead.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class SquareRoot(NamedFunction):
         (inverse_total,) = self.differences(xp, w)
         Xt, Yt = scale(xp, inverse_total, X), scale(xp, inverse_total, Y)
         R = -scale(xp, inverse_total, xp.matmul(Xt, Yt) + xp.matmul(Yt, Xt))
-        # f[0, b, 0] = f[0, b]/b = b^(-3/2), and so in any order
+        # f[0, b, 0] = f[0, b]/b = b^(-3/2), and the same in any order
         zero = xp.where(root == 0, xp.ones_like(root), 0.0)
         inverse = reciprocal(xp, root, root != 0)
         cube = inverse * inverse * inverse
@@ -190,9 +190,9 @@ class InverseSquareRoot(NamedFunction):
     Parameters
     ----------
     floor : float, optional
-        Smaller eigenvalues count as this. Without it a singular matrix gives NaN.
+        Smaller eigenvalues are replaced by this. Without it a singular matrix gives NaN.
     rtol : float, optional
-        As of :class:`SquareRoot`.
+        As for :class:`SquareRoot`.
     """
 
     floor: float | None = None
@@ -213,7 +213,7 @@ class InverseSquareRoot(NamedFunction):
         factors = (-f_i, f_j, 1.0 / (root_i + root_j))
         if self.floor is None:
             return factors
-        # (max(a, floor) - max(b, floor))/(a - b), by the sum that :mod:`.soft_threshold` has.
+        # (max(a, floor) - max(b, floor))/(a - b), by a sum as in :mod:`.soft_threshold`.
         d = w - self.floor
         kept, size = xp.maximum(d, xp.zeros_like(d)), xp.abs(d)
         (kept_i, kept_j), (size_i, size_j) = _pair(xp, kept), _pair(xp, size)
@@ -225,7 +225,7 @@ class InverseSquareRoot(NamedFunction):
         return -0.5 if self.floor is None else None
 
     def curvature(self, xp: Namespace, w: Array) -> Array:
-        """Where there is a floor, 0 below it."""
+        """``f''``; 0 below the floor."""
         f = 1.0 / xp.sqrt(self._raised(xp, w))
         curvature = 0.75 * f * f * f * f * f
         return xp.where(w < self.floor, xp.zeros_like(w), curvature)
@@ -250,7 +250,7 @@ class InverseSquareRoot(NamedFunction):
 
 @dataclass(frozen=True)
 class Logarithm(NamedFunction):
-    """``log(x)`` of a positive definite matrix; of any other NaN."""
+    """``log(x)`` of a positive definite matrix; NaN for any other matrix."""
 
     @property
     def degree(self) -> float:
@@ -265,7 +265,7 @@ class Logarithm(NamedFunction):
 
     def differences(self, xp: Namespace, w: Array) -> tuple[Array, ...]:
         b, a, gap = _smaller_larger_gap(xp, xp.where(w > 0, w, _NAN))
-        # Of a ratio that might overflow the difference of the logarithms is as exact.
+        # If the ratio might overflow, the difference of the logarithms is as exact.
         near = ~(a * float(xp.finfo(w.dtype).eps) > b)
         logarithms = xp.where(near, xp.log1p(xp.where(near, gap, 0.0) / b), xp.log(a) - xp.log(b))
         apart = gap != 0
@@ -297,13 +297,13 @@ class Exponential(NamedFunction):
 class Power(NamedFunction):
     """``x^p`` of a positive semidefinite matrix, for p < 0 of a positive definite one.
 
-    Between two eigenvalues of 0 the derivative is infinite for p < 1; there it is 0.
+    Between two eigenvalues of 0 the derivative is infinite for p < 1; 0 is used instead.
 
     Parameters
     ----------
     p : float
     rtol : float, optional
-        As of :class:`SquareRoot`.
+        As for :class:`SquareRoot`.
     """
 
     p: float

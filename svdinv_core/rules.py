@@ -5,20 +5,20 @@ singular values,
 
     gap_ij   = S_j - S_i        total_ij = S_j + S_i
 
-and only ``1/gap`` is ever in danger. A rule says which numbers stand in the place of
-``1/gap`` and ``1/total``, pair by pair; the formulas that use them (:mod:`.svd`) are
-the same for every rule. With ``dP = U^H dA V``, ``h(X) = X + X^H``, ``a(X) = X - X^H``
+and only ``1/gap`` is a problem. A rule replaces ``1/gap`` and ``1/total`` by other
+numbers, pair by pair; the formulas that use them (:mod:`.svd`) are the same for every rule. With
+``dP = U^H dA V``, ``h(X) = X + X^H``, ``a(X) = X - X^H``
 
     dOmega_u = (h(dP) * inverse_gap + a(dP) * inverse_total) / 2 + tie * dP
     dOmega_v = (h(dP) * inverse_gap - a(dP) * inverse_total) / 2
 
-where ``inverse_gap``, ``inverse_total``, ``tie`` are the fields of :class:`Coefficients`. These are
-linear in ``dA``, so that the reverse rule is the exact adjoint of the forward one. Two rules,
-:class:`Auto` and :class:`Fit`, look at the cotangents as well in reverse mode, and are not linear
-in them; forward mode and second derivatives are those of `Inv` then.
+where ``inverse_gap``, ``inverse_total``, ``tie`` are the fields of :class:`Coefficients`. These
+formulas are linear in ``dA``, and the reverse rule is the exact adjoint of the forward one. Two
+rules, :class:`Auto` and :class:`Fit`, also use the cotangents in reverse mode and are not linear in
+them; their forward mode and second derivatives are those of `Inv`.
 
-Squared values are never formed: ``1/(S_j^2 - S_i^2)`` is ``1/(gap total)``, and squares
-overflow and underflow long before the derivative does.
+Squared values are never formed, because they overflow and underflow long before the derivative
+does: ``1/(S_j^2 - S_i^2)`` is computed as ``1/(gap total)``.
 """
 
 from __future__ import annotations
@@ -68,38 +68,38 @@ def default_rank_rtol(eps: float, size: int) -> float:
 
 
 def difference_rtol(eps: float) -> float:
-    """Two values are near when a difference quotient is no better than the mean of two slopes.
+    """Largest relative gap at which the mean of two slopes is better than a difference quotient.
 
-    The quotient has an error of about eps |f|/|gap| and the mean of the slopes one of about
-    gap^2 |f'''|/12; at a relative gap of 3 eps^(1/3) both are near eps^(2/3)/5.
+    The quotient has an error of about eps |f|/|gap|, and the mean of the slopes one of about
+    gap^2 |f'''|/12. At a relative gap of 3 eps^(1/3) both are near eps^(2/3)/5.
     """
     return 3 * float(eps ** (1 / 3))
 
 
 def hermite_rtol(eps: float) -> float:
-    """Two values are near when a difference quotient is no better than Hermite interpolation.
+    """Largest relative gap at which Hermite interpolation is better than a difference quotient.
 
-    In a second difference the quotient has an error of about eps/gap^2, and interpolation one of
-    about gap^3/720.
+    In a second difference the quotient has an error of about eps/gap^2, and the interpolation one
+    of about gap^3/720.
     """
     return float((720 * eps) ** 0.2)
 
 
 def default_gauge_rtol(eps: float) -> float:
-    """Above this residual a loss counts as dependent on the choice of singular vectors."""
+    """A loss depends on the choice of singular vectors if its residual is larger than this."""
     return float(eps**0.5)
 
 
 def promised_rtol(eps: float) -> float:
-    """Relative error thresholding keeps to, worst case: 1e-5 in single, 1e-12 in double."""
+    """The promised bound on the relative error of thresholding: 1e-5 in single, 1e-12 in double."""
     return 1e-5 if eps > 1e-10 else 1e-12
 
 
 class Coefficients(NamedTuple):
-    """Numbers that stand for the divisions of the derivative, each ``(..., k, k)``, real.
+    """Numbers that replace the divisions of the derivative, each ``(..., k, k)``, real.
 
-    ``inverse_gap`` is antisymmetric, ``inverse_total`` symmetric; ``tie`` multiplies ``dP`` itself
-    in ``dOmega_u`` and is None for every rule but one.
+    ``inverse_gap`` is antisymmetric, ``inverse_total`` symmetric. ``tie`` multiplies ``dP`` itself
+    in ``dOmega_u``; it is None for every rule except `Inv`.
     """
 
     inverse_gap: Array
@@ -115,9 +115,9 @@ class Pairs:
     ----------
     values : (..., k), singular values (descending) or eigenvalues (ascending)
     gap, total : (..., k, k), ``values_j - values_i`` and ``values_j + values_i``
-    order : (..., k, k), 1, -1 or 0 on the diagonal: the sign of ``gap``, also where two
-        values are equal
-    tied : (..., k, k) bool, pairs (i != j) closer than the degeneracy tolerance
+    order : (..., k, k), the sign of ``gap``: 0 on the diagonal, and 1 or -1 elsewhere, also where
+        two values are equal
+    tied : (..., k, k) bool, pairs (i != j) within the degeneracy tolerance
     inverse_largest : (..., 1, 1), reciprocal of the largest size, 0 for a zero matrix
     inverse_values : (..., k), ``1/values``, 0 for a zero value
     inverse_total : (..., k, k), ``1/total``, 0 where both values are zero
@@ -183,9 +183,9 @@ class Pairs:
 
 
 def _inverse_gap(xp: Namespace, pairs: Pairs, valid: Array) -> Array:
-    """``1/gap`` where `valid`, but finite: the reciprocal of a subnormal number overflows.
+    """``1/gap`` where `valid`, kept finite for a subnormal gap, whose reciprocal would overflow.
 
-    Then a cotangent of 0, of the vectors in a loss of the values alone, would give NaN.
+    Infinity times a cotangent of 0 would be NaN, as in a loss of the values alone.
     """
     least = float(xp.finfo(pairs.values.dtype).smallest_normal)
     gap = xp.where(least > xp.abs(pairs.gap), least * pairs.order, pairs.gap)
@@ -193,7 +193,7 @@ def _inverse_gap(xp: Namespace, pairs: Pairs, valid: Array) -> Array:
 
 
 def _check_number(name: str, value: Any, *, zero: bool, optional: bool = True) -> None:
-    """Refuse what is not a number of at least 0; or, without `zero`, not one above 0."""
+    """Refuse anything but a number of at least 0, or above 0 if `zero` is false."""
     if value is None and optional:
         return
     if not isinstance(value, Real):
@@ -205,9 +205,9 @@ def _check_number(name: str, value: Any, *, zero: bool, optional: bool = True) -
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Base of all rules: the two tolerances, and what a rule may change.
+    """Base of all rules: the two tolerances, and the methods that a rule may override.
 
-    As it stands here, ``1/gap`` is 0 on a tie and ``1/total`` is kept.
+    By default ``1/gap`` is 0 on a tie and ``1/total`` is kept.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ class Rule:
     Raises
     ------
     TypeError, ValueError
-        If a parameter is not a number, or not one that is possible, as for every rule.
+        For every rule: if a parameter is not a number, or is out of range.
     """
 
     name: ClassVar[str]
@@ -240,16 +240,16 @@ class Rule:
         return default_degeneracy_rtol(eps) if given is None else given
 
     def inverse_gap(self, xp: Namespace, pairs: Pairs) -> Array:
-        """What stands for ``1/gap``, ``(..., k, k)``; all that a Hermitian matrix needs."""
+        """Replacement of ``1/gap``, ``(..., k, k)``; a Hermitian matrix needs no more."""
         return _inverse_gap(xp, pairs, (pairs.order != 0) & ~pairs.tied)
 
     def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
-        """What stands for ``1/gap`` and ``1/total``."""
+        """Replacements of ``1/gap`` and ``1/total``."""
         return Coefficients(self.inverse_gap(xp, pairs), pairs.inverse_total)
 
     @property
     def fallback(self) -> Rule:
-        """The linear rule for forward mode and second derivatives: itself, if it is linear."""
+        """The rule for forward mode and second derivatives: itself if it is linear, else `Inv`."""
         if self.linear:
             return self
         return Inv(degeneracy_rtol=self.degeneracy_rtol, rank_rtol=self.rank_rtol)
@@ -263,11 +263,10 @@ class Rule:
         ct_values: Array,
         rounding: Array,
     ) -> tuple[Array, Array]:
-        """The Hermitian part of the gradient between tied values, and where: ``(..., k, k)``.
+        """The Hermitian part of the gradient between tied values, and flags: ``(..., k, k)`` each.
 
-        Elsewhere the linear rule stays.
-
-        Asked for only where `linear` is False.
+        The flags say where to use it; elsewhere the linear rule applies. Called only if `linear` is
+        False.
 
         Parameters
         ----------
@@ -282,7 +281,7 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Plain(Rule):
-    """``1/gap`` as it is: infinite on a tie. What PyTorch and JAX do."""
+    """``1/gap`` unchanged, infinite on a tie, as in PyTorch and JAX."""
 
     name: ClassVar[str] = "plain"
 
@@ -301,15 +300,15 @@ class Pinv(Rule):
 class Inv(Rule):
     """SVD-inv: on a tie ``dOmega_u = dP / S``, ``dOmega_v = 0`` (Zhang & Hu, eq. 26-27).
 
-    Exact on a tie for a loss of ``U diag(c S) Vh``. For a Hermitian matrix ``dP`` is 0 on a
-    tie for every loss that has a derivative (their section 3.3), and so is its term.
+    Exact on a tie for a loss of ``U diag(c S) Vh``. For a Hermitian matrix ``dP`` is 0 on a tie for
+    every loss that has a derivative (section 3.3 of the paper), so its term vanishes.
 
     Parameters
     ----------
     limit : float, optional
-        Pairs with ``1/|S_j^2 - S_i^2| > limit`` are tied as well (an absolute bound, so
-        it depends on the scale of the matrix). ``Inv(degeneracy_rtol=0, limit=1e30)`` is
-        the criterion the paper's experiments use. Default: no such bound.
+        Pairs with ``1/|S_j^2 - S_i^2| > limit`` count as tied too. This bound is absolute, so it
+        depends on the scale of the matrix. ``Inv(degeneracy_rtol=0, limit=1e30)`` is the criterion
+        of the paper's experiments. Default: no such bound.
     """
 
     name: ClassVar[str] = "inv"
@@ -334,9 +333,9 @@ class Inv(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Tf(Rule):
-    """Both terms are 0 on a tie: the paper's SVD-tf.
+    """``1/gap`` and ``1/total`` are 0 on a tie: the paper's SVD-tf.
 
-    TensorFlow's own gradient is close to it, with ``x/(x^2 + 1e-20)`` for ``1/x``.
+    TensorFlow's own gradient is close to this, with ``x/(x^2 + 1e-20)`` in place of ``1/x``.
     """
 
     name: ClassVar[str] = "tf"
@@ -355,7 +354,7 @@ class Clip(Rule):
     Parameters
     ----------
     limit : float, default 1e16
-        Absolute, in units of 1/S^2: the one rule that depends on the matrix's scale.
+        An absolute bound in units of 1/S^2, so this rule depends on the scale of the matrix.
     """
 
     name: ClassVar[str] = "clip"
@@ -367,10 +366,10 @@ class Clip(Rule):
         _check_number("limit", self.limit, zero=False, optional=False)
 
     def _limited(self, xp: Namespace, pairs: Pairs, limit: Array) -> tuple[Array, Array]:
-        """``1/gap`` with its size limited, and where it is within the limit."""
+        """``1/gap`` with its size limited, and flags of the entries within the limit."""
         size = xp.abs(pairs.gap)
         inverse_size = reciprocal(xp, size, size > 0)
-        # By `where`: PyTorch's tangent of `minimum` cancels between operands this far apart.
+        # `where`, because PyTorch's tangent of `minimum` cancels for such different operands.
         within = (size > 0) & (inverse_size < limit)
         inverse = pairs.order * xp.where(within, inverse_size, limit)
         return xp.where(pairs.both_zero, xp.zeros_like(inverse), inverse), within
@@ -379,7 +378,7 @@ class Clip(Rule):
         return self._limited(xp, pairs, xp.zeros_like(pairs.gap) + self.limit)[0]
 
     def coefficients(self, xp: Namespace, pairs: Pairs) -> Coefficients:
-        # F total and F gap with |F| = min(1/(|gap| total), limit), F itself never formed.
+        # F total and F gap with |F| = min(1/(|gap| total), limit), without forming F itself.
         inverse_gap, within = self._limited(xp, pairs, self.limit * pairs.total)
         kept = within | (pairs.order == 0)
         inverse_total = xp.where(kept, pairs.inverse_total, self.limit * xp.abs(pairs.gap))
@@ -390,10 +389,10 @@ class Clip(Rule):
 class Taylor(Rule):
     """``F`` replaced by its Taylor polynomial: the paper's SVD-taylor.
 
-    ``1/(S_max^2 - S_min^2) = (1 + q + q^2 + ...) / S_max^2`` with
-    ``q = (S_min/S_max)^2`` of the pair, cut after the power `terms` (paper, eq. 5-6),
-    with the sign of the pair's order, so that it is antisymmetric on a tie as well. For a
-    Hermitian matrix the same with ``S_min/S_max`` in the place of its square.
+    For a pair ``1/(S_max^2 - S_min^2) = (1 + q + q^2 + ...) / S_max^2`` with
+    ``q = (S_min/S_max)^2``. The series is cut after the power `terms` (paper, eq. 5-6) and gets the
+    sign of the pair's order, so that it is antisymmetric on a tie too. For a Hermitian matrix q is
+    ``S_min/S_max``.
 
     Parameters
     ----------
@@ -471,35 +470,36 @@ class Lorentzian(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Fit(Rule):
-    """On a tie, the gradient of whichever spectral function explains the cotangents best.
+    """On a tie, the gradient of the spectral function that explains the cotangents best.
 
-    A loss of ``B = U diag(f(S)) Vh`` with ``W = ct_B`` and ``P = U^H W V`` sends the cotangents
+    A loss of ``B = U diag(f(S)) Vh`` with ``W = ct_B`` and ``P = U^H W V`` has the cotangents
 
         (h(X) + h(Y))/4 = (h(P) diag(f) + diag(f) h(P))/4  ->  f h(P)/2       on a tie
         ct_S            = f' Re diag(P)
 
-    and the Hermitian part of its exact gradient there is ``f' h(P)/2``: the first times
-    ``r = f'/f``, and ``r`` is the slope of ``ct_S`` against the first one's diagonal. It is
-    found by least squares over the values tied to either of the pair, as a linear function of
-    the value; unless that explains ``ct_S`` badly: then as a constant, beside an intercept
-    (lightly penalised, since two values are fitted by any two numbers) for a loss of the values
-    alone that is added to the first, such as a nuclear norm.
+    and the Hermitian part of its exact gradient there is ``f' h(P)/2``. This is the first line
+    times ``r = f'/f``, and r is the slope of ``ct_S`` against the diagonal of the first line. Least
+    squares over the values tied to either value of a pair gives r as a linear function of the
+    value. If that explains ``ct_S`` badly, r is fitted as a constant together with an intercept.
+    The intercept stands for a term of the values alone in the loss, such as a nuclear norm. It is
+    lightly penalised, because any two numbers fit two values.
 
-    Exact on a tie for one spectral function, and near one but for about the gap squared; for a
-    sum of two no better than `Inv`. ``r`` depends on the cotangents: forward mode and second
-    derivatives are those of `Inv`.
+    Exact on a tie for one spectral function. Near a tie the error is about the gap squared. For a
+    sum of two functions it is no better than `Inv`. ``r`` depends on the cotangents, so forward
+    mode and second derivatives are those of `Inv`.
 
     Parameters
     ----------
     degeneracy_rtol : float, optional
-        As for every rule, but wider: default ``2 eps**(1/2)`` (3.0e-8, or 6.9e-4 in float32).
+        As for every rule, but with a larger default, ``2 eps**(1/2)`` (3.0e-8, or 6.9e-4 in
+        float32).
     """
 
     name: ClassVar[str] = "fit"
     linear: ClassVar[bool] = False
 
     def tie_rtol(self, eps: float) -> float:
-        # Where the error of the fit, about the gap squared, meets that of 1/gap, about eps/gap.
+        # Here the error of the fit, about the gap squared, equals that of 1/gap, about eps/gap.
         return 2.0 * float(eps**0.5) if self.degeneracy_rtol is None else self.degeneracy_rtol
 
     def inside(
@@ -518,7 +518,7 @@ class Fit(Rule):
         tied = xp.where(pairs.tied | (pairs.order == 0), ones, zeros)
         width = max(self.tie_rtol(pairs.eps), pairs.eps)
         gap = pairs.gap * pairs.inverse_largest * (1.0 / width)  # at most 1 on a tie
-        # Powers of the cotangents are formed: of size 1, they neither overflow nor underflow.
+        # Scale the cotangents to size 1, so that their powers neither overflow nor underflow.
         d, y = real_diagonal(xp, mean), ct_values
         d_size = xp.max(xp.abs(d), axis=-1, keepdims=True)
         y_size = xp.max(xp.abs(y), axis=-1, keepdims=True)
@@ -526,7 +526,7 @@ class Fit(Rule):
         y = y * reciprocal(xp, y_size, y_size != 0)
 
         def around(v: Array, power: int = 0) -> Array:
-            """Sum of ``v (S - (S_i + S_j)/2)^power`` over the values tied to i, and those to j."""
+            """Sum of ``v (S - (S_i + S_j)/2)^power`` over the values tied to i and those to j."""
             total = zeros
             for q in range(power + 1):
                 moment = xp.sum(tied * gap**q * xp.expand_dims(v, axis=-2), axis=-1, keepdims=True)
@@ -536,16 +536,16 @@ class Fit(Rule):
         dd, dy, yy = around(d * d), around(d * y), around(y * y)
         dd_1, dy_1, dd_2 = around(d * d, 1), around(d * y, 1), around(d * d, 2)
         floor = pairs.eps**2
-        # One function: y = (r + r' S) d, with r' held down where rounding would decide it.
+        # One function: y = (r + r' S) d, with r' regularised where rounding would decide it.
         dd_2 = dd_2 + (pairs.eps / width) ** 2
         determinant = dd * dd_2 - dd_1 * dd_1
         one = (dy * dd_2 - dy_1 * dd_1) * reciprocal(xp, determinant, determinant > floor * dd_2)
-        # One function and one of the values: y = r d + c.
+        # One function and a term of the values: y = r d + c.
         sum_d, sum_y = around(d), around(y)
         mean_d = sum_d / ((1.0 + _INTERCEPT_PENALTY) * around(xp.ones_like(d)))
         variance = dd - mean_d * sum_d
         two = (dy - mean_d * sum_y) * reciprocal(xp, variance, variance > floor)
-        # What y = r d leaves over is of the size of the gap for the first, and not for the second.
+        # The residual of y = r d is of the size of the gap in the first case, not in the second.
         left = yy - dy * dy * reciprocal(xp, dd, dd > floor)
         usual = (_UNEXPLAINED * width) ** 2 * yy
         total = usual * usual + left * left
@@ -556,25 +556,26 @@ class Fit(Rule):
         return inside, pairs.tied
 
 
-_INTERCEPT_PENALTY = 1e-3  # on the squared intercept, relative to one squared residual a value
-_UNEXPLAINED = 10.0  # usual size of what is left over for one function, in tolerances
+_INTERCEPT_PENALTY = 1e-3  # on the squared intercept, relative to one squared residual per value
+_UNEXPLAINED = 10.0  # usual size of the residual for one function, in units of the tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
 class Auto(Rule):
-    """On a tie, the gradient that the cotangents themselves determine: the default.
+    """On a tie, the gradient that the cotangents determine. This is the default rule.
 
-    They determine it for a loss of one function ``U f(S) Vh``, ``U f(S) U^H`` or ``V f(S) V^H``
-    (projectors onto whole multiplets and ``U Vh`` among them), for the values alone, for constants,
-    and for sums of two of these but of two functions of the same factors. What is left over is for
-    :func:`.gauge.rule_residual` to tell. The derivation is in :mod:`.multiplet`.
+    The cotangents determine it for a loss of one function ``U f(S) Vh``, ``U f(S) U^H`` or
+    ``V f(S) V^H`` (including projectors onto whole multiplets, and ``U Vh``), for a loss of the
+    values alone, for constants, and for a sum of two of these, except two functions of the same
+    factors. :func:`.gauge.rule_residual` shows the other cases. The derivation is in
+    :mod:`.multiplet`.
 
-    It is not linear in the cotangents: forward mode and second derivatives are those of `Inv`, and
-    so is the gradient inside a multiplet on whose vectors' choice the loss depends.
+    The rule is not linear in the cotangents, so forward mode and second derivatives are those of
+    `Inv`. So is the gradient inside a multiplet if the loss depends on the choice of its vectors.
 
-    Near a tie ``1/gap`` is a measurement of the same, with an error of about eps/gap. Where the two
-    differ by more than that the measurement is taken, so that what the cotangents do not determine
-    at a tie is as good beside one as under any rule.
+    Near a tie ``1/gap`` gives the same gradient with an error of about eps/gap. Where the two
+    differ by more than that error, the result of ``1/gap`` is used. So near a tie a loss that the
+    cotangents do not determine has a gradient as good as under any rule.
     """
 
     name: ClassVar[str] = "auto"
@@ -606,7 +607,7 @@ class Auto(Rule):
     def explain(
         self, xp: Namespace, pairs: Pairs, X: Array, Y: Array | None, ct_values: Array
     ) -> Explained:
-        """What the cotangents say about the inside of the multiplets."""
+        """Find the gradient inside the multiplets from the cotangents."""
         zeros = xp.zeros_like(pairs.gap)
         together = xp.where(pairs.tied | (pairs.order == 0), xp.ones_like(pairs.gap), zeros)
         gaps = xp.abs(pairs.gap) * pairs.inverse_largest
@@ -627,9 +628,9 @@ class Auto(Rule):
         )
 
 
-_ONE_VALUE = 48.0  # eps by which rounding splits one value
-_ONE_VALUE_UNCHECKED = 12.0  # the same where M is a guess, which 1/gap beats sooner
-_MEASURED = 2.0  # rounding errors by which 1/gap times the cotangents may be off
+_ONE_VALUE = 48.0  # gap, in eps, up to which two values count as one split by rounding
+_ONE_VALUE_UNCHECKED = 12.0  # the same if M is unchecked; then 1/gap is better from here on
+_MEASURED = 2.0  # error of 1/gap times the cotangents, in rounding errors
 
 _RULES: dict[str, type[Rule]] = {
     rule.name: rule for rule in (Auto, Inv, Pinv, Plain, Tf, Clip, Taylor, Lorentzian, Fit)
@@ -638,12 +639,12 @@ DEFAULT_RULE = Auto()
 
 
 def rule_names() -> tuple[str, ...]:
-    """Names accepted wherever a rule is asked for, the default first."""
+    """The names of all rules, the default first."""
     return tuple(_RULES)
 
 
 def get_rule(rule: str | Rule) -> Rule:
-    """Rule object for a name or for a rule object.
+    """Return the rule object for a name, or the given rule object.
 
     Raises
     ------

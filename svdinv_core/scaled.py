@@ -5,20 +5,21 @@ orthogonal and have the singular values as norms. With ``g = f(S)/S``
 
     B = U diag(f(S)) V^H = W diag(g) V^H = A V diag(g) V^H
 
-is A times a Hermitian function of ``A^H A``, and Daleckii & Krein's formula, used once,
+is A times a Hermitian function of ``A^H A``. Daleckii & Krein's formula, used once, gives
 
     dB   = dA V g V^H + W K V^H       K = Gamma * (C + C^H)    C = W^H dA V
     ct_A = G V g V^H + W K V^H        K = Gamma * (C + C^H)    C = W^H G V
 
     Gamma_ij = (g_i - g_j)/(S_i^2 - S_j^2)
 
-is one self-adjoint map for forward and reverse mode. No U stands in it, no complement of U and no
-division by a value that f drops, so that ``(S, V)`` may come from the eigendecomposition of
-``A^H A``, which costs a fraction of an SVD: what this loses, the relative accuracy of small
-values, matters only against the smallest value that counts (:class:`.drivers.gram.Gram`). A column
-of W has its own value as scale, so that nothing is lost where W comes from an SVD.
+which is one self-adjoint map for forward and reverse mode. It contains neither U, nor a complement
+of U, nor a division by a value that f drops. So ``(S, V)`` may come from the eigendecomposition of
+``A^H A``, which is much cheaper than an SVD. Small values then have a larger relative error, which
+matters only for values that the function depends on; :meth:`.drivers.gram.Gram.resolves` checks the
+smallest of these. Each column of W has the size of its value, so nothing is lost if W comes from an
+SVD.
 
-For m < n everything is said of ``A^H``.
+For m < n the formulas are applied to ``A^H``.
 """
 
 from __future__ import annotations
@@ -48,14 +49,14 @@ from .svd import SVD
 __all__ = ["Divided", "ScaledFactors", "ScaledOperator", "ScaledSVD"]
 
 SMALLEST_SPLIT = 16
-"""Number of values below which leaving columns out costs more operations than it saves."""
+"""Smallest number of values for which leaving columns out saves operations."""
 
 
 class ScaledFactors(NamedTuple):
     """``A = left @ right``, ``S (..., k)`` descending.
 
-    ``left (..., m, k)`` and ``right (..., k, n)``: the one of the shorter side is unitary, the
-    other is the singular vectors times their values (``left`` where m >= n).
+    ``left (..., m, k)`` and ``right (..., k, n)``. The factor of the shorter side is unitary. The
+    other one holds the singular vectors times their values; it is ``left`` if m >= n.
     """
 
     left: Array
@@ -68,7 +69,7 @@ def _is_wide(factors: ScaledFactors) -> bool:
 
 
 def _tall(xp: Namespace, factors: ScaledFactors) -> tuple[Array, Array, Array]:
-    """``(W, V, V^H)`` of A, or of its adjoint where A is wide."""
+    """``(W, V, V^H)`` of A, or of its adjoint if A is wide."""
     left, _, right = factors
     if _is_wide(factors):
         return adjoint(xp, right), left, adjoint(xp, left)
@@ -77,7 +78,7 @@ def _tall(xp: Namespace, factors: ScaledFactors) -> tuple[Array, Array, Array]:
 
 @dataclass(frozen=True)
 class ScaledSVD:
-    """The decomposition ``A = left @ right``, differentiable as long as no values are tied.
+    """The decomposition ``A = left @ right``, differentiable if no values are tied.
 
     Parameters
     ----------
@@ -92,23 +93,23 @@ class ScaledSVD:
 
     @property
     def fallback(self) -> ScaledSVD:
-        """The same: it is linear."""
+        """Itself, because it is linear."""
         return self
 
     def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> ScaledFactors:
         """Factors of A; NaN for a matrix with a non-finite entry.
 
-        `finite` as in :meth:`.svd.SVD.compute`.
+        `finite` is as for :meth:`.svd.SVD.compute`.
         """
         if 0 in A.shape:
             U, S, Vh = SVD().compute(xp, A)
-            return ScaledFactors(U, S, Vh)  # nothing to scale
+            return ScaledFactors(U, S, Vh)  # empty, so there is nothing to scale
         return ScaledFactors(*self.driver.compute(xp, A, unit=False, finite=finite))
 
     def _reciprocals(self, xp: Namespace, S: Array) -> tuple[Array, Array, Array]:
         """``1/(S_j - S_i)``, 0 on a tie; ``1/(S_j + S_i)``; and ``1/S``, 0 for a zero value.
 
-        S is times a unit, and so is W wherever it meets these.
+        S is scaled by a unit, and so must be W wherever it is multiplied by these.
         """
         k = S.shape[-1]
         pairs = Pairs.of(xp, S, k, k, Pinv())
@@ -175,11 +176,11 @@ class ScaledSVD:
 
 
 class Divided(NamedTuple):
-    """``Gamma = first * second * ratio``; they broadcast to ``(..., k, r)``.
+    """Factors of ``Gamma = first * second * ratio`` that broadcast to ``(..., k, r)``.
 
-    The first two have the scale of ``1/S``, the last, where there is one, has none. Gamma itself
-    overflows long before these do, and two of them are not multiplied with each other: a compiler
-    may make ``a/b/c`` an ``a/(b c)``.
+    `first` and `second` have the scale of ``1/S``, `ratio` has no scale; None stands for 1. Gamma
+    overflows long before its factors do. They are not multiplied with each other, nor written as
+    two divisions, because a compiler may turn ``a/b/c`` into ``a/(b c)``.
     """
 
     first: Array
@@ -190,11 +191,11 @@ class Divided(NamedTuple):
 class ScaledOperator(MatrixFunction):
     """The one-sided engine: ``B = W diag(g) V^H``, from g and Gamma.
 
-    The `terms` of a function have a field ``g``, which is g, and a field ``unit (..., 1)``: the
-    :func:`.arrays.unit` of S, by which S is multiplied in `divided`, and W where it meets that; or
-    None, for 1. The values that `push` and `pull` speak of are those of g. Their diagonal is
-    ``S * dS``, of the first r values only and times the unit, and so is what they return, divided
-    by it.
+    The `terms` of a function have a field ``g`` with ``f(S)/S`` and a field ``unit (..., 1)``. The
+    latter is the :func:`.arrays.unit` of S, or None for 1; `divided` scales S by it, and W is
+    scaled where it is multiplied by that. `push` and `pull` work on variations of g. The diagonal
+    they receive is ``S * dS`` times the unit, for the first r values only. What they return is a
+    variation of g divided by the unit.
     """
 
     decomposition: ClassVar[ScaledSVD] = ScaledSVD()
@@ -202,23 +203,23 @@ class ScaledOperator(MatrixFunction):
     twice: ClassVar[bool] = True
 
     def leading(self, k: int) -> int:
-        """How many of the k values, from the largest on, may have a g that is not zero.
+        """Upper bound on the number of leading values whose g is not zero, for every matrix.
 
-        Known beforehand, from what is the same for every matrix. Two of the others have a
-        Gamma of zero, and their products are left out.
+        Gamma is zero between two other values, and their products are left out. The bound must be
+        known without reading values.
         """
         return k
 
     def _columns(self, factors: ScaledFactors) -> Any:
-        """How many columns to take: all of them where leaving some out costs more than it saves."""
+        """Number of columns to use; all of them if leaving some out saves nothing."""
         k = factors.S.shape[-1]
-        if not isinstance(k, int):  # a symbol
+        if not isinstance(k, int):  # a symbolic length
             return k
         r = max(self.leading(k), 1)
         return r if k >= SMALLEST_SPLIT and 2 * r <= k else k
 
     def divided(self, at: Point, terms: Any, r: int) -> Divided:
-        """The divided differences of g in the squares of S, of all values by the first r."""
+        """Gamma for all values (rows) and the first r values (columns), in factors."""
         raise NotImplementedError
 
     def apply(self, at: Point) -> Arrays:
@@ -233,7 +234,10 @@ class ScaledOperator(MatrixFunction):
         return _weigh(at.xp, at.factors, df, terms.unit)
 
     def cut(self, at: Point, side: OneSided) -> tuple[Cut, Array | None]:
-        """What the second derivative is made of, and the threshold, of values divided by one."""
+        """The `Cut` and the threshold for second derivatives, with values divided by the largest.
+
+        The threshold is None if g is 1 on kept values.
+        """
         raise NotImplementedError
 
     def second_map(self, at: Point, X: Array, Y: Array) -> Array:
@@ -248,13 +252,13 @@ def at_values(at: Point, S: Array, *params: Array) -> Point:
 
 
 def one_sided(xp: Namespace, factors: ScaledFactors) -> OneSided:
-    """The factors of A, or of its adjoint where A is wide, for second derivatives."""
+    """The factors of A, or of its adjoint if A is wide, for second derivatives."""
     W, V, _ = _tall(xp, factors)
     return OneSided(xp, W, V, factors.S, _is_wide(factors))
 
 
 def _weigh(xp: Namespace, factors: ScaledFactors, g: Array, one: Array | None = None) -> Array:
-    """``W diag(g) V^H``, from the columns that g has a value for; W times the unit, if given."""
+    """``W diag(g) V^H`` from the first columns, as many as g has entries; W scaled by `one`."""
     left, _, right = factors
     r = g.shape[-1]
     left, right = leading(left, r), right if right.shape[-2] == r else right[..., :r, :]
@@ -270,12 +274,12 @@ def _weigh(xp: Namespace, factors: ScaledFactors, g: Array, one: Array | None = 
 
 
 class _Direction:
-    """``C = W^H G V`` of a direction or a cotangent G, and the map of the derivative.
+    """``C = W^H G V`` for a tangent or cotangent G, and the map D.
 
-    W is times the unit of the values, if there is one.
-    A long matrix meets W and G in three products, all others being k by k; one that is nearly
-    square in four, without those. With ``r < k`` columns that count, the block of C of two others
-    is not formed, and every product has a side of r.
+    W is scaled by the unit of the values, if there is one. A long matrix needs three products with
+    W and G, and k-by-k products besides. A nearly square one takes four large products and none
+    besides. If only ``r < k`` columns count, the block of C of two other columns is not formed, and
+    every product has a side of r.
     """
 
     def __init__(self, at: Point, G: Array, terms: Any, divided: Divided, r: int) -> None:
@@ -288,7 +292,7 @@ class _Direction:
         m, k = self.W.shape[-2], self.V.shape[-1]
         Wh = adjoint(xp, self.W)
         self.GV: Array = None
-        self.across: Array = None  # C + C^H of the others (rows) by those that count
+        self.across: Array = None  # C + C^H, rows of the other columns by the r that count
         if r < k:
             self.GV = xp.matmul(self.G, self.V[..., :r])
             left = xp.matmul(Wh, self.GV)
@@ -326,7 +330,7 @@ class _Direction:
 
 
 def _times(xp: Namespace, divided: Divided, X: Array, rows: slice) -> Array:
-    """``Gamma * X`` for some of the rows of Gamma."""
+    """``Gamma * X`` for some rows of Gamma."""
     for weights in (divided.ratio, divided.first, divided.second):
         if weights is None:
             continue

@@ -4,26 +4,28 @@ r"""Second derivatives of functions of a matrix, exact for repeated values.
 
     T[X, Y] = Q R Q^H      R_ac = sum_b f[w_a, w_b, w_c] (X_ab Y_bc + Y_ab X_bc)
 
-in f's second divided differences, ``f''/2`` where the three values are one (Daleckii & Krein;
-Higham, "Functions of Matrices", section 3). It is symmetric in its directions, and ``T[X, .]`` is
-self-adjoint: one map is the derivative of the first derivative in forward and in reverse mode.
+with the second divided differences of f, which are ``f''/2`` where the three values are equal
+(Daleckii & Krein; Higham, "Functions of Matrices", section 3). T is symmetric in its directions,
+and ``T[X, .]`` is self-adjoint. So one map is the derivative of the first derivative in forward and
+in reverse mode.
 
-``U diag(f(S)) V^H`` is a block of such a function of the Hermitian ``[[0, A], [A^H, 0]]``, f
-continued as an odd function: its eigenvalues are S and -S, and 0 for what is outside the factors of
-a tall matrix. With h, a the Hermitian and skew parts of ``U^H X V``, the direction's blocks are h
-and -h between equal signs, -a and a between different ones, and
+``U diag(f(S)) V^H`` is a block of such a function of the Hermitian matrix ``[[0, A], [A^H, 0]]``,
+with f continued as an odd function. The eigenvalues of that matrix are S, -S, and 0 for the part of
+a tall matrix outside its factors. Let h and a be the Hermitian and skew parts of ``U^H X V``. The
+blocks of the direction are h and -h between equal signs, -a and a between different signs, and
 
     T = U (R_+ - R_-) V^H      R_+, R_-  rows of S, columns of S and of -S
 
-besides the part outside: with ``X_o = (I - U U^H) X V`` and ``Z+-_ij = f[0, S_i, +-S_j]``
+plus the part outside. With ``X_o = (I - U U^H) X V`` and ``Z+-_ij = f[0, S_i, +-S_j]`` this adds
 
     inside     U ( (X_o^H Y_o + Y_o^H X_o) * (Z+ + Z-)/2 ) V^H
     outside    X_o (Z+ * h_y + Z- * a_y) V^H, and the same with X and Y exchanged.
 
-For m < n everything is said of ``A^H``. No table of three indices is formed: a second difference is
-a quotient of first ones by the gap of any two of the values, so that the sums over b are products
-of matrices. One direction and the values are divided by the largest value, and no square is formed
-besides, so that scales neither overflow nor underflow.
+For m < n the formulas are applied to ``A^H``. No table of three indices is formed: a second
+difference is a difference of two first differences, divided by the gap of any two of the values, so
+that the sums over b are products of matrices. One direction and the values are divided by the
+largest value, and no squares are formed, so that large and small scales neither overflow nor
+underflow.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ __all__ = [
 ]
 
 ROUNDINGS = 128
-"""How many roundings the value of a caller's function may be off."""
+"""Error of the value of a caller's function, in units of eps times the value."""
 
 
 class Jet(NamedTuple):
@@ -68,10 +70,10 @@ def _columns(xp: Namespace, v: Array) -> tuple[Array, Array]:
 def kinked(
     xp: Namespace, f: tuple[Array, Array], slope: tuple[Array, Array], predicted: Array
 ) -> Array:
-    """Where ``f_i - f_j`` is not what the slopes predict, and the quotient is better than they are.
+    """Flags of pairs where ``f_i - f_j`` is not what the slopes predict.
 
-    There f has a kink, or varies on a scale of its own. It has not where the slopes are as good as
-    one, or where rounding may be the reason; nor where anything is NaN.
+    There f has a kink or varies on a smaller scale, and the quotient is better than the slopes. The
+    flag is false where the two slopes are equal, where rounding may be the reason, and for NaN.
     """
     (f_i, f_j), (s_i, s_j) = f, slope
     eps = float(xp.finfo(f_i.dtype).eps)
@@ -81,7 +83,7 @@ def kinked(
 
 
 def _differences(xp: Namespace, v: Array, jet: Jet, size: Array) -> Array:
-    """``(f_i - f_j)/(v_i - v_j)``; of near values by Hermite interpolation, error gap^4/720."""
+    """``(f_i - f_j)/(v_i - v_j)``; for near values by Hermite interpolation, error gap^4/720."""
     rtol = hermite_rtol(float(xp.finfo(v.dtype).eps))
     v_ij, f, slope, (c_i, c_j) = (_columns(xp, y) for y in (v, *jet))
     gap = v_ij[0] - v_ij[1]
@@ -92,9 +94,9 @@ def _differences(xp: Namespace, v: Array, jet: Jet, size: Array) -> Array:
 
 
 def _near(xp: Namespace, v: Array, jet: Jet, size: Array) -> Array:
-    """Which values are so near that their second differences are ``f''/2``.
+    """Flags of pairs so near that the second difference is ``f''/2``.
 
-    Not those between which the slopes change otherwise than f'' says, by more than rounding.
+    The flag is false if the change of the slopes disagrees with f'' by more than rounding.
     """
     eps = float(xp.finfo(v.dtype).eps)
     (v_i, v_j), (s_i, s_j), (c_i, c_j) = (_columns(xp, y) for y in (v, jet.slope, jet.curvature))
@@ -108,7 +110,7 @@ def _near(xp: Namespace, v: Array, jet: Jet, size: Array) -> Array:
 
 
 class Nodes(NamedTuple):
-    """Values ``(..., p)``, ``f[x_a, x_b]`` and which pairs are near ``(..., p, p)``, ``f''``."""
+    """Values ``(..., p)``, ``f[x_a, x_b]`` and flags of near pairs ``(..., p, p)``, ``f''``."""
 
     x: Array
     first: Array
@@ -119,8 +121,8 @@ class Nodes(NamedTuple):
 def second_product(xp: Namespace, nodes: Nodes, X: Array, Y: Array, rows: int) -> Array:
     """``sum_b f[x_a, x_b, x_c] (X_ab Y_bc + Y_ab X_bc)`` for the first rows a.
 
-    For x_a apart from x_c by their gap; else by that of x_a and x_b; of three near values the mean
-    of the three ``f''/2``.
+    The second difference is divided by the gap of x_a and x_c if these are apart, else by the gap
+    of x_a and x_b. For three near values it is the mean of the three ``f''/2``.
     """
     x_a, x_b = _columns(xp, nodes.x)
     inverse_gap = reciprocal(xp, x_a - x_b, ~nodes.near)
@@ -151,7 +153,7 @@ def second_product(xp: Namespace, nodes: Nodes, X: Array, Y: Array, rows: int) -
 def second_hermitian(
     xp: Namespace, w: Array, Q: Array, jet: Jet, size: Array, X: Array, Y: Array
 ) -> Array:
-    """``T[X, Y]`` of ``Q diag(f(w)) Q^H``, X and Y Hermitian; the size ``(..., 1)`` is not 0."""
+    """``T[X, Y]`` of ``Q diag(f(w)) Q^H`` for Hermitian X and Y; `size (..., 1)` must not be 0."""
     first_differences, near = _differences(xp, w, jet, size), _near(xp, w, jet, size)
     nodes = Nodes(w / size, first_differences, near, jet.curvature * size)
     Qh = adjoint(xp, Q)
@@ -175,7 +177,7 @@ def _both_signs(xp: Namespace, part: _Inside) -> Array:
 
 
 class _Odd(Protocol):
-    """An odd function's second differences, for values divided by `size`."""
+    """Second differences of an odd function, for values divided by the largest one."""
 
     def inside(self, xp: Namespace, x: _Inside, y: _Inside) -> Array:
         """``R_+ - R_-``."""
@@ -185,7 +187,7 @@ class _Odd(Protocol):
 
 
 class OfDifferences:
-    """An odd function by its first differences between values of the same and different sign.
+    """An odd function, given by first differences between values of equal and different sign.
 
     Parameters
     ----------
@@ -194,10 +196,10 @@ class OfDifferences:
     plus, minus, ratio
         First differences, as in :class:`.spectral.Loewner`.
     near : array (..., k, k)
-        Which values are one.
+        Flags of pairs that count as equal.
     curvature : array (..., k)
     small : array (..., k)
-        Which values are one with 0.
+        Flags of values that count as 0.
     """
 
     def __init__(
@@ -244,14 +246,14 @@ class OfDifferences:
 def of_jet(
     xp: Namespace, factors: SVDFactors, jet: Jet, minus: Array, ratio: Array
 ) -> OfDifferences:
-    """Any smooth odd function; the differences of near values are done again, more accurately."""
+    """Any smooth odd function; computes the differences of near values again, more accurately."""
     U, S, Vh = factors
     size = safe_size(xp, S)
     pairs = Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], Pinv())
     rtol = difference_rtol(float(xp.finfo(S.dtype).eps))
     s = S / size
     zero = pairs.inverse_values == 0
-    # Next to 0 it is smooth only if it is odd: f - S f' is then much smaller than f.
+    # Near 0 the odd continuation is smooth only if f - S f' is much smaller than f.
     offset = xp.abs(jet.f - S * jet.slope)
     small = zero | ((s <= rtol) & (2.0 * offset <= xp.abs(jet.f)))
     curvature = xp.where(zero, xp.zeros_like(s), jet.curvature * size)
@@ -267,7 +269,7 @@ def _blocks(xp: Namespace, same: Array, different: Array) -> Array:
 
 
 class OfSign:
-    """The sign, whose second differences are products of ``1/(S_i + S_j)`` and ``1/S_i``.
+    """The sign function. Its second differences are products of ``1/(S_i + S_j)`` and ``1/S_i``.
 
     f[i, j, l] = 0,  f[i, j, -l] = -2/((S_i + S_l)(S_j + S_l)),  f[0, i, j] = -1/(S_i S_j)
     """
@@ -288,9 +290,9 @@ class OfSign:
 
 
 class OfInverse:
-    """``f(x) = 1/x`` of the values that are kept, 0 near the dropped ones, which count as 0.
+    """``f(x) = 1/x`` for kept values, and 0 near the dropped ones, which count as 0.
 
-    With ``w = 1/x`` and 0, d = 0 and 1 for kept and dropped values
+    With w = 1/x, d = 0 for kept values, and w = 0, d = 1 for dropped ones,
 
         f[a, b, c] = w_a w_b w_c   - d_a (w_b^2 w_c + w_b w_c^2) and its permutations
                      + d_a d_b w_c^3 and its permutations
@@ -332,7 +334,7 @@ class OfInverse:
 
 
 def second_two_sided(xp: Namespace, factors: SVDFactors, odd: _Odd, X: Array, Y: Array) -> Array:
-    """``T[X, Y]`` of ``U diag(f(S)) Vh``; X, and what `odd` says, divided by the largest value."""
+    """``T[X, Y]`` of ``U diag(f(S)) Vh``; X and the values of `odd` are divided by the largest."""
     U, S, Vh = factors
     if U.shape[-2] < Vh.shape[-1]:
         turned = SVDFactors(adjoint(xp, Vh), S, adjoint(xp, U))

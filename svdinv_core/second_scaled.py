@@ -1,23 +1,23 @@
 r"""Second derivatives of ``B = A V diag(g) V^H``, the form of `scaled`, exact for repeated values.
 
-Values are kept, or dropped (g = 0). With ``l = S^2``, first and second divided differences of g in
-l, ``W = A V``, ``H_X = W^H X V + V^H X^H W`` and ``E = V^H (X^H Y + Y^H X) V``
+A value is kept, or dropped (g = 0). Divided differences of g are in ``l = S^2``. With ``W = A V``,
+``H_X = W^H X V + V^H X^H W`` and ``E = V^H (X^H Y + Y^H X) V``
 
     T[X, Y] = ( X V g'[H_Y] + Y V g'[H_X] + W (g''[H_X, H_Y] + g'[E]) ) V^H
     g'[H]_ij = G_ij H_ij         g''[H, K]_ij = sum_l g[i, l, j] (H_il K_lj + K_il H_lj)
 
-With ``N_ij = 1/(S_i^2 - S_j^2)`` of a kept and a dropped value, and G of two dropped ones 0,
+With ``N_ij = 1/(S_i^2 - S_j^2)`` for a kept and a dropped value, and G = 0 for two dropped ones,
 
     i kept, j dropped, any l:  g[i, l, j] = (G_il - G_lj) N_ij
     i, j kept, l dropped:      g[i, l, j] = (G_ij - G_lj) N_il
     i, j dropped, l kept:      g[i, l, j] = G_il N_lj
 
-whose denominators are gaps across the cut. For three kept values an operator has a closed form. For
-``g = 1 - t/S`` it is
+where all denominators are gaps across the cut. For three kept values each operator has a closed
+form. For ``g = 1 - t/S`` it is
 
     g[i, l, j] = -t/(S_i S_j) (1/S_l + 1/(S_i + S_j)) / ((S_i + S_l)(S_l + S_j)).
 
-All of them are products of what depends on pairs, so that the sums are products of matrices.
+All of these are products of factors that depend on pairs, so the sums are products of matrices.
 Values, W and one direction are divided by the largest value.
 """
 
@@ -41,9 +41,9 @@ __all__ = ["Cut", "OneSided", "Side", "one_sided"]
 
 
 class Cut(NamedTuple):
-    """A g that is 0 where a value is dropped.
+    """A function g that is 0 for dropped values.
 
-    g, where it is kept (1 or 0)  ``(..., k)``;  G, N  ``(..., k, k)``
+    g and `kept` (1 or 0) are ``(..., k)``; `gamma` = G and `across` = N are ``(..., k, k)``.
     """
 
     g: Array
@@ -75,7 +75,7 @@ class OneSided:
         self.Wh = adjoint(xp, self.W)
 
     def side(self, X: Array) -> Side:
-        """A direction, as it is."""
+        """A direction, not scaled."""
         XV = self.xp.matmul(adjoint(self.xp, X) if self.wide else X, self.V)
         C = self.xp.matmul(self.Wh, XV)
         return Side(XV, C, C + adjoint(self.xp, C))
@@ -110,7 +110,7 @@ class OneSided:
         return Cut(g, kept, xp.where(both, within, (g_i - g_j) * across), across)
 
     def value(self, cut: Cut) -> Array:
-        """The function itself, times V."""
+        """The function times V."""
         return scale_columns(self.xp, self.W, cut.g)
 
     def along(self, cut: Cut, side: Side) -> Array:
@@ -118,17 +118,17 @@ class OneSided:
         return self.xp.sum(cut.g * real_diagonal(self.xp, side.C), axis=-1, keepdims=True)
 
     def first(self, cut: Cut, side: Side) -> Array:
-        """The first derivative's map, times V."""
+        """The first derivative in a direction, times V."""
         core = self.xp.matmul(self.W, scale(self.xp, cut.gamma, side.H))
         return scale_columns(self.xp, side.XV, cut.g) + core
 
     def second(self, cut: Cut, threshold: Array | None, x: Side, y: Side) -> Array:
-        """``T[X, Y] V``, the threshold ``(..., 1)`` that of ``g = 1 - t/S``, and None if g = 1."""
+        """``T[X, Y] V`` for ``g = 1 - t/S`` with the threshold ``(..., 1)``; None means g = 1."""
         return _second(self.xp, self.W, self.s, cut, threshold, x, y)
 
 
 def one_sided(xp: Namespace, U: Array, S: Array, Vh: Array) -> OneSided:
-    """From the factors of A; the vectors of the longer side may lack those of zero values."""
+    """From the factors of A; vectors of the longer side for zero values may be missing."""
     wide = bool(U.shape[-2] < Vh.shape[-1])
     W, V = (adjoint(xp, Vh), U) if wide else (U, adjoint(xp, Vh))
     return OneSided(xp, scale_columns(xp, W, S), V, S, wide)

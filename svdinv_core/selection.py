@@ -1,7 +1,7 @@
-r"""Which singular values are kept: by number, by a tolerance, by what they add up to.
+r"""Which singular values are kept: by number, by tolerance, or by energy.
 
-All is said by a mask over the values, of a static shape. A multiplet is a run of values of which
-each is tied to the next (:func:`.rules.default_degeneracy_rtol`); a cut may leave it whole.
+The result is a mask over the values, so that shapes stay static. A multiplet is a run of values
+each of which is tied to the next (:func:`.rules.default_degeneracy_rtol`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["Kept", "Selection"]
 
 
 class Kept(NamedTuple):
-    """What is kept of S ``(..., k)``, and how well that is told from the rest.
+    """Which values of S ``(..., k)`` are kept, and how well they are separated from the rest.
 
     Attributes
     ----------
-    weights : (..., k), 1 on kept values and 0 on the others; a NaN of S stays one
-    rank : (...), how many are kept, int32
-    error : (...), Frobenius norm of what is dropped, relative to that of all
+    weights : (..., k), 1 on kept values and 0 on the others; NaN where S is NaN
+    rank : (...), number of kept values, int32
+    error : (...), Frobenius norm of the dropped part, relative to that of the whole
     gap : (...), ``(S_r - S_{r+1})/S_r`` at the cut; 1 where nothing is dropped
     """
 
@@ -35,19 +35,20 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """The largest values, at most `rank` of them, and only those that every criterion keeps.
+    """Keep the largest values: at most `rank` of them, and only those that every criterion keeps.
 
     Parameters
     ----------
     rank : int, optional
-        The most that are kept.
+        Largest number of values to keep.
     rtol, atol : float, optional
-        Values at most this, relative to the largest or in their own units, are dropped.
+        Values of at most ``rtol`` times the largest, or of at most `atol`, are dropped.
     energy : float, optional
-        The fewest values are kept whose squares add up to this part of the squares of all.
+        The smallest number of values is kept whose squares add up to this fraction of the sum of
+        all squares.
     multiplets : {"keep", "drop", "cut"}
-        What becomes of a multiplet through which the cut goes: all of it is kept, if `rank` has
-        room for it; none of it; or what the criteria say.
+        What to do if the cut goes through a multiplet: keep all of it, if `rank` has room; drop all
+        of it; or cut where the criteria say.
     """
 
     rank: int | None = None
@@ -59,23 +60,23 @@ class Selection:
 
     @property
     def by_value(self) -> bool:
-        """Whether the number of kept values depends on them."""
+        """Whether the number of kept values depends on the values."""
         tolerances = (self.rtol, self.atol, self.energy)
         return any(t is not None for t in tolerances) or self.multiplets == "drop"
 
     def most(self, k: int) -> int:
-        """How many of k values are kept at most."""
+        """Largest number of kept values, out of k."""
         return k if self.rank is None else min(self.rank, k)
 
     def weights(self, xp: Namespace, S: Array, rest: Array | None = None) -> Array:
-        """1 on kept values, 0 on the others; a NaN stays one.
+        """1 on kept values, 0 on the others, NaN where S is NaN.
 
         Parameters
         ----------
         S : (..., k)
-            The largest values, descending; of more than `rank` the first that is dropped too.
+            The largest values, descending, including the first one beyond `rank` if there is one.
         rest : (...), optional
-            Frobenius norm of what S leaves out.
+            Frobenius norm of the part that is not in S.
         """
         number = counted(xp, S)
         kept = number <= self.most(S.shape[-1])
@@ -88,7 +89,7 @@ class Selection:
             kept = kept & (self.atol < S)
         if self.energy is not None:
             squares = relative * relative
-            after = order_sign(xp, S) <= 0  # the value itself and those below
+            after = order_sign(xp, S) <= 0  # the value itself and all smaller ones
             below = xp.expand_dims(squares, axis=-2)
             tail = xp.sum(xp.where(after, below, xp.zeros_like(below)), axis=-1)
             if rest is not None:
@@ -103,7 +104,7 @@ class Selection:
     def _whole(
         self, xp: Namespace, relative: Array, number: Array, kept: Array, room: Array
     ) -> Array:
-        """The same with the multiplet at the cut kept or dropped."""
+        """`kept`, with the multiplet at the cut kept or dropped as a whole."""
         rtol = default_degeneracy_rtol(float(xp.finfo(relative.dtype).eps))
         apart = relative[..., :-1] - relative[..., 1:] > rtol
         steps = xp.where(apart, xp.ones_like(relative[..., 1:]), 0.0)
@@ -120,7 +121,7 @@ class Selection:
         return xp.where(fits, wider, kept)
 
     def edges(self, xp: Namespace, S: Array, weights: Array) -> tuple[Array, Array]:
-        """The smallest kept value (0 if none is) and the largest dropped one: ``(..., 1)`` each."""
+        """The smallest kept value (0 if none is kept) and the largest dropped one, ``(..., 1)``."""
         if S.shape[-1] == 0:
             return first(S), first(S)
         kept = weights != 0
@@ -131,7 +132,7 @@ class Selection:
         return above * some, below
 
     def finest(self, xp: Namespace, S: Array) -> Array | None:
-        """The smallest value ``(..., 1)`` that the criteria have to tell from others."""
+        """The smallest value ``(..., 1)`` whose accuracy matters to the criteria."""
         bounds = [] if self.rtol is None else [self.rtol * first(S)]
         if self.atol is not None:
             bounds.append(xp.where(first(S) > self.atol, self.atol, first(S)))
@@ -145,7 +146,7 @@ class Selection:
         return finest
 
     def of(self, xp: Namespace, S: Array, rest: Array | None = None) -> Kept:
-        """What is kept of these values, and how well it is told from the rest."""
+        """Apply the criteria to S; `rest` is as for `weights`."""
         weights = self.weights(xp, S, rest)
         size = safe_size(xp, S)
         relative = S / size

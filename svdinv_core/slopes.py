@@ -1,7 +1,7 @@
-"""Derivatives of a caller's function of the values, from its products with vectors.
+"""Derivatives of a caller's function of the values, from products of its Jacobian with vectors.
 
-A product is ``J v`` or ``J^T v`` with the Jacobian J of a function ``(..., k) -> (..., k)``, from
-whatever differentiates that function. Which of the two makes no difference here.
+A product is ``J v`` or ``J^T v`` with the Jacobian J of a function ``(..., k) -> (..., k)``. It
+does not matter here which of the two, nor who computes it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ __all__ = ["MIXES", "Refuse", "jacobian", "largest", "slope_of_each"]
 
 Product = Callable[[Array], Array]
 Refuse = Callable[[str, Array], None]
-"""What to do where a slope is not to be had: called with the reason and with the values' flags."""
+"""Called with a reason and with flags of the values for which there is no slope."""
 
 MIXES = "mixes"
 
 
 def _weights(xp: Namespace, s: Array) -> Array:
-    """Powers of two, different for most pairs of values: a product with one is exact.
+    """Powers of two, different for most pairs of values. Multiplying by a power of two is exact.
 
-    None is above 1, for nothing to overflow.
+    All are at most 1, so that nothing overflows.
     """
     c = counted(xp, s)
     squares = (c * c) % 7  # 0, 1, 2 or 4
@@ -38,7 +38,7 @@ def _weights(xp: Namespace, s: Array) -> Array:
 
 
 def largest(xp: Namespace, sizes: Array) -> Array:
-    """The largest finite size of each matrix, ``(..., 1)``, against which errors are held."""
+    """The largest finite size for each matrix, ``(..., 1)``, which errors are compared with."""
     return xp.max(xp.where(xp.isfinite(sizes), sizes, 0.0), axis=-1, keepdims=True)
 
 
@@ -49,29 +49,29 @@ def slope_of_each(
     refuse: Refuse | None = None,
     rtol: Array | None = None,
 ) -> Array:
-    """Slope of a function that acts value by value; NaN where one value depends on another.
+    """Slopes of an elementwise function; NaN where a result depends on another value.
 
     Parameters
     ----------
     s : array (..., k)
     refuse : callable, optional
-        Told of values that depend on others, before they get their NaN.
+        Called with flags of the values whose results depend on others.
     rtol : float or array (..., k), optional
-        How exact the products are.
+        Relative error of the products.
     """
     slope = product(xp.ones_like(s))
     if s.shape[-1] in (0, 1):
         return slope
-    # J is diagonal if J w = w * slope for a w of different entries.
+    # J is diagonal if J w = w * slope for a vector w with different entries.
     w = _weights(xp, s)
     again = product(w) / w
     if rtol is None:
         rtol = default_degeneracy_rtol(float(xp.finfo(s.dtype).eps))
-    # Close to the smallest numbers a function loses digits, and more of them times a weight.
+    # Near the smallest numbers a function loses digits, and more after multiplying by a weight.
     smallest = 2.0**16 * float(xp.finfo(s.dtype).smallest_normal)
     rounded = smallest / xp.maximum(largest(xp, xp.abs(s)), xp.zeros_like(s) + smallest)
     error = (rtol + rounded) * largest(xp, xp.abs(again) + xp.abs(slope))
-    # A product this small may have become zero.
+    # A product this small may have underflowed to zero.
     error = error + 4.0 * float(xp.finfo(s.dtype).smallest_normal) / w
     mixes = xp.abs(again - slope) > error
     if refuse is not None:
@@ -80,7 +80,7 @@ def slope_of_each(
 
 
 def jacobian(xp: Namespace, product: Product, s: Array) -> Array:
-    """J ``(..., k, k)`` from its products ``J v``; its transpose from ``J^T v``."""
+    """J ``(..., k, k)`` from products ``J v``; its transpose from products ``J^T v``."""
     c = counted(xp, s)
     zeros = xp.zeros_like(s)
     J = xp.expand_dims(zeros, axis=-1) + xp.expand_dims(zeros, axis=-2)

@@ -1,4 +1,4 @@
-r"""Singular value thresholding, ``f(S) = max(S - t, 0)``, with neither cases nor a quotient 0/0.
+r"""Singular value thresholding, ``f(S) = max(S - t, 0)``, without cases and without 0/0.
 
 With ``f = max(S - t, 0)``, ``e = |S - t|`` and ``p = max(S, t)``
 
@@ -7,12 +7,13 @@ With ``f = max(S - t, 0)``, ``e = |S - t|`` and ``p = max(S, t)``
     (p_i - p_j)/(S_i - S_j) = (f_i + f_j)/(e_i + e_j)
 
 The last line is 1 for two kept values, 0 for two dropped ones, and ``(S_i - t)/(S_i - S_j)`` across
-the threshold: it says so in all three cases, and adds where a difference quotient would cancel. So
+the threshold. Its right-hand side is right in all three cases, and adds where a difference quotient
+would cancel. So
 
     Gamma_ij = (g_i - g_j)/(S_i^2 - S_j^2) = t/(p_i p_j) (f_i + f_j)/((e_i + e_j)(S_i + S_j))
 
-has no difference but those of single values with the threshold, and the derivative cannot grow.
-All of it is of S and t times a :func:`.arrays.unit`.
+contains only differences of a value and the threshold. It is exact at ties, and the derivative is
+bounded. S and t are scaled by a :func:`.arrays.unit` throughout.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Range = tuple[float, float]
 class Thresholded(NamedTuple):
     """``S``, ``d = S - t``, ``f = max(d, 0)``, ``1/max(S, t)`` (1 where that is 0), ``q = 1 - g``.
 
-    All of S and t times the unit, where there is one.
+    S and t are scaled by the unit, if there is one.
     """
 
     S: Array
@@ -49,10 +50,10 @@ class Thresholded(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A threshold t as a function of A and tau, A divided by its largest value.
+    """Derivatives of a threshold t as a function of A and tau, with A divided by its largest value.
 
-    Its derivative in A is `weight` times the matrix `of` (None: 0), that in tau `in_tau`
-    ``(..., 1)``, and what `of` is multiplied by in the mixed one `mixed`.
+    The derivative in A is `weight` times the matrix `of` (None for 0), the one in tau is `in_tau`
+    ``(..., 1)``, and the mixed one is `mixed` times `of`.
     """
 
     of: Cut | None
@@ -62,12 +63,12 @@ class Change(NamedTuple):
 
 
 def _sums(xp: Namespace, v: Array, r: int) -> Array:
-    """``v_i + v_j``, j up to r."""
+    """``v_i + v_j`` for the first r values j."""
     return xp.expand_dims(v, axis=-1) + xp.expand_dims(leading(v, r), axis=-2)
 
 
 def _edge(smallest_normal: float) -> float:
-    """The largest of the ordinary numbers, where :func:`.arrays.unit` is still 1."""
+    """The largest ordinary number: up to here :func:`.arrays.unit` is 1."""
     return 2.0 ** (-3 * frexp(smallest_normal)[1] // 8)
 
 
@@ -78,13 +79,14 @@ class SoftThreshold(ScaledOperator):
     Parameters
     ----------
     relative : bool
-        The threshold is ``tau`` times the largest value. Where that is repeated its derivative is
-        the mean over the repetition: the element of least norm among the subgradients, and the
-        one that does not depend on the choice of singular vectors.
+        The threshold is ``tau`` times the largest value. If that is repeated, its derivative is the
+        mean over the repetition: the subgradient of least norm, and the only one that does not
+        depend on the choice of singular vectors.
     kept : int, optional
-        No matrix has more values above its threshold than this, to one who has looked.
+        Upper bound on the number of values above the threshold, if the caller has counted them.
     ordinary : bool
-        :meth:`is_ordinary`, to one who has looked: a half of the operations guards the rest.
+        Whether the caller has found that :meth:`is_ordinary` holds. Half of the operations are
+        guards for other values, and are then skipped.
     """
 
     relative: bool = False
@@ -95,15 +97,15 @@ class SoftThreshold(ScaledOperator):
         return k if self.kept is None else self.kept
 
     def counts(self, xp: Namespace, S: Array, params: Arrays) -> Array:
-        """How many values each matrix keeps, ``(...)``; NaN ones are kept."""
+        """The number of values that each matrix keeps, ``(...)``; NaN counts as kept."""
         kept = ~(self._threshold(xp, S, params[0]) >= S)
         return xp.sum(xp.astype(kept, S.dtype), axis=-1)
 
     @staticmethod
     def is_ordinary(smallest_normal: float, values: Range, thresholds: Range) -> bool:
-        """Whether no ``p = max(S, t)`` is so small or large that products of three overflow.
+        """Whether every ``p = max(S, t)`` is in the range where products of three cannot overflow.
 
-        From the smallest and the largest of all values, and of all thresholds; False for NaN.
+        Decided from the smallest and largest of all values and of all thresholds; False for NaN.
         """
         edge = _edge(smallest_normal)
         large = values[0] >= 1.0 / edge or thresholds[0] >= 1.0 / edge
@@ -111,7 +113,7 @@ class SoftThreshold(ScaledOperator):
 
     @staticmethod
     def _column(xp: Namespace, t: Array, S: Array) -> Array:
-        """A per-matrix parameter against S ``(..., k)``."""
+        """A per-matrix parameter in a shape that broadcasts with S ``(..., k)``."""
         for _ in range(len(S.shape) - 1 - len(t.shape)):
             t = xp.expand_dims(t, axis=0)
         return xp.expand_dims(t, axis=-1)
@@ -123,7 +125,7 @@ class SoftThreshold(ScaledOperator):
     def _slopes(self, xp: Namespace, S: Array, tau: Array) -> tuple[Array | None, Array | None]:
         """Derivative of the threshold in the values ``(..., k)``, and in tau ``(..., 1)``.
 
-        None for 0 in the first place, and for 1 in the second.
+        None stands for 0 in the first place and for 1 in the second.
         """
         if not self.relative:
             return None, None
@@ -131,7 +133,7 @@ class SoftThreshold(ScaledOperator):
         return t * largest_weights(xp, S), first(S)
 
     def extent(self, xp: Namespace, S: Array, params: Arrays) -> tuple[Array, Array]:
-        """The smallest is ``min max(S, t)``: nothing is told from t where all values are above.
+        """The smallest value that matters is ``min max(S, t)``, by the following bound.
 
         An error of ``eps S_1^2/S`` in a kept value S changes ``g = 1 - t/S`` by less than
         ``eps (S_1/S)^2``.
@@ -157,7 +159,7 @@ class SoftThreshold(ScaledOperator):
         smallest = float(xp.finfo(S.dtype).smallest_normal)
         t = self._threshold(xp, S, tau) * one
         S = S * one
-        # Above every S, and not infinite: derivatives of what is left out would be NaN.
+        # Larger than every S but not infinite, because derivatives of dropped values would be NaN.
         t = xp.where(t > smallest**-0.5, smallest**-0.5, t)
         d = S - t
         f = xp.maximum(d, xp.zeros_like(d))
@@ -179,18 +181,18 @@ class SoftThreshold(ScaledOperator):
         f = _sums(xp, terms.f, r)
         if self.ordinary:
             tiny = float(xp.finfo(f.dtype).smallest_normal)
-            # Both are as small as that only beside an f of 0.
+            # Both are that small only where f is 0.
             e = xp.maximum(_sums(xp, xp.abs(terms.d), r), tiny)
             total = xp.maximum(_sums(xp, terms.S, r), 1.0 / _edge(tiny))
             q, inverse = xp.expand_dims(terms.q, axis=-1), leading(terms.inverse, r)
             return Divided(q * xp.expand_dims(inverse, axis=-2) / total, ratio=f / e)
-        # Where neither value is kept the numerator is 0, and the denominators may be.
+        # If neither value is kept, the numerator is 0, and the denominators may be 0.
         some = f != 0
         e = xp.where(some, _sums(xp, xp.abs(terms.d), r), 1.0)
         total = _sums(xp, terms.S, r)
         some = total >= float(xp.finfo(f.dtype).smallest_normal)
         total = xp.where(some, total, 1.0)
-        # q = t/p of the smaller value, and 1/p of the larger one: neither is out of range.
+        # q = t/p of the smaller value and 1/p of the larger one are both in range.
         below = order_sign(xp, terms.S)[..., :r] >= 0
         q, inverse = (
             (xp.expand_dims(v, axis=-1), xp.expand_dims(v[..., :r], axis=-2))
@@ -204,7 +206,7 @@ class SoftThreshold(ScaledOperator):
 
     @staticmethod
     def _finite(xp: Namespace, tau: Array, S: Array) -> Array:
-        """tau, and the largest number in the place of infinity, where no value is kept."""
+        """tau, with infinity (no value is kept) replaced by the largest number."""
         largest = float(xp.finfo(S.dtype).max)
         return xp.where(tau > largest, largest, tau)
 
@@ -243,8 +245,8 @@ class SoftThreshold(ScaledOperator):
         ct_tau = xp.sum(ct_t if in_tau is None else ct_t * in_tau, axis=-1)
         return (sum_to_shape(xp, ct_tau, tuple(tau.shape)),), more
 
-    # With N = dB/dt, of f = -1 on kept values, the threshold enters the second derivative by its
-    # own first and second derivatives (Change):
+    # Let N = dB/dt, the function with f = -1 on kept values. The threshold enters the second
+    # derivative through its own first and second derivatives (Change):
     #     B'' = T[X, Y] + t_X N'[Y] + t_Y N'[X] + t_XY N
 
     def cut(self, at: Point, side: OneSided) -> tuple[Cut, Array | None]:
@@ -261,7 +263,7 @@ class SoftThreshold(ScaledOperator):
         return Cut(terms.g, kept, gamma, side.across(kept)), threshold
 
     def change(self, xp: Namespace, side: OneSided, tau: Array) -> Change:
-        """How the threshold depends on A and on tau."""
+        """The derivatives of the threshold in A and in tau."""
         if not self.relative:
             return Change(None, None, 1.0 / side.size, 0.0)
         tau = self._column(xp, self._finite(xp, tau, side.s), side.s)
@@ -278,7 +280,7 @@ class SoftThreshold(ScaledOperator):
             None if dtau is None else self._column(xp, dtau, side.s)
             for dtau in (one.params[0], two.params[0])
         )
-        # t_x is divided by the largest value as X is.
+        # t_x is divided by the largest value, as X is.
         t_x = None if tau_x is None else tau_x * change.in_tau
         t_y = None if tau_y is None else tau_y * (change.in_tau * side.size)
         t_xy: Array = None

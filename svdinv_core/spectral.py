@@ -1,4 +1,4 @@
-r"""Functions of the singular values, with derivatives that no rule is needed for.
+r"""Functions of the singular values, with derivatives that need no rule.
 
 For ``B = U diag(f(S)) Vh`` the derivative in direction G is, with ``P = U^H G V``,
 ``h(X) = X + X^H``, ``a(X) = X - X^H``,
@@ -10,10 +10,10 @@ For ``B = U diag(f(S)) Vh`` the derivative in direction G is, with ``P = U^H G V
     minus_ij = (f_i + f_j)/(S_i + S_j),   f'(0)   where both are 0
     ratio_i  = f_i/S_i,                   f'(0)   at 0
 
-(Daleckii & Krein; Lewis; for soft thresholding Candes, Sing-Long & Trzasko 2012 and
-Deledalle et al. 2012). D is self-adjoint, so that this one map is both the forward and
-the reverse derivative, and nothing in it is ill-conditioned for a smooth f with f(0) = 0,
-repeated values or not. An operator is its three coefficients: :class:`Loewner`.
+(Daleckii & Krein; Lewis; for soft thresholding Candes, Sing-Long & Trzasko 2012 and Deledalle et
+al. 2012). D is self-adjoint, so this one map is both the forward and the reverse derivative. For a
+smooth f with f(0) = 0 it is well-conditioned, repeated values or not. An operator provides the
+three coefficients: :class:`Loewner`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ __all__ = [
 
 
 class Loewner(NamedTuple):
-    """Values and ratios ``(..., k)`` of f, coefficients plus and minus ``(..., k, k)``."""
+    """Values and ratios ``(..., k)`` of f, and the coefficients plus and minus ``(..., k, k)``."""
 
     values: Array
     plus: Array
@@ -91,14 +91,14 @@ def pairs_of(xp: Namespace, factors: SVDFactors) -> Pairs:
 
 
 def unit_pairs(xp: Namespace, factors: SVDFactors) -> tuple[Pairs, Array]:
-    """Gaps, sums and guarded reciprocals of the values times a `unit`; and that, ``(..., 1)``."""
+    """Gaps, sums and guarded reciprocals of the values times a `unit`, and that unit."""
     U, S, Vh = factors
     one = unit(xp, first(S))
     return Pairs.of(xp, S * one, U.shape[-2], Vh.shape[-1], Pinv()), one
 
 
 class FactorsOperator(Operator):
-    """An operator that all values and all vectors enter."""
+    """An operator that uses all values and all vectors."""
 
     decomposition: ClassVar[SVD] = SVD()
     needs: ClassVar[Needs] = "all values"
@@ -108,14 +108,14 @@ class FactorsOperator(Operator):
 
 
 class SpectralOperator(FactorsOperator, MatrixFunction):
-    """The two-sided engine: ``B = U diag(f(S)) Vh``, from f's Loewner coefficients."""
+    """The two-sided engine: ``B = U diag(f(S)) Vh``, from the Loewner coefficients of f."""
 
     def loewner(self, at: Point) -> Loewner:
         """Coefficients of D."""
         raise NotImplementedError
 
     def values(self, at: Point) -> Array:
-        """``f(S)``, for those to whom it costs less alone."""
+        """``f(S)``; override it if this is cheaper than all coefficients."""
         return self.loewner(at).values
 
     def terms(self, at: Point) -> Loewner:
@@ -132,7 +132,7 @@ class SpectralOperator(FactorsOperator, MatrixFunction):
 
 
 class _Direction:
-    """A direction in the basis of both sides' vectors, and the map D, in thin products."""
+    """A direction in the basis of the vectors of both sides, and the map D, in thin products."""
 
     def __init__(self, xp: Namespace, factors: SVDFactors, loewner: Loewner, G: Array) -> None:
         self.xp, self.factors, self.loewner = xp, factors, loewner
@@ -144,7 +144,7 @@ class _Direction:
         return real_diagonal(self.xp, self.products[0])
 
     def map(self, more: Array | None = None) -> Array:
-        """``D[G]``, and a variation of the values."""
+        """``D[G]``, plus a variation `more` of the values."""
         xp, (U, _, Vh), loewner = self.xp, self.factors, self.loewner
         P, G_V, Uh_G = self.products
         Ph = adjoint(xp, P)
@@ -169,14 +169,14 @@ def derivative_map(xp: Namespace, factors: SVDFactors, loewner: Loewner, G: Arra
 class Unitary(SpectralOperator):
     """The unitary polar factor ``U Vh``: the nearest matrix with orthonormal columns (rows).
 
-    Where both values of a pair are zero the derivative does not exist; there it is 0.
+    Where both values of a pair are zero the derivative does not exist; 0 is used instead.
 
     Parameters
     ----------
     special : bool
-        For a real square matrix the nearest one with determinant +1: the sign of the last
-        value is changed where ``det(U Vh) = -1``, and ``plus`` is then
-        ``2/(S_i - S_k)`` beside it.
+        For a real square matrix: the nearest one with determinant +1. Where ``det(U Vh) = -1`` the
+        sign of the last value is changed, and ``plus`` between it and value i is
+        ``2/(S_i - S_k)``.
     """
 
     special: bool = False
@@ -213,7 +213,7 @@ class Unitary(SpectralOperator):
         xp, (U, S, Vh) = at.xp, at.factors
         pairs = pairs_of(xp, at.factors)
         size = safe_size(xp, S)
-        if self.special:  # the unitary factor of a matrix whose last value has a sign
+        if self.special:  # the unitary factor of a matrix whose last value may be negative
             sign = self.values(at)
             U, S = scale_columns(xp, U, sign), S * sign
         s_i, s_j = _columns(xp, S / size)
@@ -232,16 +232,18 @@ class Unitary(SpectralOperator):
 class Polar(FactorsOperator):
     """Both polar factors, ``A = Q H`` with ``H = (A^H A)^(1/2)``, or ``A = H Q``.
 
-    H differentiated from ``H^2 = A^H A``: with ``P = U^H dA V`` and ``w_ij = S_i/(S_i + S_j)``,
+    Differentiating ``H^2 = A^H A``, with ``P = U^H dA V`` and ``w_ij = S_i/(S_i + S_j)``, gives
 
         dH = V (w * P + (w * P)^H) V^H + X + X^H      X = V U^H dA (I - V V^H)
 
-    where X is there for a wide matrix of full rank only. On the left the same of ``A^H``.
+    where the term X is only there for a wide matrix of full rank. For H on the left the formula is
+    applied to ``A^H``.
 
     Parameters
     ----------
     side : {"auto", "right", "left"}
-        "right" is ``A = Q H``, "left" ``A = H Q``; "auto" the smaller H: "left" for a wide matrix.
+        "right" is ``A = Q H``, "left" is ``A = H Q``. "auto" has the smaller H: "left" for a wide
+        matrix, else "right".
     """
 
     side: str = "auto"
@@ -254,7 +256,7 @@ class Polar(FactorsOperator):
         return self.side == "left" or (self.side == "auto" and wide)
 
     def _turned(self, xp: Namespace, factors: SVDFactors) -> SVDFactors:
-        """Factors of A, or of its adjoint for H on the left."""
+        """The factors of A, or of its adjoint if H is on the left."""
         U, S, Vh = factors
         return SVDFactors(adjoint(xp, Vh), S, adjoint(xp, U)) if self._left(factors) else factors
 
@@ -276,7 +278,7 @@ class Polar(FactorsOperator):
         P, _, Uh_G = directional_core(xp, turned, G)
         wP = scale(xp, self._weights(xp, turned), P)
         X = xp.matmul(wP, turned.Vh)
-        if Uh_G is not None:  # H is larger than the factors
+        if Uh_G is not None:  # H is larger than k by k
             X = X + (Uh_G - xp.matmul(P, turned.Vh))
         X = xp.matmul(adjoint(xp, turned.Vh), X)
         return self._dQ(at, along.A), X + adjoint(xp, X)
@@ -302,7 +304,7 @@ class Polar(FactorsOperator):
             ct_A = added(ct_A, adjoint(xp, through_H) if self._left(at.factors) else through_H)
         return Tangents(ct_A, ())
 
-    # H = Q^H A, or A Q^H on the left, is differentiated twice as a product.
+    # For second derivatives H = Q^H A (or A Q^H on the left) is differentiated as a product.
 
     def second(self, at: Point, one: Tangents, two: Tangents) -> Arrays:
         xp, left = at.xp, self._left(at.factors)
@@ -335,7 +337,7 @@ class Polar(FactorsOperator):
 
 
 class _ValuesOperator(FactorsOperator):
-    """A linear function of the singular values: ``ct_A = U diag(ct_S) Vh``."""
+    """A function of the singular values alone: ``ct_A = U diag(ct_S) Vh``."""
 
     def pull_values(self, xp: Namespace, factors: SVDFactors, ct: Array) -> Array:
         """Cotangent of the values."""
@@ -372,14 +374,14 @@ class SingularValues(_ValuesOperator):
 
 
 class ScalarOperator(_ValuesOperator):
-    """A scalar of the singular values that treats equal ones alike."""
+    """A scalar that is a symmetric function of the singular values."""
 
     def value(self, xp: Namespace, factors: SVDFactors) -> Array:
         """The scalar, ``(...)``."""
         raise NotImplementedError
 
     def slopes(self, xp: Namespace, factors: SVDFactors) -> Array:
-        """Its derivative by each value, ``(..., k)``."""
+        """The derivative in each value, ``(..., k)``."""
         raise NotImplementedError
 
     def apply(self, at: Point) -> Arrays:
@@ -393,12 +395,12 @@ class ScalarOperator(_ValuesOperator):
 
 
 class SmoothScalar(ScalarOperator):
-    """One with a Hessian: the derivative of ``U diag(slopes) Vh``."""
+    """A scalar with a Hessian, the derivative of ``U diag(slopes) Vh``."""
 
     twice: ClassVar[bool] = True
 
     def hessian(self, xp: Namespace, factors: SVDFactors, X: Array) -> Array:
-        """Its product with X."""
+        """The product of the Hessian with X."""
         raise NotImplementedError
 
     def second(self, at: Point, one: Tangents, two: Tangents) -> Arrays:
@@ -411,7 +413,7 @@ class SmoothScalar(ScalarOperator):
 
 
 class PiecewiseLinear(SmoothScalar):
-    """One whose slopes do not change with the values, but from one of them to another."""
+    """A scalar whose slopes are constant in the values, but may differ from value to value."""
 
     def hessian(self, xp: Namespace, factors: SVDFactors, X: Array) -> Array:
         pairs = pairs_of(xp, factors)
@@ -428,7 +430,7 @@ class PiecewiseLinear(SmoothScalar):
 
 
 def not_zero(xp: Namespace, factors: SVDFactors) -> Array:
-    """1 for a value that is not zero by the rank tolerance, else 0."""
+    """0 for a value that is zero within the rank tolerance, else 1."""
     zero = unit_pairs(xp, factors)[0].inverse_values == 0
     return xp.where(zero, 0.0, xp.ones_like(factors.S))
 
@@ -445,7 +447,7 @@ class NuclearNorm(PiecewiseLinear):
 
 
 def apart_pairs(xp: Namespace, v: Array, f: Array, derivative: Array, largest: Array) -> Array:
-    """Between which values a difference quotient is better than the slopes.
+    """Flags of pairs for which a difference quotient is better than the slopes.
 
     The arguments are those of `divided_differences`.
     """
@@ -455,13 +457,13 @@ def apart_pairs(xp: Namespace, v: Array, f: Array, derivative: Array, largest: A
     gap = v_i - v_j
     near = difference_rtol(float(xp.finfo(v.dtype).eps))
     apart = xp.abs(gap) > near * xp.expand_dims(largest * one, axis=-1)
-    # With a unit that is not 1 the product may overflow; the slopes of huge values are small.
+    # The product may overflow if the unit is not 1, but the slopes of huge values are small.
     predicted = _limits(xp, v, derivative) * (gap / xp.expand_dims(one, axis=-1))
     return apart | ((gap != 0) & kinked(xp, f_ij, slopes, predicted))
 
 
 def _limits(xp: Namespace, v: Array, derivative: Array) -> Array:
-    """What stands for the quotients of near values."""
+    """The limits that replace the quotients of near values."""
     s_i, s_j = _columns(xp, _slopes(xp, v, derivative))
     limit = s_i + s_j
     if _is_jacobian(v, derivative):
@@ -479,25 +481,26 @@ def divided_differences(
 ) -> Array:
     """``(f_i - f_j)/(v_i - v_j)``, and its limit where ``v_i`` is near ``v_j``.
 
-    That is the mean of the two slopes; with the Jacobian J of a function that mixes the values,
-    the mean of ``J_ii - J_ij`` and ``J_jj - J_ji``: both values move at once, against each other.
+    The limit is the mean of the two slopes. For a function that mixes the values, with Jacobian J,
+    it is the mean of ``J_ii - J_ij`` and ``J_jj - J_ji``, because the two values move against each
+    other.
 
     Parameters
     ----------
     v, f : array (..., k)
-        Values, and the function's.
+        The values, and the results of the function.
     derivative : array (..., k) or (..., k, k)
         Slopes, or the Jacobian.
     largest : array (..., 1)
-        The largest size of the values.
+        The largest absolute value.
     apart : array (..., k, k), optional
-        The `apart_pairs` of another function, of which this is a variation.
+        The `apart_pairs` to use, if f is a variation of another function: those of that function.
     """
     if apart is None:
         apart = apart_pairs(xp, v, f, derivative, largest)
     one = unit(xp, largest)
     (v_i, v_j), (f_i, f_j) = (_columns(xp, y) for y in (v * one, f))
-    # The unit comes last: f has a scale of its own.
+    # Multiply by the unit last, because the scale of f is unknown.
     quotient = (f_i - f_j) * reciprocal(xp, v_i - v_j, apart) * xp.expand_dims(one, axis=-1)
     return xp.where(apart, quotient, _limits(xp, v, derivative))
 
@@ -507,7 +510,7 @@ def _is_jacobian(v: Array, derivative: Array) -> bool:
 
 
 def _slopes(xp: Namespace, v: Array, derivative: Array) -> Array:
-    """The slopes themselves, or the diagonal of the Jacobian."""
+    """The slopes, or the diagonal of the Jacobian."""
     return xp.linalg.diagonal(derivative) if _is_jacobian(v, derivative) else derivative
 
 
@@ -520,8 +523,8 @@ def loewner_coefficients(
 ) -> Loewner:
     """Coefficients of D for the values ``f(S)`` of any function.
 
-    `derivative` has its slopes ``f'(S)``; or its Jacobian ``(..., k, k)``, if it mixes the values.
-    Then D is without the diagonal of ``plus``, through which the Jacobian acts.
+    `derivative` is its slopes ``f'(S)``, or its Jacobian ``(..., k, k)`` if it mixes the values.
+    With a Jacobian the diagonal of ``plus`` is not used; the caller applies the Jacobian instead.
     """
     _U, S, _Vh = factors
     pairs, one = unit_pairs(xp, factors)
@@ -538,7 +541,7 @@ def loewner_coefficients(
 
 
 def _off_diagonal(xp: Namespace, loewner: Loewner) -> Loewner:
-    """The same without the diagonal of ``plus``."""
+    """The coefficients with 0 on the diagonal of ``plus``."""
     plus = loewner.plus
     diagonal = order_sign(xp, loewner.values) == 0
     return loewner._replace(plus=xp.where(diagonal, xp.zeros_like(plus), plus))
@@ -548,16 +551,16 @@ def _off_diagonal(xp: Namespace, loewner: Loewner) -> Loewner:
 class SingularValueMap(SpectralOperator):
     """``U diag(f(S)) Vh`` for a function f ``(..., k) -> (..., k)`` and its derivative.
 
-    For a framework that cannot differentiate f by itself.
+    For a framework that cannot differentiate f itself.
 
     Parameters
     ----------
     fn : callable
     derivative : callable
-        Of S, the slopes ``(..., k)`` of a function that acts value by value, or the Jacobian
-        ``(..., k, k)`` of one that mixes them.
+        Maps S to the slopes ``(..., k)`` of an elementwise function, or to the Jacobian
+        ``(..., k, k)`` of a function that mixes the values.
     mixes : bool, default False
-        Which of the two `derivative` gives.
+        Whether `derivative` returns a Jacobian.
     """
 
     fn: Callable[[Array], Array]
@@ -567,7 +570,7 @@ class SingularValueMap(SpectralOperator):
 
     @property
     def twice(self) -> bool:  # type: ignore[override]
-        """Of a function of each value, where its second derivative is known."""
+        """True for an elementwise function whose second derivative is known."""
         return self.curvature is not None
 
     def second_map(self, at: Point, X: Array, Y: Array) -> Array:
@@ -604,7 +607,7 @@ def through_jacobian(xp: Namespace, J: Array, v: Array | None) -> Array | None:
 
 
 def second_of_jet(xp: Namespace, factors: SVDFactors, jet: Jet, X: Array, Y: Array) -> Array:
-    """``T[X, Y]`` of any smooth odd function."""
+    """``T[X, Y]`` for any smooth odd function."""
     loewner = loewner_coefficients(xp, factors, jet.f, jet.slope)
     odd = of_jet(xp, factors, jet, loewner.minus, loewner.ratio)
     return second_two_sided(xp, factors, odd, over(xp, X, safe_size(xp, factors.S)), Y)
@@ -612,17 +615,17 @@ def second_of_jet(xp: Namespace, factors: SVDFactors, jet: Jet, X: Array, Y: Arr
 
 @dataclass(frozen=True)
 class Recompose(SpectralOperator):
-    """``U diag(f) Vh`` with f an argument of its own: ``params = (f, plus, minus, ratio)``.
+    """``U diag(f) Vh`` with f as a parameter: ``params = (f, plus, minus, ratio)``.
 
-    For a framework that differentiates ``f(S)`` by itself: the derivative along the diagonal
-    goes through f, and here stands what is left with f held fixed. The coefficients are
-    arguments too, so that second derivatives go through them; the value does not depend on
-    them, and their cotangents are absent. The second derivatives are not right at a tie.
+    For a framework that differentiates ``f(S)`` itself. The derivative through the values goes
+    through the parameter f; this operator adds the rest, with f held fixed. The coefficients are
+    parameters too, so that second derivatives go through them. The value does not depend on them,
+    and they have no cotangents. Second derivatives are wrong at a tie.
 
     Parameters
     ----------
     nan_at_ties : bool
-        They are NaN there.
+        Make second derivatives NaN at a tie.
     """
 
     nan_at_ties: bool = False

@@ -1,7 +1,7 @@
-"""Ordinary functions around an operator, with derivatives for whom nobody differentiates them.
+"""Ordinary functions around an operator, with derivatives for frameworks without autodiff.
 
-A function like least squares is an operator between products and sums. A framework that
-differentiates by itself runs ``apply`` and needs no more; the others take ``jvp`` and ``vjp``.
+A function such as least squares is an operator between products and sums. A framework with
+automatic differentiation only runs ``apply``. The others use ``jvp`` and ``vjp``.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ class Step(Protocol):
     """A differentiable function of arrays, in the convention ``dL = Re tr(ct^H dx)``."""
 
     def apply(self, xp: Namespace, *args: Array) -> Arrays:
-        """Its values, a tuple also where there is one."""
+        """The values, as a tuple."""
 
     def jvp(self, xp: Namespace, args: Arrays, tangents: Arrays) -> Arrays:
-        """Their tangents; those of the arguments are all there."""
+        """Tangents of the values; every argument has a tangent."""
 
     def vjp(self, xp: Namespace, args: Arrays, cts: Arrays) -> Arrays:
         """Cotangents of the arguments."""
 
     def hvp(self, xp: Namespace, args: Arrays, cts: Arrays, tangents: Arrays) -> Some:
-        """How these change along tangents of the arguments; None for not at all."""
+        """Derivatives of the cotangents along tangents of the arguments; None for 0."""
 
 
 def _columns(xp: Namespace, b: Array, vector: bool) -> Array:
@@ -38,7 +38,7 @@ def _columns(xp: Namespace, b: Array, vector: bool) -> Array:
 
 @dataclass(frozen=True)
 class Product:
-    """``A @ b`` for a matrix and, of the same batch shape, a matrix or a vector."""
+    """``A @ b`` for a matrix A and a matrix or vector b, with the same batch shape."""
 
     vector: bool
 
@@ -71,7 +71,7 @@ class SquaredResiduals:
         return Product(self.vector).apply(xp, A, x)[0]
 
     def _sum(self, xp: Namespace, x: Array) -> Array:
-        """Over the rows, of the real part."""
+        """The sum of the real part over the rows."""
         real = xp.real(x) if is_complex(xp, x) else x
         return xp.sum(real, axis=-1 if self.vector else -2)
 

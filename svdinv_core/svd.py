@@ -10,18 +10,18 @@ with ``dP = U^H dA V``,
 
     dS = Re diag(dP)          dP - diag(dS) = dOmega_u diag(S) - diag(S) dOmega_v
 
-and its skew-Hermitian solution where all values differ is
+and the skew-Hermitian solution, if all values differ, is
 
     dOmega_u = (h(dP)/gap + a(dP)/total) / 2     dOmega_v = (h(dP)/gap - a(dP)/total) / 2
 
-(the first term off the diagonal only; the diagonal of the second is the phase of complex
-singular vectors). A rule (:mod:`.rules`) replaces the divisions. Outside the column spaces
+The first term is only used off the diagonal; the diagonal of the second is the phase of complex
+singular vectors. A rule (:mod:`.rules`) replaces the divisions. Outside the column spaces
 
     (I - U U^H) dU = (I - U U^H) dA V S+         (I - V V^H) dV = (I - V V^H) dA^H U S+ .
 
-The reverse rule is the adjoint of exactly this map. Only thin products are formed: a
-projection ``(I - U U^H) Y`` is ``Y - U (U^H Y)``, merged with the products that are needed
-anyway, and dropped on a side where the factor is square.
+The reverse rule is the adjoint of exactly this map. Only thin products are formed: a projection
+``(I - U U^H) Y`` is computed as ``Y - U (U^H Y)``, merged with other products, and left out on a
+side where the factor is square.
 
 Sources: Townsend, "Differentiating the singular value decomposition" (2016); Wan & Zhang,
 "Automatic differentiation for complex valued SVD" (2019), for the phase term; Zhang & Hu,
@@ -62,10 +62,10 @@ class SVDFactors(NamedTuple):
 def directional_core(
     xp: Namespace, factors: SVDFactors, dA: Array
 ) -> tuple[Array, Array | None, Array | None]:
-    """``P = U^H dA V`` with the one-sided products it is made of.
+    """``P = U^H dA V``, with the one-sided products of which it is made.
 
-    Returns ``(P, dA V, U^H dA)``; a one-sided product that is not needed, because the
-    other factor is square, is None.
+    Returns ``(P, dA V, U^H dA)``. A one-sided product is None if it is not needed, because the
+    other factor is square.
     """
     U, _, Vh = factors
     m, n, k = U.shape[-2], Vh.shape[-1], U.shape[-1]
@@ -84,13 +84,13 @@ class SVD:
     Parameters
     ----------
     rule : Rule
-        What stands in the place of ``1/(S_j - S_i)`` near a tie.
+        Replaces ``1/(S_j - S_i)`` near a tie.
     driver : Driver
-        How the factors are computed. `Gram` does for a matrix whose values are all far from zero:
-        it has no vectors of a zero value.
+        How the factors are computed. `Gram` is suitable only if all values are far from zero,
+        because it has no vectors for a zero value.
     """
 
-    rule: Rule = field(default_factory=Inv)  # compilers do not trace an instance
+    rule: Rule = field(default_factory=Inv)  # compilers cannot trace a default instance
     driver: Driver = field(default_factory=native)
     Factors: ClassVar[type[SVDFactors]] = SVDFactors
     needs: ClassVar[Needs] = "factors"
@@ -102,14 +102,14 @@ class SVD:
 
     @property
     def fallback(self) -> SVD:
-        """The same by the rule of forward mode and second derivatives."""
+        """The same decomposition with the rule for forward mode and second derivatives."""
         return self if self.linear else replace(self, rule=self.rule.fallback)
 
     def compute(self, xp: Namespace, A: Array, *, finite: bool = False) -> SVDFactors:
         """Thin SVD of ``A (..., m, n)``.
 
-        A matrix with a non-finite entry gets NaN factors and leaves the other matrices of its
-        batch alone. `finite` says that there is no such matrix, and saves the look.
+        A matrix with a non-finite entry gets NaN factors; the others of its batch are not affected.
+        Pass `finite=True` if there is no such matrix; the check is then skipped.
         """
         *batch, m, n = A.shape
         k = m if m < n else n
@@ -118,21 +118,21 @@ class SVD:
         return SVDFactors(*self.driver.compute(xp, A, unit=True, finite=finite))
 
     def _coefficients(self, xp: Namespace, factors: SVDFactors) -> tuple[Pairs, Coefficients]:
-        """Of the linear rule."""
+        """Pairs and coefficients of the linear rule."""
         U, S, Vh = factors
         rule = self.rule.fallback
         pairs = Pairs.of(xp, S, U.shape[-2], Vh.shape[-1], rule)
         coefficients = rule.coefficients(xp, pairs)
         if not is_complex(xp, U):
-            # A real a(dP) has no diagonal. Automatic transposition would not see that two terms
-            # of size 1/S cancel there, and leave their rounding.
+            # The diagonal of a real a(dP) is 0. Without this, automatic transposition would add two
+            # terms of size 1/S there that cancel, and leave their rounding errors.
             off_diagonal = pairs.order != 0
             inverse_total = xp.where(off_diagonal, coefficients.inverse_total, 0.0)
             coefficients = coefficients._replace(inverse_total=inverse_total)
         return pairs, coefficients
 
     def turns(self, xp: Namespace, factors: SVDFactors, P: Array) -> tuple[Pairs, Array, Array]:
-        """``dOmega_u`` and ``dOmega_v`` of ``P = U^H dA V``: what happens within the spaces."""
+        """``dOmega_u`` and ``dOmega_v`` for ``P = U^H dA V``, the part within the column spaces."""
         pairs, (inverse_gap, inverse_total, tie) = self._coefficients(xp, factors)
         Ph = adjoint(xp, P)
         symmetric = scale(xp, inverse_gap, P + Ph)
@@ -173,15 +173,15 @@ class SVD:
     ) -> Array | None:
         """Reverse mode: the cotangent of A for cotangents of ``(U, S, Vh)``.
 
-        An absent cotangent is None and costs nothing; None comes back if all are absent.
-        `constant` and `some` as in :meth:`.operator.Decomposition.vjp`.
+        An absent cotangent is None and costs nothing; if all are absent, the result is None.
+        `constant` and `some` are as in :meth:`.operator.Decomposition.vjp`.
 
             core = diag(ct_S) + tie X
                    + [ (a(X) + a(Y)) inverse_gap + (a(X) - a(Y)) inverse_total ] / 2
             ct_A = U core Vh + (I - U U^H) ct_U S+ Vh + U S+ ct_Vh (I - V V^H)
 
-        with ``X = U^H ct_U`` and ``Y = V^H ct_Vh^H``; and a rule that is not linear puts something
-        else in the place of all but ct_S between tied values.
+        with ``X = U^H ct_U`` and ``Y = V^H ct_Vh^H``. A rule that is not linear replaces the core
+        between tied values, except for ct_S.
         """
         ct_U, ct_S, ct_Vh = cotangents
         U, _, Vh = factors
@@ -192,7 +192,7 @@ class SVD:
             return xp.matmul(scale_columns(xp, U, ct_S), Vh)
 
         weights, X, Yh, core = self.within(xp, factors, cotangents, constant=constant, some=some)
-        left = right = None  # (I - U U^H) ct_U S+ and S+ ct_Vh (I - V V^H), without I's part
+        left = right = None  # (I - U U^H) ct_U S+ and S+ ct_Vh (I - V V^H), the part with I apart
         if ct_U is not None and m != k:
             core = core - scale_columns(xp, X, weights)
             left = scale_columns(xp, ct_U, weights)
@@ -216,9 +216,9 @@ class SVD:
         constant: Constant = unchanged,
         some: Look | None = None,
     ) -> tuple[Array, Array | None, Array | None, Array]:
-        """``1/S``, ``X``, ``Y^H``, and the core of `vjp` without ct_S and what is outside.
+        """``1/S``, ``X``, ``Y^H``, and the core of `vjp` without ct_S.
 
-        One of ct_U and ct_Vh has to be there.
+        At least one of ct_U and ct_Vh must be given.
         """
         ct_U, ct_S, ct_Vh = cotangents
         U, S, Vh = factors
@@ -258,7 +258,7 @@ class SVD:
         *,
         some: Look | None,
     ) -> Array | None:
-        """What a rule that is not linear changes in the core; None where nothing is tied."""
+        """The core as changed by a rule that is not linear; None if nothing is tied."""
         if core.shape[-1] == 0:
             return None
         pairs = Pairs.of(xp, S, m, n, self.rule)
@@ -276,10 +276,10 @@ class SVD:
 
 
 def _empty_factors(xp: Namespace, A: Array, k: int) -> SVDFactors:
-    """Factors of a batch of matrices without a single entry, in A's dtype and on its device."""
+    """Factors of a batch of matrices without entries, in the dtype and on the device of A."""
     zeros = xp.zeros_like(A)
     U, Vh = zeros[..., :, :k], zeros[..., :k, :]
-    # Summing the empty or zero axis away leaves k zeros, whichever of m and n is smaller.
+    # Summing over an axis leaves k zeros, whichever of m and n is smaller.
     S = xp.sum(U, axis=-2) if A.shape[-1] == k else xp.sum(Vh, axis=-1)
-    # Not its real part: PyTorch's forward mode does not take a view of a complex array.
+    # abs, not real: PyTorch's forward mode does not accept a view of a complex array.
     return SVDFactors(U, xp.abs(S) if is_complex(xp, S) else S, Vh)

@@ -1,10 +1,11 @@
 r"""Slices of a tensor under a linear transform of one of its axes.
 
 The tensor nuclear norm is the mean of the nuclear norms of the slices ``y = F x``, for a transform
-with ``F^H F = l I`` (Kilmer, Braman, Hao & Hoover 2013; Lu et al., IEEE Trans. PAMI 42, 2020);
-its proximal operator thresholds every slice by the same tau and transforms back. Of a real tensor
-half of the slices of a Fourier transform are conjugates of the others: with the first ``l/2 + 1``
-of them, the inverse is the real part of the sum in which those that have a partner count twice.
+with ``F^H F = l I`` (Kilmer, Braman, Hao & Hoover 2013; Lu et al., IEEE Trans. PAMI 42, 2020). Its
+proximal operator thresholds every slice by the same tau and transforms back. For a real tensor half
+of the slices of a Fourier transform are conjugates of the others. The first ``l/2 + 1`` of them are
+enough: the inverse is the real part of a sum in which each slice with a conjugate partner counts
+twice.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Rows = list[list[complex]]
 
 
 def fourier_transform(length: int, real: bool) -> tuple[Rows, Rows]:
-    """The matrix of the transform, and that of its inverse (whose real part is meant if `real`)."""
+    """The matrix of the transform, and that of its inverse (if `real`, take the real part)."""
     count = length // 2 + 1 if real else length
     roots = [exp(-2j * pi * j / length) for j in range(length)]
     forward = [[roots[i * j % length] for j in range(length)] for i in range(count)]
@@ -36,7 +37,7 @@ def fourier_transform(length: int, real: bool) -> tuple[Rows, Rows]:
 
 
 def cosine_transform(length: int) -> tuple[Rows, Rows]:
-    """The orthonormal discrete cosine transform (the second one), and its inverse."""
+    """The orthonormal discrete cosine transform (DCT-II), and its inverse."""
     forward: Rows = [
         [
             sqrt((1 if i == 0 else 2) / length) * cos(pi * i * (2 * j + 1) / (2 * length))
@@ -49,7 +50,7 @@ def cosine_transform(length: int) -> tuple[Rows, Rows]:
 
 @dataclass(frozen=True)
 class MoveAxis:
-    """An axis of a tensor moves to another place; both are not negative."""
+    """Move an axis of a tensor to another place; both numbers are not negative."""
 
     source: int
     target: int
@@ -80,14 +81,14 @@ class AlongLastAxis:
     Parameters
     ----------
     real : bool
-        The real part of it.
+        Return the real part.
     """
 
     real: bool = False
 
     @staticmethod
     def _multiply(xp: Namespace, matrix: Array, x: Array) -> Array:
-        if is_complex(xp, matrix) != is_complex(xp, x):  # the standard has no product of these
+        if is_complex(xp, matrix) != is_complex(xp, x):  # the standard has no mixed products
             dtype = matrix.dtype if is_complex(xp, matrix) else x.dtype
             matrix, x = xp.astype(matrix, dtype), xp.astype(x, dtype)
         return xp.matmul(x, xp.matrix_transpose(matrix))

@@ -1,23 +1,23 @@
-r"""The leading part of a matrix, with the derivative from that part alone.
+r"""The leading part of a matrix, with a derivative that needs this part only.
 
-Kept are ``U (m, r), S, V (n, r)``; the rest ``R = A - U S V^H`` is never formed. With
-``dU = U Omega_u + K``, ``dV = V Omega_v + L``, Omega as in the full derivative (:mod:`.svd`) and
-``U^H K = 0``, ``V^H L = 0``, differentiating ``A V = U S`` and ``A^H U = V S`` gives
+The kept factors are ``U (m, r), S, V (n, r)``; the rest ``R = A - U S V^H`` is never formed. Let
+``dU = U Omega_u + K`` and ``dV = V Omega_v + L`` with ``U^H K = 0``, ``V^H L = 0``, and Omega as in
+the full derivative (:mod:`.svd`). Differentiating ``A V = U S`` and ``A^H U = V S`` gives
 
     s_i k_i - R l_i   = b_i     b_i = (I - U U^H) dA v_i
     s_i l_i - R^H k_i = c_i     c_i = (I - V V^H) dA^H u_i
 
-a Hermitian system, positive definite as long as the cut is no tie. Without k (or l, on the longer
-side) it is
+a Hermitian system, which is positive definite unless the cut goes through a tie. Eliminating k (or
+l, if that is on the longer side) gives
 
     (I - R^H R/s_i^2) l_i = c_i/s_i + R^H b_i/s_i^2     k_i = (b_i + R l_i)/s_i
 
-of condition ``1/(1 - (s_{r+1}/s_i)^2)``, which conjugate gradients solve for all columns at once
-by two products with A a step. On the complement of V, ``R l = (I - U U^H) A l``.
+with condition number ``1/(1 - (s_{r+1}/s_i)^2)``. Conjugate gradients solve it for all columns at
+once, with two products with A per step. On the complement of V, ``R l = (I - U U^H) A l``.
 
-A enters by ``A V`` and ``A^H U`` alone. So these two products, with V and U held fixed, are what is
-differentiated by the framework, whatever A is; here are the derivatives of the factors by them.
-The system is its own adjoint: in reverse mode it is solved for the cotangents, and
+A enters only through ``A V`` and ``A^H U``. So the framework differentiates these two products,
+with V and U held fixed, whatever A is. This module has the derivatives of the factors in the two
+products. The system is self-adjoint: in reverse mode it is solved for the cotangents, and
 
     ct_AV = U core + K          ct_AHU = L
 
@@ -25,7 +25,7 @@ with core as in :meth:`.svd.SVD.vjp`. For the best approximation ``B = U S V^H``
 
     dB = U U^H dA V V^H + K S V^H + U S L^H
 
-has no division by a difference of kept values, and may have ties among them.
+contains no division by a difference of kept values, so these may be tied.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ __all__ = [
 ]
 
 STEPS = 1000
-"""Ceiling of the steps of conjugate gradients."""
+"""Largest number of steps of conjugate gradients."""
 
 
-_APART = 0.1  # least curvature by which a column that is tied across the cut is moved
+_APART = 0.1  # smallest curvature along which a column tied across the cut is still changed
 
 
 def conjugate_gradient_rtol(eps: float) -> float:
-    """Residual of the system for K and L, relative to its right-hand side."""
+    """Tolerance for the residual of the system for K and L, relative to the right-hand side."""
     return 4 * eps
 
 
@@ -81,9 +81,9 @@ def _project(xp: Namespace, U: Array, X: Array) -> Array:
 
 @dataclass(frozen=True)
 class Outside:
-    """``(U, S, V, b, c, gap, *arrays of A) -> (K, L)``: projected before and after.
+    """The solver ``(U, S, V, b, c, gap, *arrays of A) -> (K, L)``, projected before and after.
 
-    ``gap (...)`` is that at the cut, ``(S_r - S_{r+1})/S_r``.
+    ``gap (...)`` is ``(S_r - S_{r+1})/S_r`` at the cut.
     """
 
     linear: Linear
@@ -99,7 +99,7 @@ class Outside:
         gap: Array,
         *arrays: Array,
     ) -> Arrays:
-        """Arrays of the shapes and dtypes of the result."""
+        """Arrays with the shapes and dtypes of the result."""
         return xp.zeros_like(b), xp.zeros_like(c)
 
     def __call__(
@@ -115,7 +115,7 @@ class Outside:
     ) -> Arrays:
         if isinstance(self.linear, Dense):
             arrays = self.linear.settled(xp, arrays)
-        if U.shape[-2] < V.shape[-2]:  # unknown is the shorter side's
+        if U.shape[-2] < V.shape[-2]:  # the unknown is on the shorter side
             L, K = self._solve(
                 xp, V, S, U, c, b, gap, self.linear.rmatmul, self.linear.matmul, arrays
             )
@@ -147,7 +147,7 @@ class Outside:
             return over(_project(xp, V, back(xp, arrays, left)))
 
         b, c = over(_project(xp, U, b)), over(_project(xp, V, c))
-        # Columns of size 1, whose squares neither overflow nor underflow.
+        # Scale the columns to size 1, so that their squares neither overflow nor underflow.
         size = xp.maximum(*(xp.max(xp.abs(x), axis=-2, keepdims=True) for x in (b, c)))
         some = reciprocal(xp, size, size != 0)
         b, c = scale(xp, some, b), scale(xp, some, c)
@@ -156,7 +156,7 @@ class Outside:
         eps = float(xp.finfo(S.dtype).eps)
         least = conjugate_gradient_rtol(eps) ** 2 * squares
 
-        # A tie across the cut has none: of these columns only what is well apart is solved for.
+        # A column tied across the cut has no solution; only its well-conditioned part is solved.
         rtol = default_degeneracy_rtol(eps)
         tied = xp.expand_dims(gap, axis=-1) * S <= rtol * first(S)
         flat = xp.expand_dims(xp.where(tied, _APART * xp.ones_like(S), 0.0), axis=-2)
@@ -185,7 +185,7 @@ class Outside:
         (right, _, _, after), looked = until(
             xp, STEPS, going, step, state, residual, "krylov: the derivative"
         )
-        # A compiled loop cannot warn: what has not half of its digits is no number there.
+        # A compiled loop cannot warn, so a column with less than half of its digits right is NaN.
         if not looked:
             right = xp.where(after > eps * squares, float("nan"), right)
         left = _project(xp, U, b + forth(right))
@@ -199,13 +199,13 @@ def _squares(xp: Namespace, X: Array) -> Array:
 
 
 NO_SECOND_DERIVATIVE = (
-    "driver: 'krylov' has no second derivatives, nor those that a compiler takes by itself; use "
+    "driver: 'krylov' has no second derivatives, and none that a compiler takes by itself; use "
     "another driver"
 )
 
 
 class _FirstOrder(SVD):
-    """Factors that are not to be differentiated again: the derivative of K and L is not written."""
+    """Factors that cannot be differentiated twice: K and L have no derivative here."""
 
     def jvp(self, *args: Any) -> SVDFactors:
         raise NotImplementedError(NO_SECOND_DERIVATIVE)
@@ -217,7 +217,7 @@ class _FirstOrder(SVD):
 class _Leading(FactorsOperator):
     """Functions of ``AV = A V`` and of the parameters ``AHU = A^H U``, gap and the arrays of A.
 
-    The factors are U, S and Vh, with columns of zeros for what is not kept.
+    The factors are U, S and Vh, filled with columns of zeros.
     """
 
     decomposition: ClassVar[SVD] = _FirstOrder()
@@ -228,7 +228,7 @@ class _Leading(FactorsOperator):
         return (True, *(False for _ in params[1:]))
 
     def _outside(self, at: Point, b: Array | None, c: Array | None) -> Arrays:
-        """K and L; an absent side is zero."""
+        """K and L; None stands for a zero b or c."""
         xp, (U, S, Vh) = at.xp, at.factors
         V = adjoint(xp, Vh)
         b = xp.zeros_like(U) if b is None else b
@@ -300,7 +300,7 @@ class BestApproximation(_Leading):
 
 @dataclass(frozen=True)
 class LeadingProjector(_Leading):
-    """``U U^H``, of which ``d(U U^H) = K U^H + U K^H``, whatever is tied among the kept values."""
+    """``U U^H``. ``d(U U^H) = K U^H + U K^H``, even if kept values are tied."""
 
     linear_map: Linear
 
@@ -322,10 +322,10 @@ class LeadingProjector(_Leading):
 
 @dataclass(frozen=True)
 class LinearProduct:
-    """``(X, *arrays of A)`` to ``A X``, or to ``A^H X``, for an X without a derivative.
+    """The step ``(X, *arrays of A) -> A X`` or ``A^H X``, for an X without a derivative.
 
-    Where nobody differentiates it, A has to be an array, or to have a `pull` of its own:
-    cotangents of its arrays ``(xp, arrays, X, ct, adjoint)``.
+    In a framework without autodiff A has to be an array, or to have a method
+    ``pull(xp, arrays, X, ct, adjoint)``, which returns the cotangents of its arrays.
     """
 
     linear: Linear
@@ -339,7 +339,8 @@ class LinearProduct:
     def _refuse(self) -> Any:
         if not hasattr(self.linear, "pull"):
             raise TypeError(
-                "x: an operator has no derivative here, where nobody differentiates its products"
+                "x: an operator has no derivative here, because this framework does not "
+                "differentiate its products"
             )
         return self.linear
 
@@ -365,7 +366,7 @@ def _core(xp: Namespace, factors: SVDFactors, dAV: Array | None, dAHU: Array | N
 
 @dataclass(frozen=True)
 class KeepColumns:
-    """``(U, S, Vh, weights)`` to their first `count` columns (rows), times the weights."""
+    """Map ``(U, S, Vh, weights)`` to the first `count` columns (rows), times the weights."""
 
     count: int
 

@@ -1,13 +1,13 @@
-r"""Thresholding by a threshold of its own for every singular value: the weighted nuclear norm.
+r"""Thresholding with a separate threshold for every singular value: the weighted nuclear norm.
 
-``f_i = max(S_i - t_i, 0)``, and where two values are kept
+``f_i = max(S_i - t_i, 0)``, and for two kept values
 
     plus_ij = (f_i - f_j)/(S_i - S_j) = 1 - (t_i - t_j)/(S_i - S_j)
 
-which is 1 where the thresholds are the same, however near the values are. Equal values with
-different thresholds are told apart by the choice of singular vectors only, and there is no
-derivative; there the quotient is left out. Second differences are quotients of these first ones,
-and 0 for three values with the same threshold.
+which is 1 if the thresholds are equal, however near the values are. For equal values with different
+thresholds the result depends on the choice of singular vectors, and there is no derivative; the
+quotient is then left out. Second differences are quotients of these first ones, and 0 for three
+values with the same threshold.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["WeightedThreshold"]
 
 @dataclass(frozen=True)
 class WeightedThreshold(SpectralOperator):
-    """Two parameters: tau, one for a matrix, and weights ``(..., k)``; the thresholds' factors."""
+    """Two parameters: tau, one per matrix, and weights ``(..., k)``; their product is t."""
 
     twice: ClassVar[bool] = True
 
@@ -54,7 +54,7 @@ class WeightedThreshold(SpectralOperator):
         return at.xp.maximum(S - self._thresholds(at.xp, S, at.params), at.xp.zeros_like(S))
 
     def _change(self, at: Point) -> tuple[Array, Array]:
-        """``t_j - t_i`` of the thresholds, and which quotients by ``S_j - S_i`` there are."""
+        """``t_j - t_i``, and flags of the pairs whose quotients by ``S_j - S_i`` are used."""
         xp, pairs = at.xp, pairs_of(at.xp, at.factors)
         t = self._thresholds(xp, at.factors.S, at.params)
         change = xp.expand_dims(t, axis=-2) - xp.expand_dims(t, axis=-1)
@@ -86,12 +86,12 @@ class WeightedThreshold(SpectralOperator):
 
     @staticmethod
     def _product(xp: Namespace, tau: Array | None, weights: Array | None) -> Array | None:
-        """``tau * weights``; absent ones are 0."""
+        """``tau * weights``; None stands for 0."""
         return None if tau is None or weights is None else xp.expand_dims(tau, axis=-1) * weights
 
     @staticmethod
     def _apart(at: Point, by: Some, ct_t: Array) -> tuple[Array | None, Array | None]:
-        """Cotangents of the parameters, of a `_product` with `by`."""
+        """Cotangents of tau and of the weights, where the other factor of `_product` is in `by`."""
         xp, (tau, weights), (by_tau, by_weights) = at.xp, at.params, by
         ct_tau: Array = None
         ct_weights: Array = None

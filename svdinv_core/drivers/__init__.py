@@ -1,6 +1,6 @@
-"""Drivers: how the factors of a matrix are computed, and which way is taken when.
+"""Drivers, which compute the factors of a matrix, and the choice between them.
 
-A driver is one file. The derivatives do not depend on it: they take the factors as they come.
+A driver is one file. The derivatives do not depend on the driver, only on the factors.
 """
 
 from .choice import (

@@ -1,7 +1,7 @@
-"""Which driver is taken: by what is known of a batch beforehand, then by its values.
+"""The choice of a driver: first by shape, dtype and device, then by the computed values.
 
-:data:`LADDER` lists the steps. `select` goes down it and keeps the drivers whose step applies, down
-to the first that is good enough for every matrix; `compute_factors` tries them in this order.
+:data:`LADDER` lists the steps. `select` keeps the drivers whose step applies, up to the first that
+is accurate enough for every matrix. `compute_factors` tries them in this order.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ __all__ = [
 ]
 
 Needs = Literal["large values", "all values", "factors", "eigenvectors"]
-"""What a function needs of its factors.
+"""Which factors a function needs, and how accurate.
 
-- "large values": nothing of the values below a threshold or a cut (`svt`, `low_rank`);
-- "all values": the vectors of every value, but not of a value of zero (`polar`, ...);
-- "factors": every value to rounding, and vectors of zero values too (`svd`, `svdvals`);
+- "large values": the values above a threshold or a cut, and their vectors (`svt`, `low_rank`);
+- "all values": all values, and the vectors of those that are not zero (`polar`, ...);
+- "factors": every value to rounding error, and all vectors (`svd`, `svdvals`);
 - "eigenvectors": the decomposition of a Hermitian matrix.
 """
 
@@ -54,44 +54,47 @@ MANY = 1024
 """Number of matrices from which `jacobi` is tried."""
 
 LARGEST_JACOBI_ON_GPU = 16
-"""Up to which shorter side of a batch rotations keep a GPU busier than its own decompositions."""
+"""Largest shorter side at which rotations of a batch are faster on a GPU than its own SVD."""
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What is known of a batch of matrices before their values are.
+    """What is known of a batch of matrices without reading their values.
 
     Parameters
     ----------
     shape : tuple
-        ``(..., m, n)``. A length of the batch that is not known, or not yet, is None. m and n may
-        be symbols of which it is known which is larger.
+        ``(..., m, n)``. An unknown length of the batch is None. m and n may be symbols if it is
+        known which of them is larger.
     single : bool
-        Single precision.
+        Whether the precision is single.
     looks : {"free", "waits", "program", "never"}
-        How a choice can hinge on values: by a look from Python, by one that waits for a device as
-        its decompositions do, by a conditional in the compiled program, or not at all.
+        How the choice of a driver may depend on computed values. "free": Python reads them.
+        "waits": Python reads them and waits for the device, as the decompositions do anyway.
+        "program": a conditional of the compiled program reads them. "never": not at all.
     worth_a_choice : float
-        Least `work` for which a choice costs less than it gains.
+        Smallest `work` for which trying a cheaper driver first saves time.
     doubles : {"never", "operators", "svd"}
-        Where single precision is decomposed in double: nowhere; for operators, whose derivative is
-        promised to be exact; or in every SVD, because the framework's own loses digits.
+        When to decompose single precision in double: never; for operators, whose derivative is
+        promised to be exact; or for every SVD, because the framework's own loses digits.
     polished : bool
-        Whether eigenvectors of the framework are orthogonal to fewer digits than there are.
+        Whether the framework's eigenvectors are not orthogonal to working precision.
     squares : bool
-        Whether its QR squares entries, and is wrong where that overflows or underflows.
+        Whether the framework's QR squares entries, so that it is wrong if these overflow or
+        underflow.
     has_svd, has_eigh : bool
         Whether the framework has these decompositions here, to full precision.
     largest_jacobi : int
-        Shorter side up to which a large batch is faster by Jacobi rotations than by the framework's
-        own decompositions.
+        Largest shorter side at which Jacobi rotations of a large batch are faster than the
+        framework's own decompositions.
     jacobi_over_gram : int
-        Shorter side up to which it is faster than the Gram matrix, too, where that can be tried.
+        Largest shorter side at which they are also faster than the Gram matrix, where that can be
+        tried.
     splits : bool
-        Whether its QR takes a long matrix apart by itself.
+        Whether the framework's QR splits a long matrix into blocks itself.
     guarded : bool
-        Whether the framework's vectors are known to be not orthogonal at times, and a look finds
-        the NaN that is put in their place.
+        Whether the framework sometimes returns vectors that are not orthogonal. They are then
+        replaced by NaN, which the caller finds by reading values.
     """
 
     shape: tuple[Any, ...]
@@ -125,7 +128,7 @@ class Situation:
 
     @property
     def batch(self) -> int | None:
-        """Number of matrices, where it is known."""
+        """Number of matrices; None if not known."""
         lengths = self.shape[:-2]
         return math.prod(lengths) if all(isinstance(n, int) for n in lengths) else None
 
@@ -136,41 +139,41 @@ class Situation:
 
     @property
     def work(self) -> float:
-        """Entries of the batch times the shorter side, which decompositions go by."""
+        """Entries of the batch times the shorter side: the cost of its decompositions."""
         if self.batch is None or not self.has_known_sides:
             return math.inf
         return float(self.batch * self.m * self.n * self.k)
 
     @property
     def looks_pay(self) -> bool:
-        """Whether a driver may be tried that is not good enough for every matrix."""
+        """Whether to try a driver that is not accurate enough for every matrix."""
         return self.looks != "never" and self.work >= self.worth_a_choice and self.has_svd
 
     @property
     def is_tall(self) -> bool:
-        """Whether one side is so much longer that its R costs less than its SVD."""
+        """Whether one side is so much longer that "qr" is faster than an SVD."""
         return self.has_known_sides and 0 < TALL * self.k <= max(self.m, self.n)
 
     @property
     def is_many(self) -> bool:
-        """Whether there are so many small matrices that array operations are worth their calls."""
+        """Whether there are many small matrices, so that the array operations of "jacobi" pay."""
         many = self.batch is not None and self.batch >= MANY and self.has_known_sides
         return many and 0 < int(self.k) <= self.largest_jacobi
 
     def prefers_jacobi(self, needs: Needs) -> bool:
-        """Whether Jacobi rotations are the fastest of what will do."""
+        """Whether "jacobi" is the fastest driver that is accurate enough."""
         gram = self.looks_pay and _suits_gram(self, needs)
         return self.is_many and not (gram and int(self.k) > self.jacobi_over_gram)
 
     def native(self, needs: Needs, *, exact: bool) -> Native:
-        """The framework's own decomposition, in double precision where that is called for."""
+        """The framework's own decomposition, in double precision where `doubles` says so."""
         as_svd = self.doubles == "svd" and needs != "eigenvectors"
         double = self.single and (as_svd or (exact and self.doubles == "operators"))
         return Native(double=double, guarded=self.guarded)
 
 
 class Rung(NamedTuple):
-    """One rung of the ladder: when it applies, in words and in code, and its driver."""
+    """One step of the ladder: when it applies, in words and in code, and its driver."""
 
     driver: str
     when: str
@@ -179,9 +182,10 @@ class Rung(NamedTuple):
 
 
 def _suits_gram(s: Situation, needs: Needs) -> bool:
-    """Not nearly square matrices, whose condition grows with their size.
+    """Whether the Gram matrix is likely to be accurate enough; `Driver.resolves` decides later.
 
-    That of a random matrix of twice as many rows as columns is at most about 6.
+    If all values matter, nearly square matrices are excluded, because their condition number grows
+    with their size. For a random matrix with twice as many rows as columns it is at most about 6.
     """
     far_from_square = s.has_known_sides and max(s.m, s.n) >= 2 * s.k
     return needs == "large values" or (needs == "all values" and far_from_square)
@@ -206,14 +210,14 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "gram",
-        "values can be looked at, and the function needs its large values only, or all of them "
-        "and one side is at least twice the other",
+        "values can be read, and the function needs the large values only, or all values and one "
+        "side is at least twice the other",
         lambda s, needs: s.looks_pay and _suits_gram(s, needs),
         lambda s, needs, exact: Gram(polished=s.polished, guarded=s.guarded),
     ),
     Rung(
         "gram, double precision",
-        "the same, in single precision, where double precision is at hand",
+        "as for `gram`, in single precision, where double precision is available",
         lambda s, needs: (
             s.looks_pay and _suits_gram(s, needs) and s.single and s.doubles != "never"
         ),
@@ -227,13 +231,13 @@ LADDER: tuple[Rung, ...] = (
     ),
     Rung(
         "jacobi",
-        "the framework has no decomposition here, or none to full precision",
+        "the framework has no decomposition here, or none of full precision",
         lambda s, needs: not (s.has_eigh if needs == "eigenvectors" else s.has_svd),
         lambda s, needs, exact: Jacobi(),
     ),
     Rung("svd", "always (`eigh` for a Hermitian matrix)", lambda s, needs: True, _native),
 )
-"""The steps of ``driver="auto"``, from the cheapest driver on."""
+"""The steps of ``driver="auto"``, the cheapest driver first."""
 
 DriverName = Literal["auto", "svd", "gram", "qr", "jacobi"]
 EighDriverName = Literal["auto", "eigh", "jacobi"]
@@ -244,25 +248,25 @@ BY_NAME: dict[str, Callable[[Situation, Needs, bool], Driver]] = {
     "qr": _block_qr,
     "jacobi": lambda s, needs, exact: Jacobi(),
 }
-"""What a name given by the caller stands for, for functions of the singular values."""
+"""The drivers that a caller can name, for functions of the singular values."""
 
 BY_NAME_HERMITIAN: dict[str, Callable[[Situation, Needs, bool], Driver]] = {
     "eigh": _native,
     "jacobi": lambda s, needs, exact: Jacobi(),
 }
-"""The same for functions of the eigenvalues."""
+"""The drivers that a caller can name, for functions of the eigenvalues."""
 
 
 def by_name(name: str, situation: Situation, needs: Needs, *, exact: bool) -> Driver:
-    """The driver that a caller asked for."""
+    """The driver that the caller named."""
     names = BY_NAME_HERMITIAN if needs == "eigenvectors" else BY_NAME
     return names[name](situation, needs, exact)
 
 
 def select(situation: Situation, needs: Needs, *, exact: bool) -> tuple[Driver, ...]:
-    """The drivers to try in turn, the last good enough whatever the values.
+    """The drivers to try in turn; the last is accurate for any values.
 
-    `exact` says that the derivative is promised to be exact, as that of every operator is.
+    `exact` is true if the derivative is promised to be exact, as for every operator.
     """
     drivers = []
     for step in LADDER:
@@ -283,18 +287,18 @@ def compute_factors(
     choose: Callable[[Array, Any, Callable[[], Any]], Any],
     look: bool = False,
 ) -> Any:
-    """Factors by the first driver that is good enough.
+    """Factors by the first driver that is accurate enough.
 
     Parameters
     ----------
     extent : callable
-        ``S -> (largest, smallest)``: the range of values that the function hinges on. Not needed
+        ``S -> (largest, smallest)``: the range of values that the function depends on. Not needed
         for a single driver.
     choose : callable
-        ``(enough, found, otherwise) -> factors``: `found` where the truth value says so, else
+        ``(enough, found, otherwise) -> factors``: `found` if the truth value `enough` is true, else
         ``otherwise()``.
     look : bool
-        Whether values may be looked at from Python.
+        Whether Python may read values.
     """
     driver, *others = drivers
     finite = look and driver.exact and _is_finite(xp, A)
@@ -307,7 +311,7 @@ def compute_factors(
 
     def next_driver(spoilt: Array) -> Any:
         rest = others
-        # Values that are finite are good enough to tell that the next driver is not.
+        # These values are accurate enough to see that the next driver would fail as well.
         if (
             look
             and len(rest) > 1

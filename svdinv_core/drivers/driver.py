@@ -1,7 +1,7 @@
-r"""What a driver is: a way from a matrix to its factors.
+r"""The base class of drivers, which compute the factors of a matrix.
 
-For a matrix that is not wide, ``A = W V^H`` with ``W = U diag(S)``. A driver gives ``(W, S, V)``,
-or ``(U, S, V)`` where unit columns are asked for. A wide matrix is treated by its adjoint.
+For a matrix that is not wide, ``A = W V^H`` with ``W = U diag(S)``. A driver returns ``(W, S, V)``,
+or ``(U, S, V)`` if unit columns are requested. For a wide matrix it takes the adjoint.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Extent = tuple[Array, Array]
 class Driver:
     """A way to compute factors.
 
-    Derive from it, give it a `name`, and write `of_tall`. One that is not good enough for every
-    matrix says ``exact = False`` and writes `resolves`.
+    A driver derives from this class, has a `name`, and implements `of_tall`. A driver that is not
+    accurate enough for every matrix sets ``exact = False`` and implements `resolves`.
 
     Parameters
     ----------
     double : bool
-        Compute in double precision whatever the precision of the matrix. The factors come back in
-        that of the matrix.
+        Compute in double precision, whatever the precision of the matrix. The factors are returned
+        in the precision of the matrix.
     guarded : bool
-        Give NaN for a matrix whose vectors come back from the framework not orthogonal.
+        Return NaN for a matrix for which the framework returns vectors that are not orthogonal.
     """
 
     double: bool = False
@@ -51,8 +51,8 @@ class Driver:
     ) -> tuple[Array, Array, Array]:
         """``(W, S, V)`` of ``A (..., m, n)`` with m >= n, or ``(U, S, V)`` with `unit`.
 
-        S is descending, and NaN for a matrix with a non-finite entry. `finite` says that there is
-        no such matrix.
+        S is descending, and NaN for a matrix with a non-finite entry. `finite` is true if the
+        caller knows that there is no such matrix.
         """
         raise NotImplementedError
 
@@ -61,8 +61,8 @@ class Driver:
     ) -> tuple[Array, Array, Array]:
         """``(left, S, right)`` of any matrix.
 
-        With `unit` ``A = left diag(S) right``, and both have orthonormal columns (rows). Without
-        it ``A = left @ right``, and the longer side has the values in it.
+        With `unit`, ``A = left diag(S) right``, and both have orthonormal columns (rows). Without
+        it, ``A = left @ right``, and the factor of the longer side is multiplied by the values.
         """
         X = in_double(xp, A) if self.double else A
         wide = bool(A.shape[-2] < A.shape[-1])
@@ -71,14 +71,14 @@ class Driver:
         return (V, S, adjoint(xp, long)) if wide else (long, S, adjoint(xp, V))
 
     def eigh(self, xp: Namespace, H: Array, *, finite: bool = False) -> tuple[Array, Array]:
-        """Eigenvalues, ascending, and eigenvectors of a Hermitian matrix: the namespace's own."""
+        """Eigenvalues, ascending, and eigenvectors of a Hermitian matrix, by ``xp.linalg.eigh``."""
         X = in_double(xp, H) if self.double else H
         if finite:
             w, Q = xp.linalg.eigh(X)
         else:
             values_usable, usable = finite_matrices(xp, X)
             w, Q = xp.linalg.eigh(xp.where(usable, X, xp.zeros_like(X)))
-            nan = float("nan")  # no array of it: debuggers would take it for a result
+            nan = float("nan")  # not an array, which NaN debuggers would report
             w, Q = xp.where(values_usable, w, nan), xp.where(usable, Q, nan)
         if self.guarded:
             w, Q = orthogonal_or_nan(xp, (Q,), w, Q)
@@ -87,7 +87,7 @@ class Driver:
     def resolves(
         self, xp: Namespace, S: Array, extent: Extent, spoilt: Array | None = None
     ) -> Array:
-        """Whether these factors are good enough: one truth value for the whole batch.
+        """True if these factors are accurate enough for every matrix of the batch.
 
         Parameters
         ----------
@@ -96,24 +96,24 @@ class Driver:
         extent : (largest, smallest)
             The largest value and the smallest that matters, ``(..., 1)`` each.
         spoilt : array (...) of bool, optional
-            Matrices with a non-finite entry, whose factors are NaN by any driver. Without it they
-            count as not resolved.
+            Which matrices have a non-finite entry. Every driver gives NaN for these, so they are
+            ignored. Without `spoilt` they count as not accurate enough.
         """
         raise NotImplementedError
 
 
 def unit_columns(xp: Namespace, W: Array, S: Array) -> Array:
-    """W with each column over its norm; a column of zeros stays one."""
+    """W with each column divided by its norm; a column of zeros stays zero."""
     return scale_columns(xp, W, 1.0 / xp.where(S != 0, S, 1.0))
 
 
 def safe_sizes(xp: Namespace, A: Array) -> Array:
-    """The largest entry of each matrix, ``(..., 1, 1)``, or a number that may be divided by."""
+    """The largest entry of each matrix, ``(..., 1, 1)``, moved into the range of safe divisors."""
     info = xp.finfo(A.dtype)
     least, most = float(info.smallest_normal), float(info.max) / 8  # 1/most is normal too
     sizes = xp.max(xp.abs(A), axis=(-2, -1), keepdims=True)
     ones = xp.ones_like(sizes)
-    sizes = xp.where(sizes >= least, sizes, least * ones)  # of NaN too
+    sizes = xp.where(sizes >= least, sizes, least * ones)  # replaces NaN too
     return xp.where(sizes <= most, sizes, most * ones)
 
 
@@ -122,16 +122,16 @@ def in_double(xp: Namespace, A: Array) -> Array:
 
 
 ORTHOGONAL = 200
-"""Up to which entry of ``V^H V - I``, in units of the precision, V counts as orthogonal.
+"""Largest entry of ``V^H V - I``, in units of eps, with which V counts as orthogonal.
 
-LAPACK's stay below 30 up to 512 columns.
+For LAPACK it stays below 30 up to 512 columns.
 """
 
 
 def orthogonal_or_nan(
     xp: Namespace, sides: tuple[Array, ...], *factors: Array
 ) -> tuple[Array, ...]:
-    """Factors ``(..., k)`` or ``(..., i, j)``; NaN of a matrix where a side is not orthogonal."""
+    """The factors ``(..., k)`` or ``(..., i, j)``, NaN for a matrix with a side not orthogonal."""
     if 0 in tuple(sides[0].shape):
         return factors
     good: Array = None
@@ -141,5 +141,5 @@ def orthogonal_or_nan(
         most = ORTHOGONAL * float(xp.finfo(V.dtype).eps)
         fine = xp.max(xp.abs(product - identity), axis=(-2, -1), keepdims=True) <= most
         good = fine if good is None else good & fine
-    axes, nan = len(sides[0].shape), float("nan")  # no array of it: debuggers take it for a result
+    axes, nan = len(sides[0].shape), float("nan")  # not an array: NaN debuggers would report it
     return tuple(xp.where(good if len(x.shape) == axes else good[..., 0], x, nan) for x in factors)

@@ -1,9 +1,9 @@
-r"""Values and vectors from the eigendecomposition of ``A^H A``, which costs a part of an SVD's.
+r"""Values and vectors from the eigendecomposition of ``A^H A``, which is cheaper than an SVD.
 
-``A^H A = V diag(S^2) V^H`` and ``W = A V = U diag(S)``. An eigenvalue is off by about
-``eps S_1^2``, so that values and vectors are good enough for a function of them where everything
-it hinges on is well above ``eps^(1/2) S_1``: :meth:`Gram.resolves`. The matrix that is decomposed
-is ``-A^H A``, so that the values descend.
+``A^H A = V diag(S^2) V^H`` and ``W = A V = U diag(S)``. The error of an eigenvalue is about
+``eps S_1^2``. So values and vectors are accurate enough for a function that depends only on values
+well above ``eps^(1/2) S_1``; :meth:`Gram.resolves` checks this. The code decomposes ``-A^H A``, so
+that the values descend.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ __all__ = ["Gram"]
 
 @dataclass(frozen=True)
 class Gram(Driver):
-    """The eigendecomposition of ``A^H A``; the vector of the longer side of a zero value is zero.
+    """The eigendecomposition of ``A^H A``. Vectors of the longer side for zero values are zero.
 
     Parameters
     ----------
     double : bool
-        Form and decompose it in double precision whatever the precision of A.
+        Form and decompose ``A^H A`` in double precision, whatever the precision of A.
     normalized : bool
-        Divide by the largest entry of A first. Without it ``A^H A`` may overflow or underflow,
+        Divide by the largest entry of A first. Without this ``A^H A`` may overflow or underflow,
         which `resolves` notices.
     polished : bool
-        For an eigensolver whose vectors are orthogonal to fewer digits than there are: a
-        Newton-Schulz step, ``V (3 I - V^H V)/2``, squares what is missing, and the values are the
-        norms of the columns of W.
+        For eigensolvers whose eigenvectors are not orthogonal to working precision. A
+        Newton-Schulz step, ``V (3 I - V^H V)/2``, squares the error, and the values are computed
+        as the norms of the columns of W.
     """
 
     normalized: bool = False
@@ -44,15 +44,15 @@ class Gram(Driver):
     def of_tall(
         self, xp: Namespace, A: Array, *, unit: bool, finite: bool
     ) -> tuple[Array, Array, Array]:
-        """See `Driver.of_tall`; V is not NaN for a matrix with a non-finite entry."""
-        nan = float("nan")  # no array of it: debuggers would take it for a result
+        """See `Driver.of_tall`; here V is not NaN for a matrix with a non-finite entry."""
+        nan = float("nan")  # not an array, which NaN debuggers would report
         sizes: Array = None
         X = A
         if self.normalized:
             sizes = safe_sizes(xp, A)
             X = scale(xp, 1.0 / sizes, A)
         H = -xp.matmul(adjoint(xp, X), X)
-        # No entry is larger than the largest on the diagonal.
+        # The largest entry of a positive semidefinite matrix is on the diagonal.
         values_finite = xp.isfinite(xp.sum(real_diagonal(xp, H), axis=-1, keepdims=True))
         w, V = xp.linalg.eigh(xp.where(xp.expand_dims(values_finite, axis=-1), H, 0.0))
         if self.polished:
@@ -71,16 +71,16 @@ class Gram(Driver):
     ) -> Array:
         """See `Driver.resolves`.
 
-        By :func:`.rules.promised_rtol`: a derivative that hinges on values from the smallest that
-        matters upwards is off by about ``eps (largest/smallest)^2``.
+        The error of the derivative is about ``eps (largest/smallest)^2``, smallest being the
+        smallest value that matters. It has to be at most :func:`.rules.promised_rtol`.
         """
         largest, smallest = extent
         info = xp.finfo(S.dtype)
         eps = 2.0**-52 if self.double else float(info.eps)
         ratio = (promised_rtol(float(info.eps)) / eps) ** 0.5
         if self.double:
-            ratio = min(ratio, 1.0 / float(info.eps) ** 0.5)  # products are in single
-        # Squares of what is far below this underflow.
+            ratio = min(ratio, 1.0 / float(info.eps) ** 0.5)  # the products are in single precision
+        # Squares of values far below this underflow.
         floor = float(info.smallest_normal) ** 0.5 / float(info.eps)
         enough = (largest <= smallest * ratio) & (smallest >= floor)
         if spoilt is not None:
@@ -89,7 +89,7 @@ class Gram(Driver):
 
 
 def _orthonormalized(xp: Namespace, V: Array, like_values: Array) -> Array:
-    """The nearest unitary matrix to one that nearly is."""
+    """The unitary matrix nearest to an almost unitary one."""
     product = xp.matmul(adjoint(xp, V), V)
     identity = diagonal_matrix(xp, xp.ones_like(like_values), V.dtype)
     return xp.matmul(V, 1.5 * identity - 0.5 * product)

@@ -1,7 +1,8 @@
 r"""One-sided Jacobi rotations in array operations: for small matrices, and where there is no SVD.
 
-Pairs of columns of ``[A; I]`` are rotated until the upper parts are orthogonal. What is left is
+Pairs of columns of ``[A; I]`` are rotated until the upper parts are orthogonal. The result is
 ``[W; V]`` with ``W = A V``, and the norms of W's columns are the singular values. For columns p, q
+the rotation
 
     a = |p|^2     b = |q|^2     g = p^H q            zeta = (b - a) / (2 |g|)
     t = 1 / (zeta + sign(zeta) sqrt(1 + zeta^2))     c = 1/sqrt(1 + t^2)     s = c t g/|g|
@@ -9,18 +10,18 @@ Pairs of columns of ``[A; I]`` are rotated until the upper parts are orthogonal.
 
 makes the new p and q orthogonal by the smaller of the two angles (Hestenes 1958; Demmel & Veselic,
 SIAM J. Matrix Anal. Appl. 13, 1992, for the accuracy of small values). The number of sweeps is
-fixed, so that no value is looked at.
+fixed, so no value has to be read.
 
-The batch stands on the last axes, where one operation runs over all matrices at once. A round-robin
-tournament pairs all columns in ``n - 1`` rounds, and the same body serves every round: after it
-the columns move on by one place (Brent & Luk 1985). Up to `UNROLLED` columns the pairs are written
+The batch axes come last, so that one operation runs over all matrices. A round-robin tournament
+pairs all columns in ``n - 1`` rounds. The code of every round is the same, because the columns move
+by one place between rounds (Brent & Luk 1985). For up to `UNROLLED` columns the pairs are written
 out instead.
 
-Of a matrix with many more rows than columns its R is rotated, which Householder reflections make of
-it, in array operations too.
+For a matrix with many more rows than columns, R is rotated instead of the matrix. Householder
+reflections compute R, also in array operations.
 
-A Hermitian matrix H is turned to ``r I - H`` with ``r >= |H|``, which is positive semidefinite and
-has the same eigenvectors: the rotations diagonalise its square, and so the matrix.
+A Hermitian matrix H is replaced by ``r I - H`` with ``r >= |H|``, which is positive semidefinite
+and has the same eigenvectors. The rotations diagonalise its square, and so the matrix itself.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ from .driver import Driver, in_double, safe_sizes
 __all__ = ["Jacobi", "sweeps"]
 
 UNROLLED = 4
-"""Number of columns up to which the pairs are written out."""
+"""Largest number of columns for which the pairs are written out."""
 
 
 def sweeps(n: int, *, single: bool) -> int:
-    """How many sweeps leave nothing to rotate in any matrix of the hostile family."""
+    """Number of sweeps after which no matrix of the hostile test family needs more rotations."""
     needed = {1: 0, 2: 1, 3: 4, 4: 5}.get(n, 4 + ceil(log2(max(n, 2))))
     if n == 1 or single:
         return needed
@@ -58,12 +59,12 @@ def sweeps(n: int, *, single: bool) -> int:
 
 
 REDUCED = 4
-"""Ratio of the sides from which R is rotated, whose rows are fewer, and not the matrix."""
+"""Ratio of the sides from which R is rotated instead of the matrix."""
 
 
 @dataclass(frozen=True)
 class Jacobi(Driver):
-    """Rotations until all columns are orthogonal: good enough for every matrix."""
+    """Rotations until all columns are orthogonal; accurate for every matrix."""
 
     name: ClassVar[str] = "jacobi"
 
@@ -88,7 +89,7 @@ class Jacobi(Driver):
         A = in_double(xp, H) if self.double else H
         sizes = safe_sizes(xp, A)
         A = scale(xp, 1.0 / sizes, A)
-        # No eigenvalue is larger than the largest sum of a row.
+        # No eigenvalue is larger than the largest row sum of absolute values.
         bound = xp.max(xp.sum(xp.abs(A), axis=-1, keepdims=True), axis=(-2, -1), keepdims=True)
         identity = diagonal_matrix(xp, xp.ones_like(xp.abs(A)[..., 0]), A.dtype)
         _, S, Q = _orthogonalized(xp, scale(xp, bound, identity) - A)
@@ -97,11 +98,11 @@ class Jacobi(Driver):
 
 
 def _orthogonalized(xp: Namespace, A: Array) -> tuple[Array, Array, Array]:
-    """``(W, S, V)``, S descending, of matrices whose largest entry is about 1; NaN if it is."""
+    """``(W, S, V)``, S descending, of matrices with largest entry about 1; NaN gives NaN."""
     m, n = A.shape[-2:]
     single = float(xp.finfo(A.dtype).eps) > 1e-10
     batch = tuple(range(len(A.shape) - 2))
-    last = (len(batch) + 1, len(batch), *batch)  # so that the rows of X are the columns of A
+    last = (len(batch) + 1, len(batch), *batch)  # batch last; the rows of X are the columns of A
     identity = diagonal_matrix(xp, xp.ones_like(xp.abs(A)[..., 0, :]), A.dtype)
     X = xp.concat([xp.permute_dims(A, last), xp.permute_dims(identity, last)], axis=1)
     count = sweeps(n, single=single)
@@ -111,7 +112,7 @@ def _orthogonalized(xp: Namespace, A: Array) -> tuple[Array, Array, Array]:
     S = xp.permute_dims(S, (*range(1, len(batch) + 1), 0))
     if n > UNROLLED:
         X, S = _sorted(xp, X, S)
-    nan = float("nan")  # no array of it: debuggers would take it for a result
+    nan = float("nan")  # not an array, which NaN debuggers would report
     usable = xp.isfinite(xp.sum(S, axis=-1, keepdims=True))
     S = xp.where(usable, S, nan)
     X = xp.where(xp.expand_dims(usable, axis=-1), X, nan)
@@ -119,7 +120,7 @@ def _orthogonalized(xp: Namespace, A: Array) -> tuple[Array, Array, Array]:
 
 
 def _squares(xp: Namespace, X: Array, axis: int) -> Array:
-    """Sum of the squares of the absolute values."""
+    """Sum of the squared absolute values along an axis."""
     if not is_complex(xp, X):
         return xp.sum(X * X, axis=axis)
     re, im = xp.real(X), xp.imag(X)
@@ -127,7 +128,7 @@ def _squares(xp: Namespace, X: Array, axis: int) -> Array:
 
 
 def _rotated(xp: Namespace, P: Array, Q: Array, m: int, axis: int) -> tuple[Array, Array]:
-    """Pairs of columns whose first m entries become orthogonal; entries along `axis`."""
+    """Rotate pairs of columns so that their first m entries, along `axis`, are orthogonal."""
     p, q = (P[:m], Q[:m]) if axis == 0 else (P[:, :m], Q[:, :m])
     difference = _squares(xp, q, axis) - _squares(xp, p, axis)
     wide = is_complex(xp, P)
@@ -146,7 +147,7 @@ def _rotated(xp: Namespace, P: Array, Q: Array, m: int, axis: int) -> tuple[Arra
 
 
 def _written_out(xp: Namespace, X: Array, m: int, count: int) -> Array:
-    """All sweeps over few columns, and the columns in descending order of their norms."""
+    """All sweeps over few columns; returns them in descending order of their norms."""
     n = X.shape[0]
     pairs = [(p, q) for p in range(n) for q in range(p + 1, n)]
 
@@ -172,7 +173,7 @@ def _exchanged(xp: Namespace, swap: Array, p: Array, q: Array) -> tuple[Array, A
 
 
 def _in_rounds(xp: Namespace, X: Array, m: int, count: int) -> Array:
-    """All sweeps over many columns, half of them against the other half in each round."""
+    """All sweeps over many columns; each round pairs one half with the other."""
     n = X.shape[0]
     if n % 2:
         X = xp.concat([X, xp.zeros_like(X[:1])], axis=0)
@@ -187,7 +188,7 @@ def _in_rounds(xp: Namespace, X: Array, m: int, count: int) -> Array:
         )
 
     P, Q = _repeated(xp, count * (2 * half - 1), one_round, (X[:half], X[half:]))
-    return xp.concat([P, Q], axis=0)[:n]  # after a whole sweep all are where they were
+    return xp.concat([P, Q], axis=0)[:n]  # after a whole sweep each is in its first place again
 
 
 def _repeated(xp: Namespace, count: int, body: Callable[[Any], Any], state: Any) -> Any:
@@ -201,7 +202,7 @@ def _repeated(xp: Namespace, count: int, body: Callable[[Any], Any], state: Any)
 
 
 def _sorted(xp: Namespace, X: Array, S: Array) -> tuple[Array, Array]:
-    """Columns of X in descending order of S, by a matrix of ones and zeros."""
+    """Sort the columns of X by descending S, with a permutation matrix."""
     mine, other = xp.expand_dims(S, axis=-1), xp.expand_dims(S, axis=-2)
     earlier = order_sign(xp, S) > 0
     before = (other > mine) | ((other == mine) & earlier)
@@ -213,29 +214,29 @@ def _sorted(xp: Namespace, X: Array, S: Array) -> tuple[Array, Array]:
 
 
 def _unit_columns(xp: Namespace, W: Array, S: Array) -> Array:
-    """Orthonormal columns: those of W over their norms, completed where values are zero.
+    """Orthonormal columns: those of W divided by their norms, and others where values are zero.
 
-    By the Householder reflections that take them, from the largest on, to unit vectors: a column
-    that rounding has left less than orthogonal to larger ones becomes so.
+    They come from the Householder reflections that map the columns of W, the largest first, to unit
+    vectors. So they are orthogonal even where rounding left those of W less so.
     """
     usable = ~(float(xp.finfo(S.dtype).smallest_normal) ** 0.5 >= S)
     U = scale_columns(xp, W, xp.where(usable, 1.0 / xp.where(usable, S, 1.0), 0.0))
     triangle = _Triangle(xp, U)
     phases = [xp.expand_dims(phase, axis=0) for phase in triangle.phases]
-    # The diagonal of R, which is that of a unitary matrix.
+    # The diagonal of R, which here is diagonal and unitary.
     phase = xp.permute_dims(xp.concat(phases, axis=0), (*range(1, len(W.shape) - 1), 0))
     identity = diagonal_matrix(xp, xp.ones_like(S), W.dtype)
     return triangle.back(identity * xp.expand_dims(phase, axis=-2))
 
 
 class _Triangle:
-    """``A = Q R`` of matrices ``(..., m, n)``: R, and Q as the reflections it is made of."""
+    """``A = Q R`` of matrices ``(..., m, n)``: R, and Q as a product of reflections."""
 
     def __init__(self, xp: Namespace, A: Array) -> None:
         self.xp, self.rows = xp, A.shape[-2]
         n = A.shape[-1]
         batch = tuple(range(len(A.shape) - 2))
-        # The batch stands on the last axes, and the first of the others counts columns.
+        # The batch axes come last, and the first axis counts columns.
         self.there = (len(batch) + 1, len(batch), *batch)
         self.here = (*range(2, len(batch) + 2), 1, 0)
         X = xp.permute_dims(A, self.there)
@@ -261,26 +262,26 @@ class _Triangle:
 
 
 def _mirror(xp: Namespace, x: Array) -> tuple[Array, Array, Array]:
-    """``v``, ``2/|v|^2`` and the phase p of the reflection that takes x to p |x| on its first axis.
+    """``v``, ``2/|v|^2`` and the phase p of the reflection that maps x to ``p |x| e_1``.
 
-    For x = 0 the identity, and p = 1.
+    For x = 0 it is the identity, and p = 1.
     """
     size = xp.sqrt(_squares(xp, x, axis=0))
     phase = _phase(xp, x[0])
     v = xp.concat([xp.expand_dims(x[0] + scale(xp, size, phase), axis=0), x[1:]], axis=0)
     squares = _squares(xp, v, axis=0)
-    info = xp.finfo(x.dtype)  # beside entries of about 1 what is smaller is rounding
+    info = xp.finfo(x.dtype)  # entries are about 1, so smaller ones are rounding errors
     some = squares > float(info.smallest_normal) / float(info.eps)
     weight = xp.where(some, 2.0 / xp.where(some, squares, 1.0), 0.0)
     return v, weight, xp.where(size == 0, xp.ones_like(phase), -phase)
 
 
 def _phase(xp: Namespace, x: Array) -> Array:
-    """x over its absolute value, 1 for 0.
+    """``x/|x|``, and 1 for 0.
 
-    Compilers compute x once for each use of it. Where it is small beside what it is made of, two of
-    these differ, and their quotient is far from 1: so the quotient is divided by its own size, and
-    of a real x only the sign is taken.
+    A compiler may compute x anew for each use. If x is a small difference of larger numbers, two
+    such results differ, and the quotient is far from 1 in size. So the quotient is divided by its
+    own size, and for a real x only the sign is used.
     """
     ones = xp.ones_like(x)
     if not is_complex(xp, x):
@@ -292,7 +293,7 @@ def _phase(xp: Namespace, x: Array) -> Array:
 
 
 def _reflected(xp: Namespace, X: Array, j: int, v: Array, weight: Array) -> Array:
-    """Columns ``X (n, m, ...)`` after a reflection of their entries from the j-th on."""
+    """Columns ``X (n, m, ...)`` after a reflection of their entries from number j on."""
     part = X[:, j:]
     conjugate = xp.conj(v) if is_complex(xp, v) else v
     along = scale(xp, weight, xp.sum(conjugate * part, axis=1))

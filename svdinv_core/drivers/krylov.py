@@ -5,10 +5,10 @@ Block Golub-Kahan iteration, restarted with the best block found (Golub, Luk & O
 
     V, (A^H A) V, ..., (A^H A)^q V
 
-by an orthonormal basis, decomposes A on it (Rayleigh-Ritz), and goes on with the leading block.
-``A V = U S`` holds to rounding then, and what is left is the residual ``|A^H u - s v|``. The block
-has more columns than are asked for: it converges by the gap between the last value asked for and
-the first that the block leaves out, and has multiplets whole that are no larger than itself.
+by an orthonormal basis, decomposes A on it (Rayleigh-Ritz), and continues with the leading block.
+Then ``A V = U S`` holds to rounding error, and the residual ``|A^H u - s v|`` measures the error.
+The block has more columns than requested. Convergence depends on the gap between the last requested
+value and the first outside the block, and a multiplet no larger than the block is found whole.
 """
 
 from __future__ import annotations
@@ -37,33 +37,34 @@ from .native import native
 __all__ = ["Krylov", "Triples", "leading", "suits_krylov"]
 
 CYCLES = 60
-"""Ceiling of the cycles."""
+"""Largest number of cycles."""
 
 TRIED = 15
-"""The same where a whole decomposition comes next, which costs about as much as these."""
+"""Largest number of cycles if a whole decomposition comes next, which costs about as much."""
 
 BLOCKS = 4
-"""Blocks of the basis of one cycle."""
+"""Number of blocks in the basis of one cycle."""
 
 LEAST_SIDE, SHARE = 512, 64
-"""Shorter side, and multiple of the rank, from which it is faster than a whole decomposition."""
+"""It is faster than a whole decomposition if the shorter side is at least this, in numbers and as
+a multiple of the rank."""
 
 LEAST_MORE = 8
-"""Columns of a block beyond those asked for, at least; and half as many as are."""
+"""Smallest number of extra columns of a block; otherwise half as many as are requested."""
 
-_SLACK = 16  # by which rounding may keep a residual above the tolerance
+_SLACK = 16  # factor by which rounding may keep a residual above the tolerance
 
 PROBES = 16
-"""Products by which the norm of what is dropped is estimated, where the entries are not known."""
+"""Number of products that estimate the norm of the dropped part if the entries are not known."""
 
 
 def krylov_rtol(eps: float) -> float:
-    """Residual of a singular triple, relative to the largest value."""
+    """Tolerance for the residual of a singular triple, relative to the largest value."""
     return 8 * eps
 
 
 class Triples(NamedTuple):
-    """Factors with zeros in the place of what is not kept, and measures of them.
+    """The kept factors, filled with zeros, and measures of them.
 
     ``U (..., m, r)``, ``S (..., r)``, ``Vh (..., r, n)``, and ``rank``, ``error``, ``gap`` and
     ``residual``, ``(...)`` each.
@@ -80,7 +81,7 @@ class Triples(NamedTuple):
 
 @dataclass(frozen=True)
 class Krylov:
-    """From a matrix to its `Triples`, as a function ``(xp, like, *arrays)``.
+    """The function ``(xp, like, *arrays) -> Triples`` of a matrix.
 
     ``like (..., 1, 1)`` has the dtype, the device and the batch shape of the matrix.
 
@@ -89,11 +90,11 @@ class Krylov:
     linear : Linear
     m, n : int
     selection : Selection
-        Its `rank` is a number.
+        Its `rank` is not None.
     tried : bool
-        Whether it may give up early and without a word, because another driver comes next.
+        Whether it may give up early and without a warning, because another driver comes next.
     seed : int
-        Which block it begins with.
+        Selects the starting block.
     """
 
     linear: Linear
@@ -110,7 +111,7 @@ class Krylov:
         return self.selection.most(min(self.m, self.n))
 
     def like(self, xp: Namespace, like: Array, *arrays: Array) -> Triples:
-        """Arrays of the shapes and dtypes of the result."""
+        """Arrays with the shapes and dtypes of the result."""
         zero = xp.zeros_like(like)
         U = _tiled(xp, _tiled(xp, zero, self.m, -2), self.r, -1)
         Vh = _tiled(xp, _tiled(xp, zero, self.n, -1), self.r, -2)
@@ -129,7 +130,7 @@ class Krylov:
         def adjoint_product(Y: Array) -> Array:
             return self.linear.rmatmul(xp, arrays, Y)
 
-        # From the shorter side to the longer, and back.
+        # `there` maps the shorter side to the longer one, `back` the longer to the shorter.
         there, back = (adjoint_product, product) if wide else (product, adjoint_product)
         U, S, V, _, residual = self._iterate(xp, like, there, back)
         r = self.r
@@ -151,12 +152,12 @@ class Krylov:
         )
 
     def enough(self, xp: Namespace, found: Triples) -> Array:
-        """Whether it has converged: one truth value for the whole batch."""
+        """True if it has converged for every matrix of the batch."""
         close = found.residual <= _SLACK * krylov_rtol(float(xp.finfo(found.S.dtype).eps))
         return xp.all(close, axis=tuple(range(len(close.shape))))
 
     def of_whole(self, xp: Namespace, A: Array, situation: Situation) -> Triples:
-        """The same triples of an array, by its whole decomposition."""
+        """The triples of an array by a whole decomposition."""
         U, S, Vh = situation.native("factors", exact=True).compute(xp, A, unit=True)
         kept, r = self.selection.of(xp, S), self.r
         g = kept.weights[..., :r]
@@ -200,14 +201,14 @@ class Krylov:
 
         def going(*state: Array) -> Array:
             residual, before = state[-2:]
-            # Near its end rounding may keep it from falling any further.
+            # Near convergence rounding errors may keep the residual from falling further.
             stays = (residual <= _SLACK * rtol) & (residual > 0.5 * before)
             far = (residual > rtol) & ~stays
             return ~xp.all(~far, axis=tuple(range(len(far.shape))))
 
         def cycle(*state: Array) -> tuple[Array, ...]:
             _, _, V, W, residual, _ = state
-            basis, image = V, there(V)  # anew: rounding would add up from cycle to cycle
+            basis, image = V, there(V)  # not updated: rounding errors would add up over cycles
             for i in range(count - 1):
                 Q, _ = xp.linalg.qr(xp.concat([basis, W], axis=-1), mode="reduced")
                 new = Q[..., (i + 1) * b :]
@@ -235,7 +236,7 @@ class Krylov:
         S: Array,
         V: Array,
     ) -> Array:
-        """The Frobenius norm of what U, S and V leave out: by probes where A is no array."""
+        """The Frobenius norm of the dropped part; estimated by products if A is not an array."""
         if isinstance(self.linear, Dense):
             product = xp.matmul(scale_columns(xp, U, S), adjoint(xp, V))
             return _frobenius(xp, arrays[0] - product)
@@ -249,12 +250,12 @@ class Krylov:
 
 
 def leading(xp: Namespace, krylov: Krylov, like: Array, *arrays: Array) -> Triples:
-    """``krylov(xp, like, *arrays)``, which compilers and transforms do not look into."""
+    """``krylov(xp, like, *arrays)``, hidden from compilers and transforms."""
     return Triples(*as_one(xp, krylov, like, *arrays))
 
 
 def suits_krylov(situation: Situation, rank: int) -> bool:
-    """Whether it is worth a try: one large matrix, a small rank, and a look at the residual."""
+    """Whether to try "krylov": one large matrix, a small rank, and a residual that can be read."""
     single = situation.batch == 1 and situation.has_known_sides and situation.looks != "never"
     return single and situation.k >= LEAST_SIDE and SHARE * rank <= situation.k and rank > 0
 
@@ -273,21 +274,21 @@ def _frobenius_less(xp: Namespace, norm: Array, part: Array) -> Array:
 
 
 def _tiled(xp: Namespace, x: Array, length: int, axis: int) -> Array:
-    """An array with one entry along an axis, repeated; the standard has `ones` of no device."""
+    """Repeat an array of length 1 along an axis; `ones` would need to know the device."""
     while x.shape[axis] < length:
         x = xp.concat([x, x], axis=axis)
     return x[..., :length, :] if axis == -2 else x[..., :length]
 
 
 def _start(xp: Namespace, like: Array, rows: int, columns: int, seed: int = 0) -> Array:
-    """Numbers in [-1, 1] without a pattern, always the same ones for a seed."""
+    """Numbers in [-1, 1] without a pattern, the same for the same seed."""
     real = xp.real(like) if is_complex(xp, like) else like
     row = _tiled(xp, xp.ones_like(real), rows, -2)
     number = xp.expand_dims(counted(xp, row[..., 0]), axis=-1)
     column = counted(xp, _tiled(xp, row[..., :1, :], columns, -1))
     shift = 0.5698402910 * seed % 1.0
     x = _fraction(xp, 0.6180339887 * number + _fraction(xp, 0.7548776662 * column) + shift)
-    for _ in range(3):  # each turn tears neighbours apart
+    for _ in range(3):  # each step makes neighbours less similar
         x = _fraction(xp, 973.1274 * (x + 0.1183) * (x + 0.5127))
     x = 2.0 * x - 1.0
     return x if x.dtype == like.dtype else xp.astype(x, like.dtype)

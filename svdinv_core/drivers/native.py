@@ -23,8 +23,8 @@ class Native(Driver):
     ) -> tuple[Array, Array, Array]:
         """See `Driver.compute`.
 
-        LAPACK is never shown a matrix with a non-finite entry: it raises for the whole batch in
-        some frameworks, and does not return in others.
+        LAPACK never gets a matrix with a non-finite entry. In some frameworks it would raise for
+        the whole batch, in others it would not return.
         """
         X = in_double(xp, A) if self.double else A
         if finite:
@@ -32,7 +32,7 @@ class Native(Driver):
         else:
             values_usable, usable = finite_matrices(xp, X)
             U, S, Vh = xp.linalg.svd(xp.where(usable, X, xp.zeros_like(X)), full_matrices=False)
-            nan = float("nan")  # no array of it: debuggers would take it for a result
+            nan = float("nan")  # not an array, which NaN debuggers would report
             U, S, Vh = (
                 xp.where(usable, U, nan),
                 xp.where(values_usable, S, nan),
@@ -49,5 +49,5 @@ class Native(Driver):
 
 
 def native() -> Native:
-    """The default of every decomposition: a function, which compilers can trace."""
+    """The default driver of every decomposition: a function, because compilers can trace it."""
     return Native()

@@ -1,11 +1,11 @@
 r"""The small factor R of a tall matrix, and its singular value decomposition.
 
-``A = Q R`` and ``R = U' diag(S) V^H``: the values and V are those of A. ``W = A V`` is off by
-``eps S_1``, as that of an SVD is. Q is formed only where unit columns are asked for.
+With ``A = Q R`` and ``R = U' diag(S) V^H``, S and V are those of A. The error of ``W = A V`` is
+``eps S_1``, as for an SVD. Q is formed only if unit columns are requested.
 
-R is computed by blocks of rows: the R of every block, and the R of the stack of these (Demmel,
-Grigori, Hoemmen & Langou, SIAM J. Sci. Comput. 34, 2012). One LAPACK QR of a long matrix is slow,
-those of its blocks are not, and rows that lie on several devices stay there.
+R is computed from blocks of rows: the R of every block, and then the R of the stack of these
+(Demmel, Grigori, Hoemmen & Langou, SIAM J. Sci. Comput. 34, 2012). One LAPACK QR of a long matrix
+is slow, and the QRs of its blocks are not. Rows on several devices stay there.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .native import native
 __all__ = ["BlockQR", "blocks"]
 
 MOST_BLOCKS = 64
-"""A power of two, as most numbers of devices are."""
+"""Largest number of blocks: a power of two, as most numbers of devices are."""
 
 SHORTEST_BLOCK = 16
-"""Rows of a block for each of its columns, at least."""
+"""Smallest number of rows of a block, as a multiple of its columns."""
 
 
 def blocks(m: int, n: int) -> int:
-    """Into how many blocks of rows to split a matrix: a power of two."""
+    """The number of blocks of rows into which to split a matrix, a power of two."""
     count = 1
     while 2 * count <= MOST_BLOCKS and m >= 2 * count * SHORTEST_BLOCK * n:
         count *= 2
@@ -38,18 +38,18 @@ def blocks(m: int, n: int) -> int:
 
 @dataclass(frozen=True)
 class BlockQR(Driver):
-    """An SVD of R: good enough for every matrix, and cheap for one with many more rows.
+    """An SVD of R: accurate for every matrix, and cheap for one with many more rows than columns.
 
     Parameters
     ----------
     double : bool
         Compute R in double precision too.
     inner : Driver
-        For the SVD of R.
+        The driver for the SVD of R.
     normalized : bool
-        Divide by the largest entry of A first: for a framework whose QR squares entries.
+        Divide by the largest entry of A first, for a framework whose QR squares entries.
     whole : bool
-        Hand A over as it is: to a framework whose QR goes by blocks itself.
+        Do not split A, for a framework whose QR works by blocks itself.
     """
 
     inner: Driver = field(default_factory=native)
@@ -69,11 +69,11 @@ class BlockQR(Driver):
         tree = None if self.whole or blocks(*A.shape[-2:]) == 1 else _Tree.of(A)
         top = A if tree is None else tree.stack(xp, A, unit)
         Q, R = xp.linalg.qr(top, mode="reduced") if unit else (None, _triangular(xp, top))
-        # An infinite or NaN entry of A is one of R too.
+        # If A has an infinite or NaN entry, so has R.
         values_usable, usable = finite_matrices(xp, R)
         R = xp.where(usable, R, xp.zeros_like(R))
         U, S, Vh = self.inner.compute(xp, R, unit=True, finite=True)
-        nan = float("nan")  # no array of it: debuggers would take it for a result
+        nan = float("nan")  # not an array, which NaN debuggers would report
         S, V = xp.where(values_usable, S, nan), adjoint(xp, xp.where(usable, Vh, nan))
         if not unit:
             return xp.matmul(A, V), S, V
@@ -82,25 +82,25 @@ class BlockQR(Driver):
 
 
 class _Tree:
-    """The first of two levels: the QR of blocks of rows, which are one axis of a batch.
+    """The first of two levels: the QRs of blocks of rows, with the blocks as one axis of a batch.
 
-    The rows are cut into equal parts first, as many as divide them, and each part into blocks, so
-    that what a device holds of evenly distributed rows is whole parts. Rows of a part that are left
-    over join the stack.
+    The rows are first cut into equal parts, as many as divide their number, and each part into
+    blocks. So a device that holds an equal share of the rows holds whole parts. The remaining rows
+    of a part join the stack.
     """
 
     def __init__(self, batch: tuple[Any, ...], m: int, n: int) -> None:
         self.count = blocks(m, n)
         self.parts = math.gcd(m, self.count)
         self.rows = m // self.count
-        self.used = self.rows * (self.count // self.parts)  # of a part
+        self.used = self.rows * (self.count // self.parts)  # rows of a part that are in blocks
         self.left = m // self.parts - self.used
         self.batch, self.m, self.n = batch, m, n
         self.Q: Array = None
 
     @classmethod
     def of(cls, A: Array) -> _Tree | None:
-        """None where a reshape is not possible: more than one length is not known yet."""
+        """The tree for A; None if a reshape is impossible, because two lengths are unknown."""
         *batch, m, n = A.shape
         if sum(length is None for length in batch) > 1:
             return None
@@ -110,7 +110,7 @@ class _Tree:
         return xp.reshape(X, (*self.batch, *rows, self.n))
 
     def stack(self, xp: Namespace, A: Array, unit: bool) -> Array:
-        """The R of every block, one below the other, and the rows that are left over."""
+        """The R factors of all blocks on top of each other, and the remaining rows."""
         parts = used = A
         if self.left:
             parts = self._shaped(xp, A, self.parts, self.used + self.left)
@@ -127,7 +127,7 @@ class _Tree:
         return xp.concat([top, left], axis=-2)
 
     def back(self, xp: Namespace, U: Array) -> Array:
-        """Columns of A from those of the stack."""
+        """Map columns of the stack to columns of A, by the Q of each block."""
         top = self.count * self.n
         out = xp.matmul(self.Q, self._shaped(xp, U[..., :top, :], self.count, self.n))
         if self.left:
@@ -138,6 +138,6 @@ class _Tree:
 
 
 def _triangular(xp: Namespace, A: Array) -> Array:
-    """R alone, which the array API standard has no mode for."""
+    """R without Q, by the namespace's own function if it has one; the standard has none."""
     own = getattr(xp.linalg, "qr_r", None)
     return xp.linalg.qr(A, mode="reduced")[1] if own is None else own(A)

@@ -1,7 +1,7 @@
-"""What is done about a matrix at which the framework's own decomposition fails.
+"""Decompose a matrix again if the framework's own decomposition fails.
 
-A namespace gives NaN for it, and the others of its batch as they are. Here it is decomposed again:
-in double precision, by its R, and at last by rotations, which do not fail.
+The namespace returns NaN for such a matrix and right factors for the others of the batch. Here it
+is decomposed again: in double precision, then by its R, and last by rotations, which do not fail.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["rescue", "rescuers"]
 
 
 def rescuers(situation: Situation, needs: Needs) -> tuple[Driver, ...]:
-    """Which drivers to try in turn."""
+    """The drivers to try in turn."""
     double = situation.single and situation.doubles != "never"
     own: tuple[Driver, ...] = (
         (Native(double=True, guarded=situation.guarded),) if double and situation.has_svd else ()
@@ -38,12 +38,12 @@ def rescue(
     some: Callable[[Array], bool],
     compute: Callable[[Any, Array], Any],
 ) -> tuple[Any, Array]:
-    """The factors without the NaN in those of finite matrices, and for which it is left.
+    """The factors with those of failed finite matrices recomputed, and flags for what still fails.
 
     Parameters
     ----------
     some : callable
-        Whether an entry of a boolean array is true: a look at values.
+        Whether an entry of a boolean array is true; it reads values.
     compute : callable
         Calls ``compute(xp, A, finite=True)`` of a decomposition.
     """
@@ -60,7 +60,7 @@ def rescue(
 
 
 def _whole(xp: Namespace, factors: Any) -> Array:
-    """Which matrices have no NaN in their factors; infinite values are those of a huge matrix."""
+    """Flags of the matrices without NaN in their factors; a huge matrix may have infinite ones."""
     lead = min(len(factor.shape) for factor in factors) - 1
     out: Array = None
     for x in factors:
@@ -70,7 +70,7 @@ def _whole(xp: Namespace, factors: Any) -> Array:
 
 
 def _over(xp: Namespace, flags: Array, x: Array) -> Array:
-    """One flag for each matrix, with the other axes of x."""
+    """Flags ``(...)``, one for each matrix, broadcast to the axes of x."""
     for _ in range(len(x.shape) - len(flags.shape)):
         flags = xp.expand_dims(flags, axis=-1)
     return flags

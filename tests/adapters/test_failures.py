@@ -203,7 +203,7 @@ def test_a_matrix_that_no_driver_can_do_is_nan_and_says_so(framework, monkeypatc
 
     monkeypatch.setattr(Jacobi, "of_tall", gives_nan)
     f = driver(framework)
-    with pytest.warns(RuntimeWarning, match="^x: has a matrix that no driver can decompose"):
+    with pytest.warns(RuntimeWarning, match="^x: contains a matrix that no driver can decompose"):
         S = np.asarray(f.module.svdvals(f.array(x), driver="svd"))
     assert np.isnan(S).all(axis=-1).tolist() == [False, False, True, False, False]
 

@@ -383,7 +383,7 @@ def test_c7_export_with_a_symbolic_length():
     for found, expected in zip(exported.call(x), program(x), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-12)
     unknown = jax.ShapeDtypeStruct(export.symbolic_shape("m, 4"), np.float64)
-    with pytest.raises(ValueError, match=r"^x: which of m and n is larger is not known here"):
+    with pytest.raises(ValueError, match=r"^x: it is not known here which of m and n is larger"):
         export.export(jax.jit(program))(unknown)
 
 
