@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,9 +21,10 @@ __all__ = [
     "names",
     "names_from",
     "positive",
-    "progress_bar",
+    "progress",
     "seed",
     "tell_written",
+    "write_json",
 ]
 
 
@@ -112,10 +115,21 @@ def check_output(path: str | None) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
-def progress_bar() -> Progress:
-    """A bar on standard error, which leaves nothing behind; none where that is no terminal."""
+def write_json(path: str | None, data: Any) -> None:
+    """Write plain data as strict JSON, None for a file that was not asked for."""
+    if path is not None:
+        text = json.dumps(data, indent=1, allow_nan=False)
+        Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[int, int | None, str], None]]:
+    """A bar on standard error, which leaves nothing behind; none where that is no terminal.
+
+    Gives what is told the number done, the number in all, and what comes next.
+    """
     errors = Console(stderr=True)
-    return Progress(
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -124,3 +138,8 @@ def progress_bar() -> Progress:
         transient=True,
         disable=not errors.is_terminal,
     )
+    with bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda done, total, text: bar.update(
+            task, completed=done, total=total, description=text
+        )

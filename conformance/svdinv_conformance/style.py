@@ -1,9 +1,8 @@
 """What the pages have in common: their style sheet and their skeleton."""
 
-from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["STYLE", "html_page", "html_table"]
+__all__ = ["STYLE", "html_page"]
 
 STYLE = """
 :root { --ink: #111827; --soft: #4b5563; --line: #e5e7eb; --back: #f8fafc; --accent: #1d4ed8;
@@ -30,12 +29,11 @@ th { position: sticky; top: 0; background: #f1f5f9; color: #334155; font-weight:
 td { border-top: 1px solid #f1f5f9; }
 tr.first td { border-top: 1px solid #cbd5e1; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-th.wrap { white-space: normal; overflow-wrap: anywhere; min-width: 5em; padding-left: 4px; }
-td.method { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-weight: 600; }
-td.verdict { color: var(--soft); width: 40%; }
-td.all { background: #ecfdf5; } td.some { background: #fef2f2; color: var(--bad); }
-td.good { color: var(--good); } td.bad { color: var(--bad); font-weight: 600; }
-.flag { color: var(--bad); font-weight: 600; }
+th.number { white-space: normal; overflow-wrap: anywhere; min-width: 4em; }
+td:first-child { font-weight: 600; }
+.good { color: var(--good); } .warning { color: #b45309; }
+.bad, .flag { color: var(--bad); font-weight: 600; }
+td.number.good { background: #ecfdf5; } td.number.bad { background: #fef2f2; }
 .pictures { display: grid; gap: 18px 14px; padding: 16px;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 260px), 1fr)); }
 figure { margin: 0; }
@@ -64,19 +62,6 @@ footer { color: var(--soft); font-size: 0.85rem; margin: 40px 0 30px;
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; } }
 @media print { th { position: static; } .card { break-inside: avoid; } }
 """
-
-
-def html_table(head: Sequence[str], body: Iterable[str], classes: Sequence[str] = ()) -> str:
-    """Make a table of headings in plain text, each with a class, and of rows in HTML."""
-    padded = (*classes, *[""] * (len(head) - len(classes)))
-    cells = "".join(
-        f'<th scope="col" class="{kind}">{escape(text)}</th>'
-        for text, kind in zip(head, padded, strict=True)
-    )
-    return (
-        f'<div class="card scroll"><table><thead><tr>{cells}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
 
 
 def html_page(title: str, header: str, main: str) -> str:

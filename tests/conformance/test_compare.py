@@ -17,7 +17,7 @@ from svdinv_conformance.compare.methods import (
     implement,
     methods_for,
 )
-from svdinv_conformance.compare.words import summary
+from svdinv_conformance.compare.report import summary
 from svdinv_conformance.frameworks import FRAMEWORKS, Bridge, NumPy, UnavailableError
 from svdinv_conformance.inputs import built_in, normal
 from svdinv_conformance.reference import decompose, exact_gradient

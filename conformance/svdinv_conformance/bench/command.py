@@ -15,9 +15,10 @@ from ..arguments import (
     command,
     names_from,
     positive,
-    progress_bar,
+    progress,
     seed,
     tell_written,
+    write_json,
 )
 from ..frameworks import FRAMEWORKS
 from ..inputs import InputError
@@ -27,7 +28,7 @@ from ..suite.implementation import Implementation, UnavailableError
 from ..suite.named import KINDS, resolve
 from ..suite.report import print_environment
 from .measure import Measured, Shape, measure
-from .report import markdown, print_table, sweeps, write_json, write_plot
+from .report import as_json, sweeps, table, write_plot
 from .steps import TIMED
 
 __all__ = ["DEFAULT", "add_parser", "execute", "marks"]
@@ -202,11 +203,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
         "repeat": options.repeat,
         "seed": options.seed,
     }
-    with progress_bar() as bar:
-        task = bar.add_task("starting", total=None)
-
-        def tell(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, description=text)
+    with progress() as tell:
 
         def run(shapes: list[Shape]) -> list[Measured]:
             rows = []
@@ -227,12 +224,12 @@ def execute(options: argparse.Namespace, console: Console) -> int:
         f"threshold {options.threshold} of the largest value, driver {options.driver}, "
         f"{options.repeat} rounds, {options.device}", highlight=False,
     )  # fmt: skip
-    print_table(rows, console)
-    if options.json is not None:
-        write_json([*rows, *(r for own in curves.values() for r in own)], settings, options.json)
+    table(rows).print(console)
+    everything = [*rows, *(row for own in curves.values() for row in own)]
+    write_json(options.json, as_json(everything, settings))
     if options.plot is not None:
         write_plot(curves, options.plot)
     if options.markdown is not None:
-        write_between(options.markdown, markdown(rows), *marks(options.threshold))
+        write_between(options.markdown, table(rows).markdown(), *marks(options.threshold))
     tell_written(console, options.json, options.plot, options.markdown)
     return 0 if any(row.sides for row in rows) else 2

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from ..markdown import markdown_table
 from ..suite.runner import environment
+from ..tables import Table
 from .measure import Measured, Shape
 
-__all__ = ["as_json", "markdown", "print_table", "sweeps", "write_json", "write_plot"]
+__all__ = ["as_json", "sweeps", "table", "write_plot"]
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)
 BATCHES = (1, 4, 16, 64, 256, 1024)
@@ -43,7 +37,7 @@ def _memory(row: Measured, side: str) -> str:
 
 
 def _row(row: Measured, sides: Sequence[str]) -> list[str]:
-    """The cells of a row, in the order of `_head`."""
+    """The cells of a row, in the order of :func:`table`."""
     start = [str(row.shape), f"{row.framework} {row.mode}"]
     if row.reason:
         return [*start, row.reason]
@@ -58,34 +52,13 @@ def _row(row: Measured, sides: Sequence[str]) -> list[str]:
     ]
 
 
-def _head(sides: Sequence[str]) -> list[str]:
-    timed = [f"{side} ms" for side in sides]
-    more = ["native/svdinv", "svdinv/svd", "error", "kept", "MiB svdinv/native"]
-    return ["shape", "framework", *timed, *more]
-
-
-def _sides(rows: Sequence[Measured]) -> list[str]:
-    return list(dict.fromkeys(side for row in rows for side in row.sides))
-
-
-def print_table(rows: Sequence[Measured], console: Console) -> None:
-    """Print one row for each shape, framework and mode."""
-    sides = _sides(rows)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for i, name in enumerate(_head(sides)):
-        table.add_column(name, justify="right" if i > 1 else "left", no_wrap=i < 2)
-    last = ""
-    for row in rows:
-        shape, *others = _row(row, sides)
-        table.add_row("" if shape == last else shape, *others)
-        last = shape
-    console.print(table)
-
-
-def markdown(rows: Sequence[Measured]) -> str:
-    """The same as a table for a document."""
-    sides = _sides(rows)
-    return markdown_table(_head(sides), [_row(row, sides) for row in rows])
+def table(rows: Sequence[Measured]) -> Table:
+    """Lay out one row for each shape, framework and mode."""
+    sides = list(dict.fromkeys(side for row in rows for side in row.sides))
+    head = ["shape", "framework", *(f"{side} ms" for side in sides)]
+    head += ["native/svdinv", "svdinv/svd", "error", "kept", "MiB svdinv/native"]
+    lines = [line + [""] * (len(head) - len(line)) for line in (_row(r, sides) for r in rows)]
+    return Table(head, lines, texts=(0, 1), wrapped=range(2, len(head)), grouped=True)
 
 
 def as_json(rows: Sequence[Measured], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,11 +68,6 @@ def as_json(rows: Sequence[Measured], settings: Mapping[str, Any]) -> dict[str, 
         "settings": dict(settings),
         "rows": [dataclasses.asdict(row) for row in rows],
     }
-
-
-def write_json(rows: Sequence[Measured], settings: Mapping[str, Any], path: str) -> None:
-    """Write :func:`as_json`."""
-    Path(path).write_text(json.dumps(as_json(rows, settings), indent=1) + "\n", encoding="utf-8")
 
 
 def sweeps(dtype: str) -> dict[str, list[Shape]]:
@@ -124,7 +92,7 @@ def write_plot(curves: Mapping[str, Sequence[Measured]], path: str) -> None:
     for panels, (title, rows) in zip(grid, curves.items(), strict=True):
         for axes, (framework, mode) in zip(panels, names, strict=True):
             own = [r for r in rows if (r.framework, r.mode) == (framework, mode) and r.sides]
-            for side in _sides(own):
+            for side in dict.fromkeys(side for row in own for side in row.sides):
                 timed = [r for r in own if side in r.sides]
                 across = [r.shape.lengths[-1 if title.startswith("side") else 0] for r in timed]
                 axes.fill_between(

@@ -14,16 +14,17 @@ from ..arguments import (
     command,
     names_from,
     positive,
-    progress_bar,
+    progress,
     seed,
     tell_written,
+    write_json,
 )
 from ..frameworks import FRAMEWORKS
 from ..inputs import ARRANGEMENTS, BUILT_IN, Input, InputError, built_in, from_image, from_npy
 from ..suite.case import DTYPES
 from ..suite.evidence import gather
 from .methods import EXACT, LOSSES, METHODS, NATIVE, RULES
-from .report import print_table, write_json
+from .report import as_json, print_comparison
 from .runner import Plan, compare
 
 __all__ = ["add_parser", "execute"]
@@ -218,26 +219,17 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     check_output(options.json)
     check_output(options.html)
 
-    with progress_bar() as bar:
-        task = bar.add_task("starting", total=None)
-
-        def tell(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, description=text)
-
+    with progress() as tell:
         result = compare(plan, progress=tell)
         if any(row.device == "cuda" and row.framework != "numpy" for row in result.missing):
-            bar.update(task, total=None, description="evidence without a GPU")
+            tell(0, None, "evidence without a GPU")
             result.evidence = gather()
         if options.html is not None:
             from .page import write_page
 
-            bar.update(task, total=None, description="drawing the page")
-            write_page(
-                result, options.html, lambda text: bar.update(task, description=f"gaps: {text}")
-            )
-        if options.json is not None:
-            write_json(result, options.json)
-    print_table(result, console)
+            write_page(result, options.html, lambda text: tell(0, None, text))
+    write_json(options.json, as_json(result))
+    print_comparison(result, console)
     tell_written(console, options.json, options.html)
     return 0 if result.agrees else 1
 

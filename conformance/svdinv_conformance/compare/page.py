@@ -12,27 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..frameworks import FRAMEWORKS, Bridge, UnavailableError
-from ..style import html_page, html_table
+from ..style import html_page
 from ..suite.page import evidence_section
-from .agreement_matrix import agreement_matrix
 from .methods import EXACT, NATIVE
+from .pairs import as_table, in_words, largest_differences
 from .plots import difference_image, gap_plot, gradient_image, matrix_image
-from .runner import Comparison, Group, Row
-from .sweep import DRAWS, SIZE, sweep
-from .words import (
-    COLUMNS,
-    NUMERIC,
-    cells,
-    columns,
+from .report import (
     describe,
     execution_note,
     format_error,
     group_title,
-    matrix_cells,
     reference_note,
     sentences,
-    verdict,
+    table,
 )
+from .runner import Comparison, Group
+from .sweep import DRAWS, SIZE, sweep
 
 __all__ = ["render", "write_page"]
 
@@ -58,34 +53,6 @@ _GLOSSARY = {
 def _image(png: bytes, alt: str) -> str:
     data = base64.b64encode(png).decode("ascii")
     return f'<img alt="{escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
-
-
-def _cell(row: Row, key: str, text: str, first: bool) -> str:
-    classes = [key] if key in ("method", "verdict") else []
-    if key in NUMERIC:
-        classes.append("number")
-    if key == "verdict":
-        classes.append(verdict(row)[0])
-    body = escape(text)
-    if text == "NaN/inf" or (key == "nonfinite" and row.nonfinite):
-        body = f'<span class="flag">{body}</span>'
-    if key == "method" and not first:
-        body = f'<span class="soft" aria-hidden="true">&#8243;</span><!-- {body} -->'
-    attribute = f' class="{" ".join(classes)}"' if classes else ""
-    return f"<td{attribute}>{body}</td>"
-
-
-def _table(rows: list[Row], shown: list[str]) -> str:
-    lines = []
-    before: str | None = None
-    for row in rows:
-        first = row.method != before
-        before = row.method
-        entries = cells(row)
-        body = "".join(_cell(row, key, entries[key], first) for key in shown)
-        lines.append(f"<tr{' class=first' if first else ''}>{body}</tr>")
-    classes = ["number" if key in NUMERIC else "" for key in shown]
-    return html_table([COLUMNS[key] for key in shown], lines, classes)
 
 
 def _first_matrix(array: NDArray[Any]) -> NDArray[Any]:
@@ -157,17 +124,13 @@ def _loaded(names: list[str]) -> dict[str, Bridge]:
     return present
 
 
-def _matrix(result: Comparison) -> str:
+def _pairs(result: Comparison) -> str:
     """The largest difference of each two, and where the worst one is."""
-    matrix = agreement_matrix(result)
-    if len(matrix.names) < 2:
+    differences = largest_differences(result)
+    if not differences:
         return ""
-    body = [
-        "<tr>" + "".join(f'<td class="number">{escape(text)}</td>' for text in line) + "</tr>"
-        for line in matrix_cells(matrix)
-    ]
-    table = html_table(["", *matrix.names], body, ["number"] * (len(matrix.names) + 1))
-    return f"<h2>Largest difference of each two</h2><p>{escape(matrix.sentence())}</p>{table}"
+    found = as_table(differences)
+    return f"<h2>{found.title}</h2><p>{escape(in_words(differences))}</p>{found.html()}"
 
 
 def _sweeps(result: Comparison, tell: Callable[[str], None] | None) -> str:
@@ -207,7 +170,6 @@ def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str
     tell
         Called with the name of what is drawn next.
     """
-    shown = columns(result)
     parts = []
     for group in result.groups:
         parts.append(f"<h2>{escape(group_title(group, result))}</h2>")
@@ -215,8 +177,8 @@ def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str
         for dtype in group.exact:
             if any(row.gradient is not None and row.dtype == dtype for row in group.rows):
                 parts.append(_pictures(group, dtype))
-        parts.append(_table(group.rows, shown))
-    parts.append(_matrix(result))
+        parts.append(table(group.rows, result).html())
+    parts.append(_pairs(result))
     if result.missing:
         parts.append("<h2>Not available here</h2><dl>")
         parts += [

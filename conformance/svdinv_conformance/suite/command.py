@@ -8,7 +8,15 @@ from typing import Any
 
 from rich.console import Console
 
-from ..arguments import check_output, command, names, names_from, progress_bar, tell_written
+from ..arguments import (
+    check_output,
+    command,
+    names,
+    names_from,
+    progress,
+    tell_written,
+    write_json,
+)
 from ..inputs import InputError
 from ..markdown import around_marks, write_between
 from .case import DTYPES, load_cases
@@ -18,11 +26,11 @@ from .implementation import UnavailableError
 from .named import ADAPTERS, KINDS, NATIVE, resolve
 from .page import write_page
 from .report import (
+    as_json,
+    evidence_table,
     print_comparison,
     print_environment,
-    print_evidence,
     print_report,
-    write_json,
     write_junit,
 )
 from .runner import Report, not_run, plan, run
@@ -126,10 +134,9 @@ def execute(options: argparse.Namespace, console: Console) -> int:
 
     reports: list[Report] = []
     evidence: list[Evidence] = []
-    with progress_bar() as bar:
-        task = bar.add_task("starting", total=None)
+    with progress() as tell:
         for name in implementations:
-            bar.update(task, total=None, description=f"loading {name}")
+            tell(0, None, f"loading {name}")
             try:
                 implementation = resolve(name, None if name in NATIVE else options.framework)
             except UnavailableError as reason:
@@ -137,14 +144,14 @@ def execute(options: argparse.Namespace, console: Console) -> int:
                 continue
             for device in options.device:
 
-                def tell(done: int, total: int, test: str, where: str = f"{name} {device}") -> None:
-                    bar.update(task, completed=done, total=total, description=where)
+                def show(done: int, total: int, test: str, where: str = f"{name} {device}") -> None:
+                    tell(done, total, where)
 
                 reports.append(
-                    run(implementation, tests, device=device, xfails=xfails, progress=tell)
+                    run(implementation, tests, device=device, xfails=xfails, progress=show)
                 )
         if any(r.device == "cuda" and r.reason for r in reports):
-            bar.update(task, total=None, description="evidence without a GPU")
+            tell(0, None, "evidence without a GPU")
             evidence = gather()
 
     print_environment(console)
@@ -154,9 +161,8 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     if len(ran) > 1:
         print_comparison(ran, console)
     if evidence:
-        print_evidence(evidence, console)
-    if options.json is not None:
-        write_json(reports, options.json, evidence)
+        evidence_table(evidence).print(console)
+    write_json(options.json, as_json(reports, evidence))
     if options.html is not None:
         write_page(reports, options.html, evidence)
     if options.junit is not None:

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from ..errors import finite
+from ..tables import Cell, Table
 from .evidence import Evidence
 from .runner import STATUSES, Report, environment
-from .table import cell, observable, rows, situation, title
+from .table import GROUPS, comparison, situation
 
 __all__ = [
     "as_json",
-    "evidence_as_json",
+    "evidence_table",
     "header",
     "print_comparison",
     "print_environment",
-    "print_evidence",
     "print_report",
-    "write_json",
     "write_junit",
 ]
 
-STYLES = {"pass": "green", "fail": "bold red", "xfail": "yellow"}
 SHOWN = 12
 """Failures that are listed before the rest is only counted."""
 
@@ -48,13 +44,11 @@ def print_environment(console: Console) -> None:
     console.print(Text(text, style="dim"))
 
 
-def _counts(counts: Counter[str]) -> list[Text]:
-    return [
-        Text(
-            str(counts[s]) if counts[s] else ".", style=STYLES.get(s, "dim") if counts[s] else "dim"
-        )
-        for s in STATUSES
-    ]
+def _row(name: str, counts: Counter[str], used: float | None) -> list[str | Cell]:
+    kinds = {"pass": "good", "fail": "bad", "xfail": "warning"}
+    cells = (Cell(str(counts[s]), kinds.get(s, "soft")) if counts[s] else Cell(".", "soft")
+             for s in STATUSES)  # fmt: skip
+    return [name, *cells, "." if used is None else f"{100 * used:.0f} %"]
 
 
 def print_report(report: Report, console: Console, everything: bool = False) -> None:
@@ -76,20 +70,13 @@ def print_report(report: Report, console: Console, everything: bool = False) -> 
         words = f"not run: {report.reason}" + (f" ({tests} tests)" if tests else "")
         console.print(Text(words, style="yellow"))
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    table.add_column("observable")
-    for status in STATUSES:
-        table.add_column(status, justify="right")
-    table.add_column("tolerance used", justify="right")
-    worst = report.worst(observable)
-    for name, counts in report.by(observable).items():
-        used = f"{100 * worst[name]:.0f} %" if name in worst else "."
-        table.add_row(name, *_counts(counts), used)
-    table.add_section()
+    group = GROUPS["observable"]
+    worst = report.worst(group)
+    rows: list[Sequence[str | Cell]]
+    rows = [_row(name, n, worst.get(name)) for name, n in report.by(group).items()]
     total = Counter({status: report.count(status) for status in STATUSES})
-    most = f"{100 * max(worst.values()):.0f} %" if worst else "."
-    table.add_row("all", *_counts(total), most)
-    console.print(table)
+    rows.append(_row("all", total, max(worst.values(), default=None)))
+    Table(["observable", *STATUSES, "tolerance used"], rows, total=True).print(console)
     reasons = Counter(o.note for o in report.outcomes if o.status == "not applicable")
     for reason, count in reasons.most_common(4):
         console.print(Text(f"not applicable, {count}: {reason}", style="dim"), soft_wrap=True)
@@ -106,36 +93,23 @@ def print_report(report: Report, console: Console, everything: bool = False) -> 
 def print_comparison(reports: Sequence[Report], console: Console) -> None:
     """Print who passes what, one column for each report."""
     for group in ("matrix", "observable"):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        table.add_column(group, no_wrap=True)
-        for report in reports:
-            table.add_column(title(report).replace(".", ".\n"), justify="right", no_wrap=True)
-        for name, counts in rows(reports, group).items():
-            texts = []
-            for c in counts:
-                bad = bool(c["fail"] + c["xfail"])
-                style = "red" if bad else "green" if c["pass"] else "dim"
-                texts.append(Text(cell(c).replace("*", ""), style=style))
-            table.add_row(name, *texts)
-        console.print(table)
+        table = comparison(reports, group)
+        head = [name.replace(".", ".\n") for name in table.head]
+        Table(head, table.rows).print(console)
 
 
-def print_evidence(evidence: Sequence[Evidence], console: Console) -> None:
-    """Print what is known about a GPU on a machine without one."""
-    console.print()
-    console.print(Text("Without a GPU, what speaks for one:", style="bold"))
-    for item in evidence:
-        style = {"holds": "green", "fails": "bold red"}.get(item.status, "yellow")
-        line = Text.assemble((f"  {item.status:8}", style), item.claim, (f"  {item.detail}", "dim"))
-        console.print(line, soft_wrap=True)
+def evidence_table(evidence: Sequence[Evidence]) -> Table:
+    """What is known about a GPU on a machine without one."""
+    kinds = {"holds": "good", "fails": "bad"}
+    rows: list[Sequence[str | Cell]] = [
+        [Cell(e.status, kinds.get(e.status, "warning")), e.claim, Cell(e.detail, "soft")]
+        for e in evidence
+    ]
+    title = "Without a GPU, what speaks for one"
+    return Table(["", "claim", ""], rows, title, texts=(0, 1, 2), wrapped=(1, 2))
 
 
 # --- files ---------------------------------------------------------------------------------------
-
-
-def evidence_as_json(evidence: Sequence[Evidence]) -> list[dict[str, str]]:
-    """Turn evidence into plain data."""
-    return [{"claim": e.claim, "status": e.status, "detail": e.detail} for e in evidence]
 
 
 def as_json(reports: Sequence[Report], evidence: Sequence[Evidence] = ()) -> dict[str, Any]:
@@ -167,16 +141,8 @@ def as_json(reports: Sequence[Report], evidence: Sequence[Evidence] = ()) -> dic
             }
             for report in reports
         ],
-        "evidence": evidence_as_json(evidence),
+        "evidence": [dataclasses.asdict(item) for item in evidence],
     }
-
-
-def write_json(
-    reports: Sequence[Report], path: str | Path, evidence: Sequence[Evidence] = ()
-) -> None:
-    """Write :func:`as_json` to a file (strict JSON)."""
-    text = json.dumps(as_json(reports, evidence), indent=1, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
 
 
 def write_junit(reports: Sequence[Report], path: str | Path) -> None:

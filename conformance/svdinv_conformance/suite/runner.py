@@ -116,20 +116,19 @@ class Report:
         """Whether anything was computed."""
         return any(o.status in ("pass", "fail", "xfail") for o in self.outcomes)
 
-    def by(self, key: Callable[[Case], str]) -> dict[str, Counter[str]]:
-        """Number of outcomes of each status, in groups of cases."""
-        groups: dict[str, Counter[str]] = {}
+    def by(self, key: Callable[[Outcome], Any]) -> dict[Any, Counter[str]]:
+        """Number of outcomes of each status, in groups."""
+        groups: dict[Any, Counter[str]] = {}
         for outcome in self.outcomes:
-            groups.setdefault(key(outcome.test.case), Counter())[outcome.status] += 1
+            groups.setdefault(key(outcome), Counter())[outcome.status] += 1
         return groups
 
-    def worst(self, key: Callable[[Case], str]) -> dict[str, float]:
-        """Largest part of the tolerance that a passing test used, in groups of cases."""
+    def worst(self, key: Callable[[Outcome], str]) -> dict[str, float]:
+        """Largest part of the tolerance that a passing test used, in groups."""
         groups: dict[str, float] = {}
         for o in self.outcomes:
             if o.status == "pass" and o.used is not None and not math.isnan(o.used):
-                group = key(o.test.case)
-                groups[group] = max(groups.get(group, 0.0), o.used)
+                groups[key(o)] = max(groups.get(key(o), 0.0), o.used)
         return groups
 
 

@@ -1,4 +1,4 @@
-"""Who passes what: outcomes counted by the kind of spectrum and by observable."""
+"""Who passes what: outcomes counted by the kind of spectrum, by observable and by check."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from ..markdown import markdown_table
+from ..tables import Cell, Table
 from .case import Case
-from .runner import STATUSES, Report
+from .runner import STATUSES, Outcome, Report
 
 __all__ = [
     "BEGIN",
     "END",
     "GROUPS",
-    "cell",
+    "comparison",
     "markdown",
     "observable",
-    "rows",
+    "of_one",
     "situation",
-    "title",
 ]
 
 BEGIN = "<!-- who passes what: begin, written by svdinv_conformance run --markdown -->"
@@ -53,28 +52,20 @@ def observable(case: Case) -> str:
     return case.observable.kind
 
 
-def by_check(report: Report) -> dict[str, Counter[str]]:
-    """Number of outcomes of each status, by check."""
-    groups: dict[str, Counter[str]] = {}
-    for outcome in report.outcomes:
-        groups.setdefault(outcome.test.check, Counter())[outcome.status] += 1
-    return groups
-
-
-GROUPS: dict[str, Callable[[Report], dict[str, Counter[str]]]] = {
-    "matrix": lambda report: report.by(situation),
-    "observable": lambda report: report.by(observable),
-    "check": by_check,
+GROUPS: dict[str, Callable[[Outcome], str]] = {
+    "matrix": lambda outcome: situation(outcome.test.case),
+    "observable": lambda outcome: observable(outcome.test.case),
+    "check": lambda outcome: outcome.test.check,
 }
-"""Ways to group the outcomes of a report."""
+"""Ways to group outcomes."""
 
 
-def cell(counts: Counter[str]) -> str:
-    """``24`` where all pass, ``12 of 24`` where some do, a dash where nothing was asked."""
+def _cell(counts: Counter[str]) -> Cell:
+    """``all 24`` where all pass, ``12 of 24`` where some do, a dash where nothing was asked."""
     passed, asked = counts["pass"], counts["pass"] + counts["fail"] + counts["xfail"]
     if not asked:
-        return "not run" if counts["not run"] else "–"  # noqa: RUF001
-    return f"all {asked}" if passed == asked else f"**{passed} of {asked}**"
+        return Cell("not run" if counts["not run"] else "–", "soft")  # noqa: RUF001
+    return Cell(f"all {asked}", "good") if passed == asked else Cell(f"{passed} of {asked}", "bad")
 
 
 def _order(names: Sequence[str]) -> list[str]:
@@ -91,29 +82,38 @@ def _order(names: Sequence[str]) -> list[str]:
     return sorted(names, key=key)
 
 
-def rows(reports: Sequence[Report], group: str) -> dict[str, list[Counter[str]]]:
-    """For each group of outcomes, the counts of each report."""
-    counted = [GROUPS[group](report) for report in reports]
+def comparison(reports: Sequence[Report], group: str) -> Table:
+    """Passes in each group, one column for each report."""
+    counted = [report.by(GROUPS[group]) for report in reports]
     names = list(dict.fromkeys(name for c in counted for name in c))
-    if group == "matrix":
-        names = _order(names)
-    return {name: [c.get(name, Counter()) for c in counted] for name in names}
+    rows: list[Sequence[str | Cell]] = [
+        [name, *(_cell(c.get(name, Counter())) for c in counted)]
+        for name in (_order(names) if group == "matrix" else names)
+    ]
+    titles = [r.name if r.device == "cpu" else f"{r.name} ({r.device})" for r in reports]
+    return Table([group, *titles], rows)
+
+
+def of_one(report: Report) -> Table:
+    """Passes of one report, kinds of matrix down and observables across."""
+    matrix, across = GROUPS["matrix"], GROUPS["observable"]
+    counts = report.by(lambda outcome: (matrix(outcome), across(outcome)))
+    columns = list(dict.fromkeys(column for _, column in counts))
+    rows: list[Sequence[str | Cell]] = [
+        [name, *(_cell(counts.get((name, column), Counter())) for column in columns)]
+        for name in _order(list(dict.fromkeys(name for name, _ in counts)))
+    ]
+    return Table(["", *columns], rows)
 
 
 def markdown(reports: Sequence[Report]) -> str:
-    """Tables of passes by matrix and by observable, one column for each report, with versions."""
+    """Tables of passes in each group, one column for each report, with versions."""
     versions: dict[str, str] = {}
     for report in reports:
         versions |= report.versions
     parts = ["Versions: " + ", ".join(f"{name} {v}" for name, v in sorted(versions.items())) + "."]
-    total = [Counter({s: report.count(s) for s in STATUSES}) for report in reports]
+    total = [_cell(Counter({s: report.count(s) for s in STATUSES})) for report in reports]
     for group in GROUPS:
-        counted = {**rows(reports, group), "**all**": total}
-        body = [[name, *map(cell, counts)] for name, counts in counted.items()]
-        parts.append(markdown_table([group, *map(title, reports)], body))
+        table = comparison(reports, group)
+        parts.append(Table(table.head, [*table.rows, ["**all**", *total]]).markdown())
     return "\n\n".join(parts) + "\n"
-
-
-def title(report: Report) -> str:
-    """Name of a report, with its device if that is not the CPU."""
-    return report.name if report.device == "cpu" else f"{report.name} ({report.device})"
