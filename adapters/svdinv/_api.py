@@ -32,6 +32,7 @@ from svdinv_core import (
     SVDFactors,
     Unitary,
     WeightedThreshold,
+    any_tied,
     counted,
     eigenvalue_coefficients,
     first,
@@ -40,6 +41,7 @@ from svdinv_core import (
     loewner_coefficients,
     mean_by_gauss,
     rule_residual,
+    without_third,
 )
 from svdinv_core.drivers import BY_NAME_HERMITIAN
 
@@ -593,7 +595,7 @@ class Functions(
         derivatives (error about ``eps^(2/3)``). With ``fn(0) != 0`` there is no derivative at a
         zero value; a finite one is returned. Second derivatives are exact for repeated values as
         well, including the mixed ones in arrays that `fn` closes over; with
-        ``elementwise=False`` they are NaN at a tie.
+        ``elementwise=False`` they are NaN at a tie and at a value of 0.
 
         References
         ----------
@@ -768,7 +770,8 @@ class Functions(
             return backend.apply(Recompose(), there, raw, coefficients)[0]
 
         (change,) = backend.run(RealProduct(), mean_by_gauss(slope), way)
-        return self._finish(backend, value(raw.S) + change, dtype)
+        spoilt = without_third(xp, way, any_tied(xp, raw.S))  # the map's factors have none there
+        return self._finish(backend, value(raw.S) + change + spoilt, dtype)
 
     @needs("all values")
     def nuclear_norm(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
