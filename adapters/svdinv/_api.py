@@ -172,7 +172,7 @@ class Functions(
             so has no gradient (see `gauge_residual`), or if the rule had to choose the gradient
             (see `rule_residual`). "warn" and "raise" read values, so they work in eager mode
             only, and in JAX not in forward mode.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             How the factors are computed, as for `svt`; docs/performance.md says what "auto"
             chooses. "gram" gives no vectors for zero values, and its error is about
             ``eps (S[..., 0]/S[..., -1])^2``.
@@ -403,7 +403,7 @@ class Functions(
         ----------
         x : array (..., m, n)
             Real or complex floating point.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svd`. With "gram" the error of value i is about ``eps S[..., 0]^2 / S[..., i]``.
 
         Returns
@@ -569,7 +569,7 @@ class Functions(
             Whether `fn` acts on each value alone. With False a result may depend on all values of
             its matrix, as in ``s / s.sum()``, and the Jacobian of `fn` replaces its derivative.
             `fn` must then be equivariant: if two values change places, so do their results.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
@@ -691,7 +691,7 @@ class Functions(
             Takes the singular values ``(..., k)``, real, and returns ``(...)``. It must be
             symmetric: its value does not change if two values change places. Otherwise as for
             `singular_value_map`.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `singular_value_map`.
 
         Returns
@@ -781,7 +781,7 @@ class Functions(
         ----------
         x : array (..., m, n)
             Real or complex floating point.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
@@ -827,7 +827,7 @@ class Functions(
         side : {"auto", "right", "left"}, default "auto"
             The side of ``positive``: "right" is ``unitary @ positive``, "left" is
             ``positive @ unitary``; "auto" is "right", and "left" for a wide matrix.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
@@ -878,7 +878,7 @@ class Functions(
             Real or complex floating point; for ``special=True`` real and square.
         special : bool, default False
             Whether to look among matrices of determinant +1 only (the Kabsch problem).
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
@@ -1000,7 +1000,7 @@ class Functions(
             `singular_value_map`.
         elementwise : bool, default True
             Whether fn acts on each value alone; as for `singular_value_map`.
-        driver : {"auto", "eigh", "jacobi"}, default "auto"
+        driver : EighDriver, default "auto"
             As for `eigh`.
 
         Returns

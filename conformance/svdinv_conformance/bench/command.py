@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from rich.console import Console
@@ -99,6 +99,8 @@ def _fraction(text: str) -> float:
 
 def add_parser(commands: Any) -> None:
     """Add the command to a program's commands."""
+    from svdinv.drivers import Driver
+
     sub = command(
         commands, "bench", "time a step beside the framework's own", _DESCRIPTION, _EPILOG
     )
@@ -122,7 +124,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     what.add_argument(
         "--driver",
-        choices=("auto", "svd", "gram", "qr", "jacobi"),
+        choices=get_args(Driver),
         default="auto",
         help="of svt (auto)",
     )
