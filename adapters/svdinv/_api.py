@@ -32,7 +32,6 @@ from svdinv_core import (
     SVDFactors,
     Unitary,
     WeightedThreshold,
-    any_tied,
     counted,
     eigenvalue_coefficients,
     first,
@@ -41,7 +40,6 @@ from svdinv_core import (
     loewner_coefficients,
     mean_by_gauss,
     rule_residual,
-    without_third,
 )
 from svdinv_core.drivers import BY_NAME_HERMITIAN
 
@@ -172,7 +170,7 @@ class Functions(
             so has no gradient (see `gauge_residual`), or if the rule had to choose the gradient
             (see `rule_residual`). "warn" and "raise" read values, so they work in eager mode
             only, and in JAX not in forward mode.
-        driver : Driver, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             How the factors are computed, as for `svt`; docs/performance.md says what "auto"
             chooses. "gram" gives no vectors for zero values, and its error is about
             ``eps (S[..., 0]/S[..., -1])^2``.
@@ -403,7 +401,7 @@ class Functions(
         ----------
         x : array (..., m, n)
             Real or complex floating point.
-        driver : Driver, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svd`. With "gram" the error of value i is about ``eps S[..., 0]^2 / S[..., i]``.
 
         Returns
@@ -569,7 +567,7 @@ class Functions(
             Whether `fn` acts on each value alone. With False a result may depend on all values of
             its matrix, as in ``s / s.sum()``, and the Jacobian of `fn` replaces its derivative.
             `fn` must then be equivariant: if two values change places, so do their results.
-        driver : Driver, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
@@ -595,7 +593,7 @@ class Functions(
         derivatives (error about ``eps^(2/3)``). With ``fn(0) != 0`` there is no derivative at a
         zero value; a finite one is returned. Second derivatives are exact for repeated values as
         well, including the mixed ones in arrays that `fn` closes over; with
-        ``elementwise=False`` they are NaN at a tie and at a value of 0.
+        ``elementwise=False`` they are NaN at a tie.
 
         References
         ----------
@@ -691,7 +689,7 @@ class Functions(
             Takes the singular values ``(..., k)``, real, and returns ``(...)``. It must be
             symmetric: its value does not change if two values change places. Otherwise as for
             `singular_value_map`.
-        driver : Driver, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `singular_value_map`.
 
         Returns
@@ -770,8 +768,7 @@ class Functions(
             return backend.apply(Recompose(), there, raw, coefficients)[0]
 
         (change,) = backend.run(RealProduct(), mean_by_gauss(slope), way)
-        spoilt = without_third(xp, way, any_tied(xp, raw.S))  # the map's factors have none there
-        return self._finish(backend, value(raw.S) + change + spoilt, dtype)
+        return self._finish(backend, value(raw.S) + change, dtype)
 
     @needs("all values")
     def nuclear_norm(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
@@ -781,7 +778,7 @@ class Functions(
         ----------
         x : array (..., m, n)
             Real or complex floating point.
-        driver : Driver, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
@@ -827,7 +824,7 @@ class Functions(
         side : {"auto", "right", "left"}, default "auto"
             The side of ``positive``: "right" is ``unitary @ positive``, "left" is
             ``positive @ unitary``; "auto" is "right", and "left" for a wide matrix.
-        driver : Driver, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
@@ -878,7 +875,7 @@ class Functions(
             Real or complex floating point; for ``special=True`` real and square.
         special : bool, default False
             Whether to look among matrices of determinant +1 only (the Kabsch problem).
-        driver : Driver, default "auto"
+        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
@@ -1000,7 +997,7 @@ class Functions(
             `singular_value_map`.
         elementwise : bool, default True
             Whether fn acts on each value alone; as for `singular_value_map`.
-        driver : EighDriver, default "auto"
+        driver : {"auto", "eigh", "jacobi"}, default "auto"
             As for `eigh`.
 
         Returns

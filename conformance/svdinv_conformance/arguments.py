@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,10 +17,14 @@ from .inputs import InputError
 
 __all__ = [
     "OneLineParser",
+    "between",
     "check_output",
+    "choice",
     "command",
+    "distinct",
     "names",
-    "names_from",
+    "option",
+    "output",
     "positive",
     "progress",
     "seed",
@@ -50,23 +55,21 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
-def positive(text: str) -> int:
-    """A whole number from 1 upwards."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
+def _whole(least: int, complaint: str) -> Callable[[str], int]:
+    """Whole numbers from the least one upwards."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is {complaint}")
+        return value
+
+    parse.__name__ = "whole number"  # as argparse calls it in its message
+    return parse
 
 
-def seed(text: str) -> int:
-    """A whole number from 0 upwards."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-positive.__name__ = seed.__name__ = "whole number"  # as argparse calls it in its message
+positive = _whole(1, "not a positive number")
+seed = _whole(0, "negative")
 
 
 def names(text: str) -> list[str]:
@@ -77,10 +80,10 @@ def names(text: str) -> list[str]:
     return found
 
 
-def names_from(allowed: Iterable[str], *, with_all: bool = False) -> Callable[[str], list[str]]:
-    """Names separated by commas, each one of some; with ``all`` for all of these."""
+def names_from(allowed: Iterable[str]) -> Callable[[str], list[str]]:
+    """Names separated by commas, each one of some; ``all`` stands for all of these."""
     allowed = list(allowed)
-    words = [*allowed, "all"] if with_all else allowed
+    words = [*allowed, "all"]
 
     def parse(text: str) -> list[str]:
         chosen = []
@@ -94,25 +97,58 @@ def names_from(allowed: Iterable[str], *, with_all: bool = False) -> Callable[[s
     return parse
 
 
-def check_output(path: str | None) -> None:
-    """Find out before the work whether a result can be written.
+def between(text: str, low: float, high: float, otherwise: str) -> float:
+    """A number with ``low <= number < high``; what it is not, otherwise."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value < high:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {otherwise}")
+    return value
+
+
+def option(group: Any, flag: str, metavar: str, text: str, **more: Any) -> None:
+    """Add an option that takes a value."""
+    group.add_argument(flag, metavar=metavar, help=text, **more)
+
+
+def choice(group: Any, flag: str, allowed: Iterable[str], usual: str) -> None:
+    """Add an option that takes some of these names, or all of them; repeatable."""
+    text = f"{', '.join(allowed)} ({usual})"
+    option(group, flag, "NAMES", text, action="extend", type=names_from(allowed))
+
+
+def output(parser: Any, **files: str) -> None:
+    """Add an option for each file that a command can write, with what stands in it."""
+    group = parser.add_argument_group("where to write")
+    for name, text in files.items():
+        option(group, f"--{name}", "FILE.png" if name == "plot" else "FILE", text)
+
+
+def distinct(names: Iterable[str] | None) -> list[str]:
+    """What an option of :func:`choice` was given, each once."""
+    return list(dict.fromkeys(names or ()))
+
+
+def check_output(*paths: str | None) -> None:
+    """Find out before the work whether results can be written; None for one not asked for.
 
     Raises
     ------
     InputError
         If it cannot.
     """
-    if path is None:
-        return
-    target = Path(path)
-    if target.is_dir():
-        raise InputError(f"{path}: is a folder")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("ab"):
-            pass
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    for path in filter(None, paths):
+        target = Path(path)
+        if target.is_dir():
+            raise InputError(f"{path}: is a folder")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("ab"):
+                pass
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def write_json(path: str | None, data: Any) -> None:

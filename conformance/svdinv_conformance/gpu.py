@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from .arguments import check_output
+from .arguments import check_output, tell_written
 from .frameworks import FRAMEWORKS, UnavailableError
 from .inputs import InputError
 
@@ -70,5 +70,5 @@ def execute(
         recorded.rule(" ".join(command))
         status = max(status, run(command, recorded))
     recorded.save_html(options.html)
-    console.print(f"written: {options.html}", markup=False, style="dim", soft_wrap=True)
+    tell_written(console, options.html)
     return status

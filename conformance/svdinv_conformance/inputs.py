@@ -37,24 +37,16 @@ class InputError(ValueError):
 
 @dataclass(frozen=True)
 class Input:
-    """One input of a comparison.
-
-    Attributes
-    ----------
-    name
-        What the table calls it.
-    description
-        One line: what is special about it.
-    real
-        The matrices, float64, ``(..., m, n)``; ``None`` if the input is complex only.
-    complex
-        The same for complex computing types, complex128.
-    """
+    """One input of a comparison."""
 
     name: str
+    """What the table calls it."""
     description: str
+    """One line: what is special about it."""
     real: Array | None
+    """The matrices, float64, ``(..., m, n)``; ``None`` if the input is complex only."""
     complex: Array
+    """The same for complex computing types, complex128."""
 
     @property
     def shape(self) -> tuple[int, ...]:

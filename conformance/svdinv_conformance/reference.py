@@ -179,23 +179,16 @@ def _lapack_svd(a: Array) -> tuple[Array, Array, Array]:
 
 @dataclass(frozen=True)
 class Factors:
-    """A thin decomposition of the matrices, or of their adjoints where those are tall.
-
-    Attributes
-    ----------
-    U, S, Vh
-        ``(..., p, k)``, ``(..., k)`` in descending order, ``(..., k, k)``, with ``p >= k``.
-    adjoint
-        Whether it is the adjoint that was decomposed.
-    extended
-        Whether :func:`jacobi_svd` was used rather than LAPACK.
-    """
+    """A thin decomposition of the matrices, or of their adjoints where those are tall."""
 
     U: Array
     S: Array
     Vh: Array
+    """``(..., p, k)``, ``(..., k)`` in descending order, ``(..., k, k)``, with ``p >= k``."""
     adjoint: bool
+    """Whether it is the adjoint that was decomposed."""
     extended: bool
+    """Whether :func:`jacobi_svd` was used rather than LAPACK."""
 
 
 def decompose(x: Array) -> Factors:
@@ -212,18 +205,12 @@ def decompose(x: Array) -> Factors:
 
 @dataclass(frozen=True)
 class ExactGradient:
-    """What :func:`exact_gradient` returns.
-
-    Attributes
-    ----------
-    x
-        Gradient with respect to the matrices, ``(..., m, n)``.
-    tau
-        Gradient with respect to the threshold, the batch shape; ``None`` where the loss has none.
-    """
+    """What :func:`exact_gradient` returns."""
 
     x: Array
+    """Gradient with respect to the matrices, ``(..., m, n)``."""
     tau: Array | None
+    """Gradient with respect to the threshold, the batch shape; ``None`` where the loss has none."""
 
 
 def exact_gradient(

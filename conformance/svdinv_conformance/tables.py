@@ -29,37 +29,25 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
-
-    Attributes
-    ----------
-    head
-        The headings.
-    rows
-        Cells, or texts, of each row.
-    title, note
-        A line above the table, and one below that.
-    texts
-        How many columns, from the left, hold text; numbers are aligned to the right.
-    wrapped
-        Columns that may be broken into lines, from the right if negative.
-    grouped
-        Whether rows that begin alike belong together.
-    total
-        Whether the last row sums up the others.
-    widths
-        Characters of each column; by default as many as it needs.
-    """
+    """A table."""
 
     head: Sequence[str]
+    """The headings."""
     rows: Sequence[Sequence[str | Cell]]
+    """Cells, or texts, of each row."""
     title: str = ""
     note: str = ""
+    """A line above the table, and one below that."""
     texts: Sequence[int] = (0,)
+    """How many columns, from the left, hold text; numbers are aligned to the right."""
     wrapped: Sequence[int] = ()
+    """Columns that may be broken into lines, from the right if negative."""
     grouped: bool = False
+    """Whether rows that begin alike belong together."""
     total: bool = False
+    """Whether the last row sums up the others."""
     widths: Sequence[int] = ()
+    """Characters of each column; by default as many as it needs."""
 
     def _cells(self) -> Iterable[tuple[bool, list[Cell]]]:
         """Rows, and whether each begins a group; a heading that repeats is left out."""

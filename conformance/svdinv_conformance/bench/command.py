@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import re
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from ..arguments import (
+    between,
     check_output,
+    choice,
     command,
-    names_from,
+    distinct,
+    option,
+    output,
     positive,
     progress,
     seed,
@@ -42,6 +47,10 @@ DEFAULT = (
     "4096x3x3:float32",
     "8x8:float64",
 )
+
+
+USUAL = ["torch", "jax", "tensorflow"]
+"""Frameworks that are timed where none is asked for."""
 
 
 def marks(threshold: float) -> tuple[str, str]:
@@ -87,67 +96,41 @@ def shape(text: str) -> Shape:
     return Shape(lengths, found[2])
 
 
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction of the largest value")
-    return value
-
-
 def add_parser(commands: Any) -> None:
     """Add the command to a program's commands."""
-    from svdinv.drivers import Driver
-
-    sub = command(
-        commands, "bench", "time a step beside the framework's own", _DESCRIPTION, _EPILOG
-    )
+    purpose = "time a step beside the framework's own"
+    sub = command(commands, "bench", purpose, _DESCRIPTION, _EPILOG)
     what = sub.add_argument_group("what to time")
-    what.add_argument(
-        "--shape", type=shape, action="append", metavar="SHAPE", help="see below; repeatable"
-    )
-    what.add_argument(
-        "--framework", type=names_from(TIMED), metavar="NAMES",
-        default=["torch", "jax", "tensorflow"],
-        help=f"{', '.join(TIMED)} (torch,jax,tensorflow)",
-    )  # fmt: skip
-    what.add_argument(
-        "--mode", type=names_from(("eager", "compiled")), metavar="NAMES",
-        help="eager, compiled (PyTorch and NumPy eager, JAX and TensorFlow compiled)",
-    )  # fmt: skip
-    what.add_argument("--device", default="cpu", metavar="NAME", help="cpu or cuda (cpu)")
-    what.add_argument(
-        "--threshold", type=_fraction, default=0.12, metavar="T",
-        help="fraction of each matrix's largest singular value (0.12)",
-    )  # fmt: skip
+    option(what, "--shape", "SHAPE", "see below; repeatable", type=shape, action="append")
+    choice(what, "--framework", TIMED, ",".join(USUAL))
+    usual = "PyTorch and NumPy eager, JAX and TensorFlow compiled"
+    choice(what, "--mode", ("eager", "compiled"), usual)
+    option(what, "--device", "NAME", "cpu or cuda (cpu)", default="cpu")
+    fraction = partial(between, low=0, high=1, otherwise="a fraction of the largest value")
+    text = "fraction of each matrix's largest singular value (0.12)"
+    option(what, "--threshold", "T", text, type=fraction, default=0.12)
     what.add_argument(
         "--driver",
-        choices=get_args(Driver),
+        choices=("auto", "svd", "gram", "qr", "jacobi"),
         default="auto",
         help="of svt (auto)",
     )
+    text = "also time this one, as in the command run; repeatable"
+    option(what, "--implementation", "NAME", text, action="append", default=[])
+    option(what, "--kind", "NAME", f"whose arrays --implementation takes: {', '.join(KINDS)}")
+    option(what, "--repeat", "N", "timed rounds (9)", type=positive, default=9)
+    option(what, "--seed", "N", "of the matrices (0)", type=seed, default=0)
     what.add_argument(
-        "--implementation", action="append", default=[], metavar="NAME",
-        help="also time this one, as in the command run; repeatable",
-    )  # fmt: skip
-    what.add_argument(
-        "--kind", metavar="NAME", help=f"whose arrays --implementation takes: {', '.join(KINDS)}"
-    )
-    what.add_argument("--repeat", type=positive, default=9, metavar="N", help="timed rounds (9)")
-    what.add_argument("--seed", type=seed, default=0, metavar="N", help="of the matrices (0)")
-    what.add_argument(
-        "--explain", nargs=2, metavar=("SHAPE", "DTYPE"),
+        "--explain",
+        nargs=2,
+        metavar=("SHAPE", "DTYPE"),
         help="time nothing; say which drivers svt tries for a shape such as 4x2048x64, and why",
-    )  # fmt: skip
-    out = sub.add_argument_group("where to write")
-    out.add_argument("--json", metavar="FILE", help="all numbers, for a program")
-    out.add_argument("--plot", metavar="FILE.png", help="cost against size and against batch")
-    out.add_argument(
-        "--markdown",
-        metavar="FILE",
-        help="put the table between its marks (see docs/performance.md)",
+    )
+    output(
+        sub,
+        json="all numbers, for a program",
+        plot="cost against size and against batch",
+        markdown="put the table between its marks (see docs/performance.md)",
     )
 
 
@@ -162,7 +145,7 @@ def _explain(options: argparse.Namespace, console: Console) -> int:
         raise InputError(f"--explain: {error}") from None
     x = np.zeros(wanted.lengths, wanted.dtype)
     make = {"torch": "tensor", "jax": "device_put", "tensorflow": "constant"}
-    for name in options.framework:
+    for name in distinct(options.framework) or USUAL:
         host = FRAMEWORKS[name]()
         try:
             host.load()
@@ -187,8 +170,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
         return _explain(options, console)
     if options.plot is not None and Path(options.plot).suffix.lower() != ".png":
         raise InputError(f"{options.plot}: a picture's name ends in .png")
-    for path in (options.json, options.plot):
-        check_output(path)
+    check_output(options.json, options.plot)
     if options.markdown is not None:
         around_marks(options.markdown, *marks(options.threshold))
     shapes = options.shape or [shape(text) for text in DEFAULT]
@@ -209,7 +191,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
 
         def run(shapes: list[Shape]) -> list[Measured]:
             rows = []
-            for name in options.framework:
+            for name in distinct(options.framework) or USUAL:
                 usual = "eager" if name in ("torch", "numpy", "cupy") else "compiled"
                 rows += measure(
                     shapes, [name], options.mode or [usual],

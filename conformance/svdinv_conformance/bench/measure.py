@@ -40,48 +40,33 @@ class Shape:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one step: median, the quartiles around it, and the memory it needs at most.
-
-    Attributes
-    ----------
-    median, low, high
-        Seconds; `low` and `high` are the quartiles.
-    memory
-        Bytes that the process grew by during a step, at its peak; None where that is not known.
-    """
+    """Seconds of one step: median, the quartiles around it, and the memory it needs at most."""
 
     median: float
     low: float
     high: float
+    """Seconds; `low` and `high` are the quartiles."""
     memory: int | None = None
+    """Bytes that the process grew by during a step, at its peak; None where that is not known."""
 
 
 @dataclass
 class Measured:
-    """All sides of one shape in one framework and mode.
-
-    Attributes
-    ----------
-    shape, framework, mode, device
-        What was timed, and where.
-    sides
-        Timing of each side.
-    error
-        Relative error of svdinv's gradient in x, against the same in double precision by the SVD.
-    kept
-        Mean number of values above the threshold.
-    reason
-        Why nothing was timed, or empty.
-    """
+    """All sides of one shape in one framework and mode."""
 
     shape: Shape
     framework: str
     mode: str
     device: str
+    """What was timed, and where."""
     sides: dict[str, Timing] = field(default_factory=dict)
+    """Timing of each side."""
     error: float | None = None
+    """Relative error of svdinv's gradient in x, against the same in double precision by the SVD."""
     kept: float | None = None
+    """Mean number of values above the threshold."""
     reason: str = ""
+    """Why nothing was timed, or empty."""
 
     def ratio(self, above: str, below: str) -> float | None:
         """Median of one side over that of another."""

@@ -109,21 +109,14 @@ def undefined(
 
 @dataclass(frozen=True)
 class Judgement:
-    """How the results of one method at one matrix are compared.
-
-    Attributes
-    ----------
-    tolerance
-        Largest relative difference between two frameworks that is put down to rounding.
-    tau_tolerance
-        The same for the gradient in the threshold.
-    excuse
-        Why the results are not judged; empty if they are.
-    """
+    """How the results of one method at one matrix are compared."""
 
     tolerance: float
+    """Largest relative difference between two frameworks that is put down to rounding."""
     tau_tolerance: float
+    """The same for the gradient in the threshold."""
     excuse: str = ""
+    """Why the results are not judged; empty if they are."""
 
     @property
     def judged(self) -> bool:

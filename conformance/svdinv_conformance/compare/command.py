@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
 from ..arguments import (
+    between,
     check_output,
+    choice,
     command,
+    distinct,
     names_from,
+    option,
+    output,
     positive,
     progress,
     seed,
@@ -86,76 +92,33 @@ exit status:
 """
 
 
-def _threshold(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a threshold; it must be 0 or more")
-    return value
-
-
-_threshold.__name__ = "number"
-
-
-def _choice(group: Any, name: str, allowed: Iterable[str], unless: str) -> None:
-    """An option that takes some of these names, or all of them."""
-    group.add_argument(
-        name,
-        action="extend",
-        type=names_from(allowed, with_all=True),
-        metavar="NAMES",
-        help=f"{', '.join(allowed)} ({unless})",
-    )
-
-
 def add_parser(commands: Any) -> None:
     """Add the command to those of the program."""
-    sub = command(
-        commands,
-        "compare",
-        "compare frameworks and gradient rules on one table",
-        _DESCRIPTION,
-        _EPILOG,
-    )
-    inputs = sub.add_argument_group("inputs (repeatable, may be mixed; default: photo-tiled)")
-    inputs.add_argument(
-        "--case",
-        action="extend",
-        type=names_from(BUILT_IN, with_all=True),
-        metavar="NAME",
-        help="built-in case, or all",
-    )
-    inputs.add_argument(
-        "--input", action="append", metavar="FILE.npy", help="matrices (..., m, n) from numpy.save"
-    )
-    inputs.add_argument(
-        "--image", action="append", metavar="FILE", help="picture; its colours become a batch"
-    )
-    inputs.add_argument(
-        "--crop", type=positive, default=64, metavar="N", help="side of --image's crop (64)"
-    )
-    inputs.add_argument(
+    purpose = "compare frameworks and gradient rules on one table"
+    sub = command(commands, "compare", purpose, _DESCRIPTION, _EPILOG)
+    given = sub.add_argument_group("inputs (repeatable, may be mixed; default: photo-tiled)")
+    cases = names_from(BUILT_IN)
+    option(given, "--case", "NAME", "built-in case, or all", action="extend", type=cases)
+    option(given, "--input", "FILE.npy", "matrices (..., m, n) from numpy.save", action="append")
+    option(given, "--image", "FILE", "picture; its colours become a batch", action="append")
+    option(given, "--crop", "N", "side of --image's crop (64)", type=positive, default=64)
+    given.add_argument(
         "--arrange",
         choices=list(ARRANGEMENTS),
         default="none",
         help="lay --image's crop out so that values tie (tiled, symmetric) or vanish (zero-rows)",
     )
-    inputs.add_argument(
-        "--list-cases", action="store_true", help="list the built-in cases and stop"
-    )
+    given.add_argument("--list-cases", action="store_true", help="list the built-in cases and stop")
 
     what = sub.add_argument_group("what to compute (names separated by commas, or all)")
-    _choice(what, "--loss", LOSSES, "soft")
-    _choice(what, "--rule", METHODS, "all that apply")
-    _choice(what, "--framework", FRAMEWORKS, "all")
-    _choice(what, "--dtype", DTYPES, "float64; complex128 for complex input")
-    _choice(what, "--device", DEVICES, "cpu")
-    what.add_argument(
-        "--tau",
-        type=_threshold,
-        default=0.025,
-        metavar="T",
-        help="threshold of soft and hard (0.025)",
-    )
+    choice(what, "--loss", LOSSES, "soft")
+    choice(what, "--rule", METHODS, "all that apply")
+    choice(what, "--framework", FRAMEWORKS, "all")
+    choice(what, "--dtype", DTYPES, "float64; complex128 for complex input")
+    choice(what, "--device", DEVICES, "cpu")
+    threshold = partial(between, low=0, high=math.inf, otherwise="a threshold of 0 or more")
+    text = "threshold of soft and hard (0.025)"
+    option(what, "--tau", "T", text, type=threshold, default=0.025)
     scale = what.add_mutually_exclusive_group()
     scale.add_argument(
         "--relative",
@@ -167,24 +130,14 @@ def add_parser(commands: Any) -> None:
     scale.add_argument(
         "--absolute", dest="relative", action="store_false", help="tau is the threshold itself"
     )
-    what.add_argument(
-        "--repeat", type=positive, default=5, metavar="N", help="timed repetitions, at most (5)"
-    )
-    what.add_argument(
-        "--seed", type=seed, default=0, metavar="N", help="seed of the cotangent W (0)"
-    )
-
-    out = sub.add_argument_group("where to write")
-    out.add_argument("--json", metavar="FILE", help="the results, for a program")
-    out.add_argument("--html", metavar="FILE", help="one page with the table and pictures")
-
-
-def _distinct(names: Sequence[str] | None) -> list[str]:
-    return list(dict.fromkeys(names or ()))
+    text = "timed repetitions, at most (5)"
+    option(what, "--repeat", "N", text, type=positive, default=5)
+    option(what, "--seed", "N", "seed of the cotangent W (0)", type=seed, default=0)
+    output(sub, json="the results, for a program", html="one page with the table and pictures")
 
 
 def _inputs(options: argparse.Namespace) -> list[Input]:
-    inputs = [built_in(name) for name in _distinct(options.case)]
+    inputs = [built_in(name) for name in distinct(options.case)]
     inputs += [from_npy(path) for path in options.input or []]
     inputs += [from_image(path, options.crop, options.arrange) for path in options.image or []]
     return inputs or [built_in("photo-tiled")]
@@ -205,19 +158,18 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     complex_only = all(given.real is None for given in inputs)
     plan = Plan(
         inputs=inputs,
-        losses=_distinct(options.loss) or ["soft"],
-        methods=_distinct(options.rule) or METHODS,
-        frameworks=_distinct(options.framework) or list(FRAMEWORKS),
-        dtypes=_distinct(options.dtype) or ["complex128" if complex_only else "float64"],
-        devices=_distinct(options.device) or ["cpu"],
+        losses=distinct(options.loss) or ["soft"],
+        methods=distinct(options.rule) or METHODS,
+        frameworks=distinct(options.framework) or list(FRAMEWORKS),
+        dtypes=distinct(options.dtype) or ["complex128" if complex_only else "float64"],
+        devices=distinct(options.device) or ["cpu"],
         tau=options.tau,
         relative=options.relative,
         repeat=options.repeat,
         seed=options.seed,
     )
     _check_plan(plan)
-    check_output(options.json)
-    check_output(options.html)
+    check_output(options.json, options.html)
 
     with progress() as tell:
         result = compare(plan, progress=tell)

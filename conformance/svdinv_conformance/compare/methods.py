@@ -78,24 +78,16 @@ def methods_for(loss: str) -> tuple[str, ...]:
 
 
 class Problem(NamedTuple):
-    """What to differentiate: a loss at some matrices.
-
-    Attributes
-    ----------
-    loss
-        Name of the loss.
-    x
-        Matrices ``(..., m, n)`` in the computing type.
-    weights
-        ``W``, of x's shape and type.
-    tau
-        Threshold of each matrix, the batch shape, real.
-    """
+    """What to differentiate: a loss at some matrices."""
 
     loss: str
+    """Name of the loss."""
     x: NDArray[Any]
+    """Matrices ``(..., m, n)`` in the computing type."""
     weights: NDArray[Any]
+    """``W``, of x's shape and type."""
     tau: NDArray[Any]
+    """Threshold of each matrix, the batch shape, real."""
 
 
 Asked = Autodiff | Explicit

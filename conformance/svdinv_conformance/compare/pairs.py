@@ -21,21 +21,14 @@ __all__ = ["Difference", "as_table", "in_words", "largest_differences"]
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest difference of two, and where it is.
-
-    Attributes
-    ----------
-    difference
-        Relative; NaN where one of the two is not finite.
-    tolerance
-        What it is held to.
-    where
-        Input, loss, method and type.
-    """
+    """The largest difference of two, and where it is."""
 
     difference: float
+    """Relative; NaN where one of the two is not finite."""
     tolerance: float
+    """What it is held to."""
     where: str
+    """Input, loss, method and type."""
 
     @property
     def used(self) -> float:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from ..errors import norms, relative_difference
 from ..frameworks import FRAMEWORKS, Bridge, UnavailableError, first_line
 from ..inputs import Input, normal
 from ..reference import ExactGradient, Factors, decompose, exact_gradient
-from .agreement import Judgement, judge, undefined
+from .agreement import judge, undefined
 from .methods import EXACT, THRESHOLDED, Asked, Problem, gradient, implement, methods_for
 
 if TYPE_CHECKING:
@@ -42,100 +42,71 @@ _LEAST = 1e-3
 
 @dataclass(frozen=True)
 class Plan:
-    """What to compare.
-
-    Attributes
-    ----------
-    inputs
-        The matrices.
-    losses, methods, frameworks, dtypes, devices
-        Names; methods that do not apply to a loss are left out for it.
-    tau
-        Threshold of ``soft`` and ``hard``.
-    relative
-        Whether ``tau`` is a fraction of each matrix's largest value (of a zero matrix: itself).
-    repeat
-        Most timed repetitions of each gradient.
-    seed
-        Seed of the cotangent W.
-    """
+    """What to compare."""
 
     inputs: Sequence[Input]
+    """The matrices."""
     losses: Sequence[str]
     methods: Sequence[str]
     frameworks: Sequence[str]
     dtypes: Sequence[str]
     devices: Sequence[str]
+    """Names; methods that do not apply to a loss are left out for it."""
     tau: float = 0.025
+    """Threshold of ``soft`` and ``hard``."""
     relative: bool = True
+    """Whether ``tau`` is a fraction of each matrix's largest value (of a zero matrix: itself)."""
     repeat: int = 5
+    """Most timed repetitions of each gradient."""
     seed: int = 0
+    """Seed of the cotangent W."""
 
 
 @dataclass
 class Row:
-    """One line of the table.
-
-    Attributes
-    ----------
-    framework, device, method, dtype
-        What was computed, and by whom; method and dtype are empty for a framework or a device
-        that is missing altogether.
-    status
-        ``"computed"``, ``"unavailable"`` (the reason is in ``note``) or ``"failed"`` (the call
-        raised; the message is in ``note``).
-    note
-        Reason or message.
-    error
-        Largest relative error over the matrices against the exact gradient; None where that is
-        undefined or an entry is not finite.
-    tau_error
-        The same for the gradient in the threshold.
-    undefined
-        Why there is no exact gradient, for at least one of the matrices.
-    agreement
-        Largest relative difference to any other framework or device, with the same method and
-        type, over the judged matrices (over all if none is judged); None if there is no other, or
-        if an entry is not finite.
-    tolerance
-        What the agreement is held to (the largest over the judged matrices); None if not judged.
-    excuse
-        Why at least one matrix is not judged.
-    judged_matrices, matrices
-        How many of the matrices are judged, and how many there are.
-    nonfinite, entries
-        Non-finite entries of the gradient, and all entries.
-    milliseconds
-        Median time of forward and backward, without the first call.
-    faults
-        What is wrong, in words; empty if nothing is.
-    gradient, tau_gradient
-        The gradient itself, in the matrices and in the threshold.
-    compared
-        Whether there is another framework or device to agree with.
-    """
+    """One line of the table."""
 
     framework: str
     device: str
     method: str = ""
     dtype: str = ""
+    """What was computed, and by whom; method and dtype are empty for a framework or a device
+    that is missing altogether."""
     status: str = "computed"
+    """``"computed"``, ``"unavailable"`` (the reason is in ``note``) or ``"failed"`` (the call
+    raised; the message is in ``note``)."""
     note: str = ""
+    """Reason or message."""
     error: float | None = None
+    """Largest relative error over the matrices against the exact gradient; None where that is
+    undefined or an entry is not finite."""
     tau_error: float | None = None
+    """The same for the gradient in the threshold."""
     undefined: str = ""
+    """Why there is no exact gradient, for at least one of the matrices."""
     agreement: float | None = None
+    """Largest relative difference to any other framework or device, with the same method and
+    type, over the judged matrices (over all if none is judged); None if there is no other, or
+    if an entry is not finite."""
     tolerance: float | None = None
+    """What the agreement is held to (the largest over the judged matrices); None if not judged."""
     excuse: str = ""
+    """Why at least one matrix is not judged."""
     judged_matrices: int = 0
     matrices: int = 0
+    """How many of the matrices are judged, and how many there are."""
     nonfinite: int = 0
     entries: int = 0
+    """Non-finite entries of the gradient, and all entries."""
     milliseconds: float | None = None
+    """Median time of forward and backward, without the first call."""
     faults: list[str] = field(default_factory=list)
+    """What is wrong, in words; empty if nothing is."""
     gradient: Array | None = field(default=None, repr=False)
     tau_gradient: Array | None = field(default=None, repr=False)
+    """The gradient itself, in the matrices and in the threshold."""
     compared: bool = False
+    """Whether there is another framework or device to agree with."""
 
     @property
     def judged(self) -> bool:
@@ -150,60 +121,40 @@ class Row:
 
 @dataclass
 class Group:
-    """The rows of one input and loss, with the exact gradients they are measured against.
-
-    Attributes
-    ----------
-    input, loss
-        What was differentiated.
-    tau
-        Thresholds by type; empty for losses without one.
-    exact
-        Exact gradient by type.
-    singular_values
-        Exact singular values by type.
-    extended
-        Whether the exact gradient has extended-precision factors.
-    rows
-        The results.
-    """
+    """The rows of one input and loss, with the exact gradients they are measured against."""
 
     input: Input
     loss: str
+    """What was differentiated."""
     tau: dict[str, Array] = field(default_factory=dict)
+    """Thresholds by type; empty for losses without one."""
     exact: dict[str, ExactGradient] = field(default_factory=dict)
+    """Exact gradient by type."""
     singular_values: dict[str, Array] = field(default_factory=dict)
+    """Exact singular values by type."""
     extended: bool = True
+    """Whether the exact gradient has extended-precision factors."""
     rows: list[Row] = field(default_factory=list)
+    """The results."""
 
 
 @dataclass
 class Comparison:
-    """Everything that was found out.
-
-    Attributes
-    ----------
-    plan
-        What was asked for.
-    groups
-        The results, by input and loss.
-    missing
-        Frameworks and devices that are not there.
-    versions
-        Version of each framework that is.
-    execution
-        How each framework ran ("eager", "compiled").
-    evidence
-        On a machine without a GPU that was asked for: what speaks for one
-        (:func:`.suite.evidence.gather`).
-    """
+    """Everything that was found out."""
 
     plan: Plan
+    """What was asked for."""
     groups: list[Group] = field(default_factory=list)
+    """The results, by input and loss."""
     missing: list[Row] = field(default_factory=list)
+    """Frameworks and devices that are not there."""
     versions: dict[str, str] = field(default_factory=dict)
+    """Version of each framework that is."""
     execution: dict[str, str] = field(default_factory=dict)
+    """How each framework ran ("eager", "compiled")."""
     evidence: list[Evidence] = field(default_factory=list)
+    """On a machine without a GPU that was asked for: what speaks for one
+    (:func:`.suite.evidence.gather`)."""
 
     @property
     def rows(self) -> list[Row]:
@@ -245,87 +196,67 @@ def compare(
     Comparison
         A framework, device or method that is missing or raises is a row that says so.
     """
-    if frameworks is None:
-        frameworks = {name: FRAMEWORKS[name]() for name in plan.frameworks}
     result = Comparison(plan)
-    steps = [
-        (given, loss, dtype, method)
-        for given in plan.inputs
-        for loss in plan.losses
-        for dtype in plan.dtypes
-        for method in methods_for(loss)
-        if method in plan.methods
-    ]
-    total = len(steps) * len(plan.frameworks) * len(plan.devices)
+    methods = {loss: [m for m in methods_for(loss) if m in plan.methods] for loss in plan.losses}
+    total = len(plan.inputs) * len(plan.dtypes) * sum(map(len, methods.values()))
+    tell = progress or (lambda done, total, text: None)
+    tell(0, total, "loading the frameworks")
+    asked = list(_present(result, frameworks or {n: FRAMEWORKS[n]() for n in plan.frameworks}))
+    total *= len(asked)
     done = 0
-
-    def tell(text: str) -> None:
-        if progress is not None:
-            progress(done, total, text)
-
-    present: list[tuple[Bridge, str]] = []
-    for name in plan.frameworks:
-        framework = frameworks[name]
-        tell(f"loading {name}")
-        try:
-            framework.load()
-        except UnavailableError as error:
-            result.missing += [
-                Row(name, d, status="unavailable", note=str(error)) for d in plan.devices
-            ]
-            continue
-        result.versions[name] = framework.version()
-        result.execution[name] = framework.execution
-        for device in plan.devices:
-            try:
-                framework.check_device(device)
-            except UnavailableError as error:
-                result.missing.append(Row(name, device, status="unavailable", note=str(error)))
-            else:
-                present.append((framework, device))
-    total = len(steps) * len(present)
 
     @cache  # what is compiled for a loss is compiled once
     def made(framework: Bridge, method: str, loss: str) -> Asked:
         return implement(framework, method)
 
     for given in plan.inputs:
-        factors: dict[str, Factors] = {}
+        decomposed = cache(lambda dtype, x=given: decompose(x.matrices(dtype)))
         for loss in plan.losses:
             group = Group(given, loss)
             result.groups.append(group)
             for dtype in plan.dtypes:
-                methods = [m for m in methods_for(loss) if m in plan.methods]
                 x = given.matrices(dtype)
                 if x is None:
+                    fits_not = "the input is complex" if given.real is None else (
+                        "the input overflows this type"
+                    )  # fmt: skip
                     group.rows += [
-                        Row(f.name, device, dtype=dtype, status="unavailable", note=_unfit(given))
-                        for f, device in present
+                        Row(f.name, device, dtype=dtype, status="unavailable", note=fits_not)
+                        for f, device in asked
                     ]
-                    done += len(methods) * len(present)
+                    done += len(methods[loss]) * len(asked)
                     continue
-                if dtype not in factors:
-                    tell(f"{given.name}: exact gradient, {dtype}")
-                    factors[dtype] = decompose(x)
-                problem = _pose(plan, group, dtype, x, factors[dtype])
-                for method in methods:
+                tell(done, total, f"{given.name}: exact gradient, {dtype}")
+                problem = _pose(plan, group, dtype, x, decomposed(dtype))
+                for method in methods[loss]:
                     rows = []
-                    for framework, device in present:
-                        tell(f"{given.name}, {loss}: {method}, {framework.name} {dtype} {device}")
-                        rows.append(
-                            _measure(made, framework, problem, method, dtype, device, plan.repeat)
-                        )
+                    for framework, device in asked:
+                        row = Row(framework.name, device, method, dtype)
+                        tell(done, total, f"{given.name}, {loss}: {method}, {row.who} {dtype}")
+                        implementation = partial(made, framework, method, loss)
+                        _measure(row, framework, implementation, problem, plan)
+                        rows.append(row)
                         done += 1
                     _assess(group, problem, method, dtype, rows)
                     group.rows += rows
-    tell("done")
+    tell(done, total, "done")
     return result
 
 
-def _unfit(given: Input) -> str:
-    if given.real is None:
-        return "the input is complex"
-    return "the input overflows this type"
+def _present(result: Comparison, frameworks: Mapping[str, Bridge]) -> Iterator[tuple[Bridge, str]]:
+    """Load the frameworks, and give those that are there, on every device that they have."""
+    for name in result.plan.frameworks:
+        framework = frameworks[name]
+        for device in result.plan.devices:
+            try:
+                framework.load()
+                result.versions[name] = framework.version()
+                result.execution[name] = framework.execution
+                framework.check_device(device)
+            except UnavailableError as error:
+                result.missing.append(Row(name, device, status="unavailable", note=str(error)))
+            else:
+                yield framework, device
 
 
 def _pose(plan: Plan, group: Group, dtype: str, x: Array, factors: Factors) -> Problem:
@@ -341,49 +272,39 @@ def _pose(plan: Plan, group: Group, dtype: str, x: Array, factors: Factors) -> P
 
 
 def _measure(
-    made: Callable[[Bridge, str, str], Asked],
+    row: Row,
     framework: Bridge,
+    implementation: Callable[[], Asked],
     problem: Problem,
-    method: str,
-    dtype: str,
-    device: str,
-    repeat: int,
-) -> Row:
+    plan: Plan,
+) -> None:
     """Compute one gradient and time it."""
-    row = Row(framework.name, device, method, dtype)
     row.entries = int(problem.x.size)
     row.matrices = int(np.prod(problem.x.shape[:-2]))
+    times: list[float] = []
     try:
-        run = gradient(made(framework, method, problem.loss), problem, device)
-        first = run()
-        times: list[float] = []
+        run = gradient(implementation(), problem, row.device)
+        in_x, in_tau = run()
         start = time.perf_counter()
-        while len(times) < repeat and time.perf_counter() - start < TIME_LIMIT:
+        while len(times) < plan.repeat and time.perf_counter() - start < TIME_LIMIT:
             before = time.perf_counter()
             run()
             times.append(1e3 * (time.perf_counter() - before))
-        _store(row, framework, first, problem)
+        found = framework.numpy(in_x)
+        if found.shape != problem.x.shape or found.dtype != problem.x.dtype:
+            raise TypeError(
+                f"the gradient is {found.dtype} {found.shape}, "
+                f"the matrices are {problem.x.dtype} {problem.x.shape}"
+            )
+        row.gradient = found
+        row.nonfinite = int(np.sum(~np.isfinite(found)))
+        row.tau_gradient = None if in_tau is None else framework.numpy(in_tau)
     except UnavailableError as error:
         row.status, row.note = "unavailable", str(error)
     except Exception as error:  # whatever a framework raises belongs into its row
         row.status, row.note = "failed", f"{type(error).__name__}: {first_line(error)}"
     else:
         row.milliseconds = statistics.median(times) if times else None
-    return row
-
-
-def _store(row: Row, framework: Bridge, result: tuple[Any, Any], problem: Problem) -> None:
-    in_x, in_tau = result
-    found = framework.numpy(in_x)
-    if found.shape != problem.x.shape or found.dtype != problem.x.dtype:
-        raise TypeError(
-            f"the gradient is {found.dtype} {found.shape}, "
-            f"the matrices are {problem.x.dtype} {problem.x.shape}"
-        )
-    row.gradient = found
-    row.nonfinite = int(np.sum(~np.isfinite(found)))
-    if in_tau is not None:
-        row.tau_gradient = framework.numpy(in_tau)
 
 
 def _largest(values: Array) -> float | None:
@@ -391,85 +312,76 @@ def _largest(values: Array) -> float | None:
     return float(np.max(values)) if values.size and not np.isnan(values).any() else None
 
 
+class _Wide(NamedTuple):
+    """A gradient in extended precision, matrix by matrix: in x, and in tau or zero."""
+
+    x: Array
+    tau: Array
+
+    def difference(self, other: _Wide, x_scale: Array, tau_scale: Array) -> tuple[Array, Array]:
+        """Relative differences of both parts."""
+        return (
+            relative_difference(self.x, other.x, x_scale),
+            np.abs(self.tau - other.tau) / tau_scale,
+        )
+
+
 def _assess(group: Group, problem: Problem, method: str, dtype: str, rows: list[Row]) -> None:
     """Compare one method's results with the exact gradient and with each other."""
-    loss, exact = group.loss, group.exact[dtype]
-    k = min(problem.x.shape[-2:])
-    values = group.singular_values[dtype].reshape(-1, k)
+    loss, shape = group.loss, problem.x.shape
+    real, wide = np.longdouble, np.result_type(dtype, np.longdouble)
+    values = group.singular_values[dtype].reshape(-1, min(shape[-2:]))
     taus = problem.tau.reshape(-1)
-    shape = problem.x.shape
-    verdicts = [
-        judge(method, loss, s, float(t), dtype, shape) for s, t in zip(values, taus, strict=True)
-    ]
-    gaps = [undefined(loss, s, float(t), dtype, shape) for s, t in zip(values, taus, strict=True)]
+
+    def widened(x: Array, tau: Array | None) -> _Wide:
+        no_tau = np.zeros(taus.shape, real)
+        tau = no_tau if tau is None else np.asarray(tau).astype(real).reshape(-1)
+        return _Wide(x.astype(wide).reshape(-1, *shape[-2:]), tau)
+
+    each = [(s, float(t), dtype, shape) for s, t in zip(values, taus, strict=True)]
+    verdicts = [judge(method, loss, *question) for question in each]
+    gaps = [undefined(loss, *question) for question in each]
     judged = np.array([v.judged for v in verdicts])
-
-    wide = np.clongdouble if np.dtype(dtype).kind == "c" else np.longdouble
-    exact_x = exact.x.reshape(-1, *shape[-2:])
-    least = _LEAST * norms(problem.weights.reshape(exact_x.shape))
+    allowed = np.array([v.tolerance for v in verdicts])
+    tau_allowed = np.array([v.tau_tolerance for v in verdicts])
+    exact = widened(group.exact[dtype].x, group.exact[dtype].tau)
+    least = _LEAST * norms(widened(problem.weights, None).x)
     # the exact gradient in tau is a sum of one term of order 1 for each value kept
-    kept = np.sum(values > taus[:, None], axis=-1)
-    tau_scale = np.sqrt(np.maximum(kept, 1))
-
-    computed = [row for row in rows if row.gradient is not None]
-    grads: dict[int, Array] = {}
-    tau_grads: dict[int, Array] = {}
+    tau_scale = np.sqrt(np.maximum(np.sum(values > taus[:, None], axis=-1), 1))
+    found: dict[int, _Wide] = {}
     for row in rows:
         row.undefined = next((g for g in gaps if g), "")
         row.excuse = next((v.excuse for v in verdicts if v.excuse), "")
-        if row.gradient is None:
-            if row.status == "failed" and judged.any():
-                row.judged_matrices = int(judged.sum())
-                row.faults.append("raised an error")
+        if row.status == "unavailable":
             continue
         row.judged_matrices = int(judged.sum())
+        if row.gradient is None:
+            row.faults += ["raised an error"] if judged.any() else []
+            continue
         row.tolerance = max((v.tolerance for v in verdicts if v.judged), default=None)
-        grads[id(row)] = row.gradient.astype(wide).reshape(exact_x.shape)
-        if row.tau_gradient is not None:
-            tau_grads[id(row)] = row.tau_gradient.astype(np.longdouble).reshape(-1)
-        bad = ~np.isfinite(grads[id(row)]).all(axis=(-2, -1))
-        if (bad & judged).any():
+        found[id(row)] = here = widened(row.gradient, row.tau_gradient)
+        if (judged & ~np.isfinite(here.x).all(axis=(-2, -1))).any():
             row.faults.append("non-finite")
-
-    for row in computed:
-        error = relative_difference(grads[id(row)], exact_x, np.maximum(norms(exact_x), least))
-        defined = np.array([g is None for g in gaps])
-        if defined.all():
-            row.error = _largest(error)
-        tau_error = None
-        if exact.tau is not None and id(row) in tau_grads:
-            tau_error = np.abs(tau_grads[id(row)] - exact.tau.reshape(-1)) / tau_scale
-            if defined.all():
-                row.tau_error = _largest(tau_error)
-        if method == EXACT.get(loss) and _beyond(error, tau_error, verdicts):
+        in_x, in_tau = here.difference(exact, np.maximum(norms(exact.x), least), tau_scale)
+        if not row.undefined:
+            row.error = _largest(in_x)
+            row.tau_error = None if row.tau_gradient is None else _largest(in_tau)
+        if method == EXACT.get(loss) and ((in_x > allowed) | (in_tau > tau_allowed)).any():
             row.faults.append("differs from the exact gradient")
 
-    agreements: dict[int, list[float | None]] = {id(row): [] for row in computed}
+    computed = [row for row in rows if id(row) in found]
     for row in computed:
+        worst: list[float | None] = []
         for other in computed:
             if other is row:
                 continue
             row.compared = True
-            a, b = grads[id(row)], grads[id(other)]
-            scale = np.maximum(np.maximum(norms(a), norms(b)), least)
-            difference = relative_difference(a, b, scale)
-            tau_difference = None
-            if id(row) in tau_grads and id(other) in tau_grads:
-                tau_difference = np.abs(tau_grads[id(row)] - tau_grads[id(other)]) / tau_scale
-            both = difference if tau_difference is None else np.maximum(difference, tau_difference)
-            worst = _largest(both[judged] if judged.any() else both)
-            agreements[id(row)].append(worst)
-            if _beyond(difference, tau_difference, verdicts):
+            a, b = found[id(row)], found[id(other)]
+            scale = np.maximum(np.maximum(norms(a.x), norms(b.x)), least)
+            in_x, in_tau = a.difference(b, scale, tau_scale)
+            both = np.maximum(in_x, in_tau)
+            worst.append(_largest(both[judged] if judged.any() else both))
+            if ((in_x > allowed) | (in_tau > tau_allowed)).any():
                 row.faults.append(f"disagrees with {other.who}")
-        finite = [a for a in agreements[id(row)] if a is not None]
-        if finite and len(finite) == len(agreements[id(row)]):
-            row.agreement = max(finite)
-
-
-def _beyond(difference: Array, tau_difference: Array | None, verdicts: list[Judgement]) -> bool:
-    """Say whether a difference exceeds its tolerance for a judged matrix."""
-    tolerance = np.array([v.tolerance for v in verdicts])
-    beyond = difference > tolerance
-    if tau_difference is not None:
-        beyond |= tau_difference > np.array([v.tau_tolerance for v in verdicts])
-    return bool(beyond.any())
+        if worst and None not in worst:
+            row.agreement = max(worst)  # type: ignore[type-var]

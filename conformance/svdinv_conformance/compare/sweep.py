@@ -33,26 +33,18 @@ SIZE = 2 + len(_OTHER_VALUES)
 
 @dataclass(frozen=True)
 class Sweep:
-    """Median errors over the draws, by gap.
-
-    Attributes
-    ----------
-    loss, dtype
-        What was differentiated, in which type.
-    gaps
-        The gaps, the first one 0.
-    errors
-        For each curve (a rule's name, or "native torch") the median relative error of the finite
-        gradients; NaN where there is none.
-    nonfinite
-        For each curve, whether some gradient is not finite.
-    """
+    """Median errors over the draws, by gap."""
 
     loss: str
     dtype: str
+    """What was differentiated, in which type."""
     gaps: tuple[float, ...]
+    """The gaps, the first one 0."""
     errors: dict[str, NDArray[Any]]
+    """For each curve (a rule's name, or "native torch") the median relative error of the finite
+    gradients; NaN where there is none."""
     nonfinite: dict[str, NDArray[Any]]
+    """For each curve, whether some gradient is not finite."""
 
 
 def matrices(dtype: str, gaps: Sequence[float], draws: int, seed: int) -> NDArray[Any]:

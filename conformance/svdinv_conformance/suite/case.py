@@ -28,39 +28,27 @@ _SINGLE = {"float64": "float32", "complex128": "complex64"}
 
 @dataclass(frozen=True)
 class Observable:
-    """A function of a matrix (and of a threshold): its name and the numbers that fix it.
-
-    Attributes
-    ----------
-    kind
-        ``"values"``, ``"reconstruction"``, ``"soft"``, ``"hard"``, ``"smooth"``, ``"low_rank"``,
-        ``"projector"``, ``"polar"``, ``"nuclear"``, ``"hermitian"``, ``"factors"``,
-        ``"shrink"``, ``"invert"``, ``"rotate"``, ``"roots"``, ``"align"``, ``"tensor"``,
-        ``"truncated"``, ``"eigenvalues"`` or ``"gauge"``.
-    options
-        What that kind needs, such as ``{"rank": 2}``.
-    """
+    """A function of a matrix (and of a threshold): its name and the numbers that fix it."""
 
     kind: str
+    """``"values"``, ``"reconstruction"``, ``"soft"``, ``"hard"``, ``"smooth"``, ``"low_rank"``,
+    ``"projector"``, ``"polar"``, ``"nuclear"``, ``"hermitian"``, ``"factors"``,
+    ``"shrink"``, ``"invert"``, ``"rotate"``, ``"roots"``, ``"align"``, ``"tensor"``,
+    ``"truncated"``, ``"eigenvalues"`` or ``"gauge"``."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """What that kind needs, such as ``{"rank": 2}``."""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What an error is held to: ``eps_factor * eps * condition``, relative.
-
-    Attributes
-    ----------
-    eps_factor
-        Multiple of rounding that is granted to any implementation.
-    condition
-        By how much the question itself amplifies rounding; None where only a finite answer is
-        asked for (the precision cannot resolve the case, or it is a second derivative of the
-        factors themselves at a tie).
-    """
+    """What an error is held to: ``eps_factor * eps * condition``, relative."""
 
     eps_factor: float
+    """Multiple of rounding that is granted to any implementation."""
     condition: float | None
+    """By how much the question itself amplifies rounding; None where only a finite answer is
+    asked for (the precision cannot resolve the case, or it is a second derivative of the
+    factors themselves at a tie)."""
 
     def relative(self, dtype: str) -> float | None:
         """The tolerance in a dtype, None where there is none."""
@@ -71,51 +59,37 @@ class Tolerance:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One question in one dtype.
-
-    Attributes
-    ----------
-    id
-        Name, such as ``soft/tall/pair-1e-08/complex``; the same for every dtype. One matrix with
-        several losses is one case for each, ``factors/tall/tied/complex/left``.
-    observable
-        What is asked about.
-    dtype
-        Of the matrix.
-    inputs
-        ``a (..., m, n)``, and ``tau`` (a scalar, or one for each matrix) where there is one.
-    expected
-        ``"success"``; ``"undefined"`` where no derivative exists and a finite one is asked for;
-        ``"error"`` for a loss that depends on the choice of singular vectors.
-    reason
-        Why there is no derivative.
-    direction, cotangent
-        Of each input, and of each output; no direction where reverse mode alone is asked for.
-    value, jvp, vjp, hvp
-        Reference values, by output, output, input and input; empty where there are none, the value
-        also where another case of the matrix has it. The
-        second derivative is that of ``vjp`` along the direction.
-    tolerances
-        By quantity: ``"value"``, ``"jvp"``, ``"vjp"``, ``"hvp"``.
-    scale
-        Natural size of each quantity: an error is relative to the reference, or to a tenth of
-        this where that is larger.
-    """
+    """One question in one dtype."""
 
     id: str
+    """Name, such as ``soft/tall/pair-1e-08/complex``; the same for every dtype. One matrix with
+    several losses is one case for each, ``factors/tall/tied/complex/left``."""
     observable: Observable
+    """What is asked about."""
     dtype: str
+    """Of the matrix."""
     inputs: Mapping[str, Array]
+    """``a (..., m, n)``, and ``tau`` (a scalar, or one for each matrix) where there is one."""
     expected: str
+    """``"success"``; ``"undefined"`` where no derivative exists and a finite one is asked for;
+    ``"error"`` for a loss that depends on the choice of singular vectors."""
     reason: str
+    """Why there is no derivative."""
     direction: Mapping[str, Array]
     cotangent: Mapping[str, Array]
+    """Of each input, and of each output; no direction where reverse mode alone is asked for."""
     value: Mapping[str, Array]
     jvp: Mapping[str, Array]
     vjp: Mapping[str, Array]
     hvp: Mapping[str, Array]
+    """Reference values, by output, output, input and input; empty where there are none, the value
+    also where another case of the matrix has it. The
+    second derivative is that of ``vjp`` along the direction."""
     tolerances: Mapping[str, Tolerance]
+    """By quantity: ``"value"``, ``"jvp"``, ``"vjp"``, ``"hvp"``."""
     scale: Mapping[str, float]
+    """Natural size of each quantity: an error is relative to the reference, or to a tenth of
+    this where that is larger."""
 
     @property
     def name(self) -> str:

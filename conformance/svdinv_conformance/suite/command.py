@@ -10,9 +10,11 @@ from rich.console import Console
 
 from ..arguments import (
     check_output,
+    choice,
     command,
     names,
-    names_from,
+    option,
+    output,
     progress,
     tell_written,
     write_json,
@@ -73,38 +75,26 @@ exit status:
 
 def add_parser(commands: Any) -> None:
     """Add the command to a program's commands."""
-    sub = command(
-        commands, "run", "run the conformance suite on an implementation", _DESCRIPTION, _EPILOG
-    )
+    purpose = "run the conformance suite on an implementation"
+    sub = command(commands, "run", purpose, _DESCRIPTION, _EPILOG)
     sub.add_argument("implementation", nargs="*", metavar="IMPLEMENTATION", help="see below")
     what = sub.add_argument_group("what to run")
-    what.add_argument("--framework", metavar="NAME", help=f"of a module: {', '.join(KINDS)}")
-    what.add_argument(
-        "--device", type=names, default=["cpu"], metavar="NAMES",
-        help="cpu, cuda, or what the framework calls it, separated by commas (cpu)",
-    )  # fmt: skip
-    what.add_argument(
-        "--dtype", type=names_from(DTYPES), default=list(DTYPES), metavar="NAMES",
-        help=f"{', '.join(DTYPES)} (all)",
-    )  # fmt: skip
-    what.add_argument(
-        "--case", action="append", default=[], metavar="ID", help="case id or pattern; repeatable"
-    )
-    what.add_argument(
-        "-k", dest="expression", metavar="EXPR", help="parts of test ids with and, or, not"
-    )
-    what.add_argument(
-        "--xfails-file", metavar="FILE",
-        help="ids or patterns of tests expected to fail; one that matches none is an error",
-    )  # fmt: skip
+    option(what, "--framework", "NAME", f"of a module: {', '.join(KINDS)}")
+    text = "cpu, cuda, or what the framework calls it, separated by commas (cpu)"
+    option(what, "--device", "NAMES", text, type=names, default=["cpu"])
+    choice(what, "--dtype", DTYPES, "all")
+    option(what, "--case", "ID", "case id or pattern; repeatable", action="append", default=[])
+    option(what, "-k", "EXPR", "parts of test ids with and, or, not", dest="expression")
+    text = "ids or patterns of tests expected to fail; one that matches none is an error"
+    option(what, "--xfails-file", "FILE", text)
     what.add_argument("--list-cases", action="store_true", help="list the case ids and stop")
-    out = sub.add_argument_group("where to write")
-    out.add_argument("--all", dest="everything", action="store_true", help="list every failure")
-    out.add_argument("--json", metavar="FILE", help="the outcomes, for a program")
-    out.add_argument("--html", metavar="FILE", help="one page")
-    out.add_argument("--junit", metavar="FILE", help="JUnit XML, for continuous integration")
-    out.add_argument(
-        "--markdown", metavar="FILE", help="put the table of who passes what between its marks"
+    what.add_argument("--all", dest="everything", action="store_true", help="list every failure")
+    output(
+        sub,
+        json="the outcomes, for a program",
+        html="one page",
+        junit="JUnit XML, for continuous integration",
+        markdown="put the table of who passes what between its marks",
     )
 
 
@@ -117,7 +107,7 @@ def _implementations(given: Sequence[str]) -> list[str]:
 
 def execute(options: argparse.Namespace, console: Console) -> int:
     """Run what was asked for, print and write it, and return the exit status."""
-    cases = load_cases(options.dtype)
+    cases = load_cases(options.dtype or DTYPES)
     if options.list_cases:
         for name in dict.fromkeys(case.id for case in cases):
             console.print(name, markup=False, highlight=False, soft_wrap=True)
@@ -127,8 +117,7 @@ def execute(options: argparse.Namespace, console: Console) -> int:
     everything = [test.id for test in plan(load_cases())]
     xfails = read_xfails(options.xfails_file, everything)
     files = (options.json, options.html, options.junit)
-    for path in files:
-        check_output(path)
+    check_output(*files)
     if options.markdown is not None:
         around_marks(options.markdown, BEGIN, END)
 

@@ -56,51 +56,34 @@ class Test:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a test.
-
-    Attributes
-    ----------
-    test
-        Which.
-    status
-        One of :data:`STATUSES`.
-    note
-        Why, or how far off.
-    used
-        Part of the tolerance that was used; NaN where only a finite answer was asked for, None
-        where nothing was measured.
-    seconds
-        Time it took.
-    """
+    """What came of a test."""
 
     test: Test
+    """Which."""
     status: str
+    """One of :data:`STATUSES`."""
     note: str = ""
+    """Why, or how far off."""
     used: float | None = None
+    """Part of the tolerance that was used; NaN where only a finite answer was asked for, None
+    where nothing was measured."""
     seconds: float = 0.0
+    """Time it took."""
 
 
 @dataclass
 class Report:
-    """All outcomes of one implementation on one device.
-
-    Attributes
-    ----------
-    name, device
-        Who was asked, and where.
-    versions
-        Version of each package that takes part.
-    outcomes
-        One for each test.
-    reason
-        Why nothing was run; empty if something was.
-    """
+    """All outcomes of one implementation on one device."""
 
     name: str
     device: str
+    """Who was asked, and where."""
     versions: dict[str, str] = field(default_factory=dict)
+    """Version of each package that takes part."""
     outcomes: list[Outcome] = field(default_factory=list)
+    """One for each test."""
     reason: str = ""
+    """Why nothing was run; empty if something was."""
 
     def count(self, status: str) -> int:
         """Number of outcomes with a status."""
