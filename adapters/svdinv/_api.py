@@ -384,13 +384,13 @@ class Functions(
             check_same_shape("ct_Vh", shapes["ct_Vh"], shapes["Vh"])
             if ct_S is not None:
                 check_same_shape("ct_S", shapes["ct_S"], (*shapes["U"][:-2], shapes["U"][-1]))
-        residual = measure(
-            backend.xp,
-            SVDFactors(arrays["U"], arrays["S"], arrays["Vh"]),
-            backend.cotangent(arrays["ct_U"]),
-            backend.cotangent(arrays["ct_Vh"]),
-            *((arrays["ct_S"],) if ct_S is not None else ()),
-        )
+        for name in ("ct_U", "ct_Vh"):
+            arrays[name] = backend.cotangent(arrays[name])
+
+        def value(xp: Any, U: Any, S: Any, Vh: Any, *cts: Any) -> Any:
+            return measure(xp, SVDFactors(U, S, Vh), *cts)
+
+        residual = backend.call(value, *arrays.values())
         return self._finish(backend, residual, dtype)
 
     @needs("factors")

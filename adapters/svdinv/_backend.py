@@ -132,7 +132,12 @@ class Backend(ABC):
 
     def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
         """Apply a `Step`, an ordinary differentiable function of arrays."""
-        return step.apply(self.xp, *arrays)
+        results: tuple[Any, ...] = self.call(step.apply, *arrays)
+        return results
+
+    def call(self, function: Callable[..., Any], *arrays: Any) -> Any:
+        """``function(xp, *arrays)``, which the framework differentiates."""
+        return function(self.xp, *arrays)
 
     def caller_function(self, name: str, fn: Function) -> Function:
         """Accept a function from the caller; the framework will differentiate it."""

@@ -16,9 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._jax_sharding import product_spec
-
-__all__ = ["for_each", "matmul", "repeated", "settled", "sum", "until"]
+__all__ = ["for_each", "repeated", "settled", "sum", "until"]
 
 
 def _apart(x: Any) -> Any:
@@ -30,11 +28,6 @@ def _apart(x: Any) -> Any:
 
 def sum(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
     return _apart(jnp.sum(_apart(x), axis=axis, keepdims=keepdims))
-
-
-def matmul(a: Any, b: Any, /) -> Any:
-    spec = product_spec(a, b)
-    return jnp.matmul(a, b) if spec is None else jnp.matmul(a, b, out_sharding=spec)
 
 
 def for_each(function: Callable[..., Any]) -> Any:

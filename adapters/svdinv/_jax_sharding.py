@@ -1,12 +1,13 @@
 """Explicit shardings of JAX, for matrices whose rows or columns are on several devices.
 
-With automatic mesh axes the compiler decides, and nothing here is used. With explicit axes a
-product that sums over such an axis has to state the sharding of its result. Decompositions are left
-to the compiler.
+With automatic mesh axes the compiler decides. With explicit axes every product that sums over such
+an axis would have to state the sharding of its result. So everything that is computed from such a
+matrix is left to the compiler too, and only the shardings of the results are stated.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from jax.sharding import PartitionSpec as _PartitionSpec
 
 PartitionSpec: Any = _PartitionSpec  # its constructor has no types
 
-__all__ = ["by_the_compiler", "is_spread", "product_spec"]
+__all__ = ["by_the_compiler", "devices", "factors_of", "is_spread"]
 
 
 def _spec(x: Any) -> tuple[Any, ...]:
@@ -24,34 +25,74 @@ def _spec(x: Any) -> tuple[Any, ...]:
     return tuple(getattr(sharding, "spec", ()))
 
 
-def is_spread(x: Any) -> bool:
-    """Whether a matrix has rows or columns on several devices, along explicit mesh axes."""
-    return x.ndim >= 2 and any(axis is not None for axis in _spec(x)[-2:])
+def is_spread(*arrays: Any) -> bool:
+    """Whether a matrix has rows or columns on several devices, by explicit axes."""
+    return any(x.ndim >= 2 and any(axis is not None for axis in _spec(x)[-2:]) for x in arrays)
 
 
-def product_spec(a: Any, b: Any) -> Any:
-    """The sharding of ``a @ b``; None where JAX can infer it."""
-    of_a, of_b = _spec(a), _spec(b)
-    if len(of_a) < 2 or len(of_b) < 2 or (of_a[-1] is None and of_b[-2] is None):
-        return None
-    batch = of_a[:-2] if a.ndim >= b.ndim else of_b[:-2]
-    row, column = of_a[-2], of_b[-1]
-    return PartitionSpec(*batch, row, None if column == row else column)
+def devices() -> int:
+    """The number of devices that a tracer may be on: those of the current mesh, or all."""
+    axis_types = getattr(jax.sharding, "AxisType", None)
+    if axis_types is None:  # an older version of JAX
+        return jax.device_count()
+    mesh: Any = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return jax.device_count()
+    free = (
+        size
+        for size, kind in zip(mesh.axis_sizes, mesh.axis_types, strict=True)
+        if kind != axis_types.Manual  # along it, an array holds what one device has
+    )
+    return math.prod(free)
 
 
-def by_the_compiler(function: Callable[..., Any], x: Any, *params: Any) -> Any:
-    """``function(x, *params)`` with automatic axes; results are sharded as the sides of x are."""
-    m, n = x.shape[-2:]
+def _axes(part: Any) -> set[Any]:
+    """The mesh axes over which one axis of an array is sharded."""
+    return set(part) if isinstance(part, tuple) else {part} - {None}
+
+
+def factors_of(arrays: Any, factors: Any) -> Any:
+    """Shardings of factors of the first array: the left as its rows, the right as its columns."""
+    x, *_ = arrays
     *batch, rows, columns = _spec(x)
+    left = iter([(rows, None)])  # the first matrix; an eigendecomposition has no other
 
-    def spec(out: Any) -> Any:
-        if out.ndim < x.ndim:
-            return PartitionSpec(*batch, *(None,) * (out.ndim - len(batch)))
-        last = (rows if out.shape[-2] == m else None, columns if out.shape[-1] == n else None)
-        return PartitionSpec(*batch, *last)
+    def spec(factor: Any) -> Any:
+        if factor.ndim < x.ndim:
+            return PartitionSpec(*batch, *(None,) * (factor.ndim - len(batch)))
+        return PartitionSpec(*batch, *next(left, (None, columns)))
 
+    return jax.tree.map(spec, factors)
+
+
+def results_of(arrays: Any, results: Any) -> Any:
+    """Shardings of results: as an array of the same shape, or each axis as one of its length."""
+    leaves = jax.tree.leaves(arrays)
+    of_shape = {a.shape: _spec(a) for a in reversed(leaves)}
+    of_length = {
+        length: part
+        for a in reversed(leaves)
+        for length, part in zip(a.shape, _spec(a), strict=False)
+        if part is not None
+    }
+
+    def spec(result: Any) -> Any:
+        parts: list[Any] = []
+        for length in result.shape:
+            part = of_length.get(length)
+            taken = set[Any]().union(*map(_axes, parts))  # a mesh axis may occur once
+            parts.append(None if _axes(part) & taken else part)
+        return PartitionSpec(*(of_shape.get(result.shape) or parts))
+
+    return jax.tree.map(spec, results)
+
+
+def by_the_compiler(
+    function: Callable[..., Any], *arrays: Any, specs: Callable[[Any, Any], Any] = results_of
+) -> Any:
+    """``function(*arrays)`` with automatic axes; ``specs(arrays, results)`` says the shardings."""
     on_one: Any = jax.ShapeDtypeStruct
-    plain = (on_one(a.shape, a.dtype) for a in (x, *params))
-    specs = jax.tree.map(spec, jax.eval_shape(function, *plain))
+    plain = jax.tree.map(lambda a: on_one(a.shape, a.dtype), arrays)
+    out = specs(arrays, jax.eval_shape(function, *plain))
     automatic: Any = jax.sharding.auto_axes
-    return automatic(function, out_sharding=specs)(x, *params)
+    return automatic(function, out_sharding=out)(*arrays)

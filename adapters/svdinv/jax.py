@@ -25,7 +25,7 @@ try:
 except ImportError as error:
     raise cannot_import(error, "jax", "JAX") from error
 
-from svdinv_core import Decomposition, Given, Operator, Rule, Situation, Step, SVDFactors
+from svdinv_core import Decomposition, Given, Operator, Rule, Situation, SVDFactors
 from svdinv_core.drivers import LARGEST_JACOBI_ON_GPU, Looks
 
 from . import _jax_namespace, rules
@@ -52,7 +52,7 @@ from ._frameworks import is_foreign
 from ._gauge import Watch
 from ._jax_operator import apply as _apply
 from ._jax_operator import batched
-from ._jax_sharding import by_the_compiler, is_spread
+from ._jax_sharding import by_the_compiler, devices, factors_of, is_spread
 from .operators import LinearOperator
 
 _xp: Any = _jax_namespace
@@ -227,13 +227,15 @@ def _for_a_batch(choice: Any) -> Any:
     return call
 
 
-def _situation(shape: tuple[Any, ...], single: bool, looks: Looks, platform: str) -> Situation:
+def _situation(
+    shape: tuple[Any, ...], single: bool, looks: Looks, platform: str, devices: int = 1
+) -> Situation:
     """The situation of an array on a platform of JAX; tracers are taken to be on the default one.
 
     On a GPU the SVD is batched only if both sides are at most 32; `eigh` is batched.
     """
     largest = LARGEST_JACOBI_ON_GPU if platform in ("gpu", "cuda", "rocm") else 8
-    return Situation(shape, single=single, looks=looks, largest_jacobi=largest)
+    return Situation(shape, single=single, looks=looks, largest_jacobi=largest, devices=devices)
 
 
 @dataclass(frozen=True)
@@ -281,6 +283,7 @@ class _JaxBackend(Backend):
             x.dtype in (jnp.float32, jnp.complex64),
             "free" if _on_the_host(x) else "program",
             platform,
+            devices() if traced else len(x.devices()),
         )
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
@@ -291,7 +294,7 @@ class _JaxBackend(Backend):
             x = _without_small_entries(x)
         with jax.default_matmul_precision("float32"):
             if is_spread(x):
-                return by_the_compiler(function, x, *fixed)
+                return by_the_compiler(function, x, *fixed, specs=factors_of)
             if not any(isinstance(a, jax.core.Tracer) for a in (x, *fixed)):
                 return _values(function, x, *fixed)
             if isinstance(function, Leading) and isinstance(function.operation.linear, Given):
@@ -310,6 +313,9 @@ class _JaxBackend(Backend):
         return jax.lax.cond(enough, lambda: found, otherwise)
 
     def decompose(self, decomposition: Decomposition, x: Any, raw: Any) -> Any:
+        if is_spread(x):
+            given = partial(_decompose, decomposition)
+            return by_the_compiler(given, x, raw, specs=factors_of)
         return _decompose(decomposition, x, raw)
 
     def apply(
@@ -319,11 +325,14 @@ class _JaxBackend(Backend):
             p if p.ndim >= x.ndim - 2 else jnp.expand_dims(p, tuple(range(x.ndim - 2 - p.ndim)))
             for p in params
         )
+        if is_spread(x, *params):
+            return tuple(by_the_compiler(partial(_apply, operator), x, raw, params))
         return tuple(_apply(operator, x, raw, params))
 
-    def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
+    def call(self, function: Any, *arrays: Any) -> Any:
+        of_arrays = partial(function, _xp)
         with jax.default_matmul_precision("float32"):
-            return step.apply(_xp, *arrays)
+            return by_the_compiler(of_arrays, *arrays) if is_spread(*arrays) else of_arrays(*arrays)
 
     def sparse(self, x: Any) -> LinearOperator | None:
         if type(x).__name__ != "BCOO" or x.ndim != 2 or x.n_batch or x.n_dense:

@@ -34,7 +34,6 @@ from svdinv_core import (
     Refuse,
     Rule,
     Situation,
-    Step,
     SVDFactors,
     Tangents,
     apply_at_midpoint,
@@ -295,9 +294,9 @@ class _TorchBackend(Backend):
             out: tuple[Any, ...] = _function.apply(operator, x, *raw, *params)
             return out
 
-    def run(self, step: Step, *arrays: Any) -> tuple[Any, ...]:
+    def call(self, function: Any, *arrays: Any) -> Any:
         with full_precision(arrays[0]):
-            return step.apply(_xp, *arrays)
+            return function(_xp, *arrays)
 
     def sparse(self, x: Any) -> LinearOperator | None:
         if (

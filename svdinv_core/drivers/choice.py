@@ -92,6 +92,8 @@ class Situation:
         tried.
     splits : bool
         Whether the framework's QR splits a long matrix into blocks itself.
+    devices : int
+        Number of devices over which the rows of a matrix may be distributed.
     guarded : bool
         Whether the framework sometimes returns vectors that are not orthogonal. They are then
         replaced by NaN, which the caller finds by reading values.
@@ -109,6 +111,7 @@ class Situation:
     largest_jacobi: int = 4
     jacobi_over_gram: int = 16
     splits: bool = False
+    devices: int = 1
     guarded: bool = False
 
     @property
@@ -198,7 +201,9 @@ def _native(s: Situation, needs: Needs, exact: bool) -> Driver:
 def _block_qr(s: Situation, needs: Needs, exact: bool) -> Driver:
     inner = Native(guarded=s.guarded) if s.has_svd else Jacobi()
     double = s.native(needs, exact=exact).double
-    return BlockQR(double=double, inner=inner, normalized=s.squares, whole=s.splits)
+    return BlockQR(
+        double=double, inner=inner, normalized=s.squares, devices=s.devices, whole=s.splits
+    )
 
 
 LADDER: tuple[Rung, ...] = (

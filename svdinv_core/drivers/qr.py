@@ -22,15 +22,15 @@ from .native import native
 __all__ = ["BlockQR", "blocks"]
 
 MOST_BLOCKS = 64
-"""Largest number of blocks: a power of two, as most numbers of devices are."""
+"""Largest number of blocks, unless there are more devices than that."""
 
 SHORTEST_BLOCK = 16
 """Smallest number of rows of a block, as a multiple of its columns."""
 
 
-def blocks(m: int, n: int) -> int:
-    """The number of blocks of rows into which to split a matrix, a power of two."""
-    count = 1
+def blocks(m: int, n: int, devices: int = 1) -> int:
+    """The number of blocks of rows into which to split a matrix: `devices` times a power of two."""
+    count = devices if m >= devices * n else 1  # with fewer rows a block is no larger than its R
     while 2 * count <= MOST_BLOCKS and m >= 2 * count * SHORTEST_BLOCK * n:
         count *= 2
     return count
@@ -48,12 +48,16 @@ class BlockQR(Driver):
         The driver for the SVD of R.
     normalized : bool
         Divide by the largest entry of A first, for a framework whose QR squares entries.
+    devices : int
+        Number of devices over which the rows may be distributed. If it is equally, every device
+        has blocks of its own.
     whole : bool
         Do not split A, for a framework whose QR works by blocks itself.
     """
 
     inner: Driver = field(default_factory=native)
     normalized: bool = False
+    devices: int = 1
     whole: bool = False
     name: ClassVar[str] = "qr"
 
@@ -66,7 +70,8 @@ class BlockQR(Driver):
             plain = replace(self, normalized=False)
             long, S, V = plain.of_tall(xp, scale(xp, 1.0 / sizes, A), unit=unit, finite=finite)
             return long if unit else scale(xp, sizes, long), S * sizes[..., 0], V
-        tree = None if self.whole or blocks(*A.shape[-2:]) == 1 else _Tree.of(A)
+        count = 1 if self.whole else blocks(A.shape[-2], A.shape[-1], self.devices)
+        tree = None if count == 1 else _Tree.of(A, count)
         top = A if tree is None else tree.stack(xp, A, unit)
         Q, R = xp.linalg.qr(top, mode="reduced") if unit else (None, _triangular(xp, top))
         # If A has an infinite or NaN entry, so has R.
@@ -89,9 +94,8 @@ class _Tree:
     of a part join the stack.
     """
 
-    def __init__(self, batch: tuple[Any, ...], m: int, n: int) -> None:
-        self.count = blocks(m, n)
-        self.parts = math.gcd(m, self.count)
+    def __init__(self, batch: tuple[Any, ...], m: int, n: int, count: int) -> None:
+        self.count, self.parts = count, math.gcd(m, count)
         self.rows = m // self.count
         self.used = self.rows * (self.count // self.parts)  # rows of a part that are in blocks
         self.left = m // self.parts - self.used
@@ -99,12 +103,12 @@ class _Tree:
         self.Q: Array = None
 
     @classmethod
-    def of(cls, A: Array) -> _Tree | None:
+    def of(cls, A: Array, count: int) -> _Tree | None:
         """The tree for A; None if a reshape is impossible, because two lengths are unknown."""
         *batch, m, n = A.shape
         if sum(length is None for length in batch) > 1:
             return None
-        return cls(tuple(-1 if b is None else b for b in batch), m, n)
+        return cls(tuple(-1 if b is None else b for b in batch), m, n, count)
 
     def _shaped(self, xp: Namespace, X: Array, *rows: int) -> Array:
         return xp.reshape(X, (*self.batch, *rows, self.n))

@@ -105,25 +105,44 @@ SPREAD = {
     "procrustes": (jaxs.procrustes, (numpys.procrustes, None, {})),
     "pinv": (jaxs.pinv, (numpys.pinv, None, {})),
     "nuclear_norm": (jaxs.nuclear_norm, (numpys.nuclear_norm, None, {})),
+    "range_projector": (jaxs.range_projector, (numpys.range_projector, None, {})),
 }
-"""Functions of a matrix whose long side lies on eight devices: one for each way to decompose it."""
+"""Functions of a matrix that lies on several devices: one for each way to decompose it."""
+
+CASES = {
+    f"{name} of a {which} matrix, {kind}": (name, which, kind)
+    for which, names, kind in (
+        ("tall", SPREAD, "Explicit"),
+        ("wide", ("svt", "svd"), "Explicit"),
+        ("square", ("svt", "svd"), "Explicit"),
+        ("short", ("svt",), "Explicit"),
+        ("tall", ("svt", "svd"), "Auto"),
+        ("wide", ("svt",), "Auto"),
+        ("short", ("procrustes",), "Auto"),
+    )
+    for name in names
+}
 
 
-def spread(kind, side, name):
+def spread(name, which, kind):
     """Value and gradient of one such matrix, and the largest array that is gathered for them."""
     function, (reference, argument, kwargs) = SPREAD[name]
+    # 1032 are 129 rows a device: a row of each is left over by its blocks. 120 are 20 on each of
+    # six, fewer than a block would have on one.
+    rows, devices = {"square": (8, 8), "short": (120, 6)}.get(which, (1032, 8))
+    columns = rows if which == "square" else 4
     rng = np.random.default_rng(0)
-    U, V = (np.linalg.qr(rng.standard_normal(shape))[0] for shape in ((1032, 4), (4, 4)))
-    # 129 rows a device: a row of each is left over by its blocks.
-    x = (U * [2.0, 1.0, 1.0, 0.5]) @ V  # tied
-    x = x if side == "tall" else x.T
+    left, right = (np.linalg.qr(rng.standard_normal((n, columns)))[0] for n in (rows, columns))
+    x = (left * np.resize([2.0, 1.0, 1.0, 0.5], columns)) @ right  # tied
+    x = x.T if which == "wide" else x
     arguments = (x,) if argument is None else (x, argument)
     expected, pullback = vjp(reference, *arguments, **kwargs)
     W = rng.standard_normal(np.shape(expected))
     W = np.sort(W) if name == "svdvals" else W
-    mesh = jax.make_mesh((8,), ("long",), axis_types=(getattr(AxisType, kind),))
+    kinds = (getattr(AxisType, kind),)
+    mesh = jax.make_mesh((devices,), ("long",), kinds, devices=jax.devices()[:devices])
     with jax.set_mesh(mesh):
-        spec = PartitionSpec("long", None) if side == "tall" else PartitionSpec(None, "long")
+        spec = PartitionSpec(None, "long") if which == "wide" else PartitionSpec("long", None)
         X = jax.device_put(x, NamedSharding(mesh, spec))
 
         def both(x):
@@ -137,7 +156,7 @@ def spread(kind, side, name):
         "value": relative(y, expected),
         "gradient": relative(g, pullback(W)[0]),
         "on": [len(a.sharding.device_set) if not a.is_fully_replicated else 1 for a in (y, g)],
-        "gathered": max(map(_entries, gathers), default=0) / x.size,
+        "gathered": max(map(_entries, gathers), default=0) / max(x.size, y.size),
     }
 
 
@@ -158,12 +177,7 @@ if __name__ == "__main__":
                 for kind, name in (wanted.split(maxsplit=1) for wanted in sys.argv[1:])
             }
             | {f"both axes, {kind}": both_axes(kind) for kind in ("Auto", "Explicit")}
-            | {
-                f"{name} of a {side} matrix, {kind}": spread(kind, side, name)
-                for kind in ("Auto", "Explicit")
-                for side in ("tall", "wide")
-                for name in (SPREAD if side == "tall" else ("svt", "svd"))
-            }
+            | {case: spread(*of) for case, of in CASES.items()}
             | {f"{name}, eager": eager(name) for name in ("svt", "svt relative")}
         )
     )
