@@ -27,11 +27,11 @@ from .hermitian import (
 from .jets import EigenvalueJet, SingularValueJet
 from .linear import ConvergenceWarning, Dense, Given, Linear
 from .low_rank import LowRank
-from .midpoint import apply_at_midpoint, decompose_at_midpoint, mean_by_gauss
+from .midpoint import apply_at_midpoint, decompose_at_midpoint, mean_by_gauss, without_third
 from .namespace import Namespace
 from .norms import SchattenNorm, SpectralFunction, SpectralNorm
 from .nuclear_ball import NuclearBall
-from .operator import Decomposition, MatrixFunction, Operator, Point, Tangents
+from .operator import Decomposition, MatrixFunction, Operator, Point, Tangents, any_tied
 from .pseudoinverse import Pseudoinverse, RangeProjector, kept_values
 from .roots import Exponential, InverseSquareRoot, Logarithm, Power, SquareRoot
 from .rules import *
@@ -148,6 +148,7 @@ __all__ = [
     "WeightedThreshold",
     "adjoint",
     "alignment_margin",
+    "any_tied",
     "apply_at_midpoint",
     "by_name",
     "complex_step_curvature",
@@ -174,5 +175,6 @@ __all__ = [
     "slope_of_each",
     "suits_krylov",
     "with_exact",
+    "without_third",
 ]
 __all__ += rules.__all__

@@ -24,7 +24,7 @@ from .arrays import added, cast_like, is_complex
 from .namespace import Array, Namespace
 from .operator import Arrays, Decomposition, Operator, Point, Some, Tangents
 
-__all__ = ["apply_at_midpoint", "decompose_at_midpoint", "mean_by_gauss"]
+__all__ = ["apply_at_midpoint", "decompose_at_midpoint", "mean_by_gauss", "without_third"]
 
 
 def _halfway(values: Any, changes: Any) -> tuple[Array, ...]:
@@ -86,11 +86,27 @@ def mean_by_gauss(f: Callable[[float], Array]) -> Array:
     return 0.5 * (f(point) + f(1 - point))
 
 
+def without_third(xp: Namespace, dA: Array, undefined: Array | None = None) -> Array:
+    """0 for each matrix, ``(...)``, without a finite third derivative.
+
+    Parameters
+    ----------
+    dA : array (..., m, n)
+        Zero but for its derivative.
+    undefined : array (...) of bool, optional
+        The matrices that have no third derivative, by default all.
+    """
+    s = xp.sum(xp.real(dA) if is_complex(xp, dA) else dA, axis=(-2, -1))
+    if undefined is None:
+        return s**2.5
+    spoilt = xp.where(undefined, s, xp.ones_like(s)) ** 2.5
+    return xp.where(undefined, spoilt, xp.zeros_like(s))
+
+
 def _moved(xp: Namespace, dA: Array, value: Array, change: Array | None) -> Array:
     """A value plus its change, with a third derivative that is infinite or NaN."""
     out = value if change is None else value + change
-    s = xp.sum(xp.real(dA) if is_complex(xp, dA) else dA, axis=(-2, -1))
-    spoilt = s**2.5
+    spoilt = without_third(xp, dA)
     for _ in range(len(out.shape) - len(spoilt.shape)):
         spoilt = xp.expand_dims(spoilt, axis=-1)
     return out + cast_like(xp, spoilt, out)

@@ -27,6 +27,7 @@ __all__ = [
     "Point",
     "Some",
     "Tangents",
+    "any_tied",
     "unchanged",
     "undefined_at_ties",
 ]
@@ -261,19 +262,29 @@ class MatrixFunction(Operator):
         return Tangents(T, (None,) * len(at.params))
 
 
+def any_tied(xp: Namespace, values: Array, *, singular: bool = True) -> Array:
+    """Whether two of the values ``(..., k)``, which are in order, are the same or nearly so.
+
+    Singular values come in pairs, s and -s, so that 0 is a tie as well.
+    """
+    sizes = xp.abs(values)
+    largest = xp.maximum(first(sizes), sizes[..., -1:])
+    gaps = xp.abs(values[..., 1:] - values[..., :-1])
+    gaps = xp.concat([gaps, sizes[..., -1:]], axis=-1) if singular else gaps
+    apart = gaps > default_degeneracy_rtol(float(xp.finfo(values.dtype).eps)) * largest
+    return ~xp.all(apart, axis=-1)
+
+
 def undefined_at_ties(xp: Namespace, factors: Any, raw: Any) -> Array:
-    """Zeros ``(..., 1)`` whose derivative is NaN for each matrix with repeated values.
+    """Zeros ``(..., 1)`` whose derivative is NaN for each matrix with `any_tied` values.
 
     Adding them turns a derivative through the factors, which is wrong at ties, into NaN there.
     `factors` are functions of A; `raw` are the same values without a derivative.
     """
-    name = "S" if hasattr(raw, "S") else "eigenvalues"
+    singular = hasattr(raw, "S")
+    name = "S" if singular else "eigenvalues"
     v, fixed = getattr(factors, name), getattr(raw, name)
-    sizes = xp.abs(fixed)
-    largest = xp.maximum(first(sizes), sizes[..., -1:])
-    gaps = xp.abs(fixed[..., 1:] - fixed[..., :-1])
-    apart = gaps > default_degeneracy_rtol(float(xp.finfo(fixed.dtype).eps)) * largest
-    tied = xp.expand_dims(~xp.all(apart, axis=-1), axis=-1)
+    tied = xp.expand_dims(any_tied(xp, fixed, singular=singular), axis=-1)
     d = xp.sum((v - fixed) ** 2, axis=-1, keepdims=True)
     root = xp.sqrt(xp.where(tied, d, xp.ones_like(d)))
     return xp.where(tied, root, xp.zeros_like(root))

@@ -59,7 +59,7 @@ class Align(Calls[ArrayT]):
             Whether to look for a scale as well.
         reflection : bool, default False
             Whether `rotation` may have determinant -1.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `procrustes`, of the d-by-d covariance.
 
         Returns

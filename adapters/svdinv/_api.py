@@ -32,6 +32,7 @@ from svdinv_core import (
     SVDFactors,
     Unitary,
     WeightedThreshold,
+    any_tied,
     counted,
     eigenvalue_coefficients,
     first,
@@ -40,6 +41,7 @@ from svdinv_core import (
     loewner_coefficients,
     mean_by_gauss,
     rule_residual,
+    without_third,
 )
 from svdinv_core.drivers import BY_NAME_HERMITIAN
 
@@ -170,7 +172,7 @@ class Functions(
             so has no gradient (see `gauge_residual`), or if the rule had to choose the gradient
             (see `rule_residual`). "warn" and "raise" read values, so they work in eager mode
             only, and in JAX not in forward mode.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             How the factors are computed, as for `svt`; docs/performance.md says what "auto"
             chooses. "gram" gives no vectors for zero values, and its error is about
             ``eps (S[..., 0]/S[..., -1])^2``.
@@ -401,7 +403,7 @@ class Functions(
         ----------
         x : array (..., m, n)
             Real or complex floating point.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svd`. With "gram" the error of value i is about ``eps S[..., 0]^2 / S[..., i]``.
 
         Returns
@@ -567,7 +569,7 @@ class Functions(
             Whether `fn` acts on each value alone. With False a result may depend on all values of
             its matrix, as in ``s / s.sum()``, and the Jacobian of `fn` replaces its derivative.
             `fn` must then be equivariant: if two values change places, so do their results.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
@@ -593,7 +595,7 @@ class Functions(
         derivatives (error about ``eps^(2/3)``). With ``fn(0) != 0`` there is no derivative at a
         zero value; a finite one is returned. Second derivatives are exact for repeated values as
         well, including the mixed ones in arrays that `fn` closes over; with
-        ``elementwise=False`` they are NaN at a tie.
+        ``elementwise=False`` they are NaN at a tie and at a value of 0.
 
         References
         ----------
@@ -689,7 +691,7 @@ class Functions(
             Takes the singular values ``(..., k)``, real, and returns ``(...)``. It must be
             symmetric: its value does not change if two values change places. Otherwise as for
             `singular_value_map`.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `singular_value_map`.
 
         Returns
@@ -768,7 +770,8 @@ class Functions(
             return backend.apply(Recompose(), there, raw, coefficients)[0]
 
         (change,) = backend.run(RealProduct(), mean_by_gauss(slope), way)
-        return self._finish(backend, value(raw.S) + change, dtype)
+        spoilt = without_third(xp, way, any_tied(xp, raw.S))  # the map's factors have none there
+        return self._finish(backend, value(raw.S) + change + spoilt, dtype)
 
     @needs("all values")
     def nuclear_norm(self, x: ArrayT, /, *, driver: Driver = "auto") -> ArrayT:
@@ -778,7 +781,7 @@ class Functions(
         ----------
         x : array (..., m, n)
             Real or complex floating point.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
@@ -824,7 +827,7 @@ class Functions(
         side : {"auto", "right", "left"}, default "auto"
             The side of ``positive``: "right" is ``unitary @ positive``, "left" is
             ``positive @ unitary``; "auto" is "right", and "left" for a wide matrix.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
@@ -875,7 +878,7 @@ class Functions(
             Real or complex floating point; for ``special=True`` real and square.
         special : bool, default False
             Whether to look among matrices of determinant +1 only (the Kabsch problem).
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.
@@ -997,7 +1000,7 @@ class Functions(
             `singular_value_map`.
         elementwise : bool, default True
             Whether fn acts on each value alone; as for `singular_value_map`.
-        driver : {"auto", "eigh", "jacobi"}, default "auto"
+        driver : EighDriver, default "auto"
             As for `eigh`.
 
         Returns

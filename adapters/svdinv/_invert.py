@@ -44,7 +44,7 @@ class Invert(Calls[ArrayT]):
         rtol : float, optional
             Singular values of at most ``rtol * S[..., 0]`` count as zero. Default
             ``eps * max(m, n)``.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`. The error of "gram" is about ``eps (S[..., 0]/S[..., -1])^2``; do not
             use it for a matrix without full rank. "auto" tries it only where one side is at
             least twice the other.

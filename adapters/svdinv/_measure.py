@@ -27,7 +27,7 @@ class Measure(Calls[ArrayT]):
         ----------
         x : array (..., n, n)
             Real or complex floating point; its Hermitian part is used.
-        driver : {"auto", "eigh", "jacobi"}, default "auto"
+        driver : EighDriver, default "auto"
             As for `eigh`.
 
         Returns
@@ -67,7 +67,7 @@ class Measure(Calls[ArrayT]):
         ----------
         x : array (..., m, n)
             Real or complex floating point.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`.
 
         Returns
@@ -108,7 +108,7 @@ class Measure(Calls[ArrayT]):
         p : float
             Greater than 0; 1 is the nuclear norm, 2 the Frobenius norm, ``inf`` the spectral
             norm. For ``p < 1`` the result is not a norm, but promotes low rank more strongly.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `nuclear_norm`.
 
         Returns

@@ -28,7 +28,7 @@ class Project(Calls[ArrayT]):
         maximum : float or array broadcastable to ``x.shape[:-2]``
             At least 0, in the units of the singular values; differentiable. The sign is checked
             for a number, not for an array.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`, with `maximum` as the threshold.
 
         Returns
@@ -74,7 +74,7 @@ class Project(Calls[ArrayT]):
         radius : float or array broadcastable to ``x.shape[:-2]``
             At least 0, in the units of the singular values; differentiable. The sign is checked
             for a number, not for an array.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`. The projection is a thresholding; its threshold is 0 inside the ball.
 
         Returns

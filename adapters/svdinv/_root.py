@@ -37,7 +37,7 @@ class Root(Calls[ArrayT]):
         rtol : float, optional
             Eigenvalues of magnitude at most ``rtol`` times the largest magnitude are taken for
             rounding errors and count as 0. Default ``8 * eps * n``.
-        driver : {"auto", "eigh", "jacobi"}, default "auto"
+        driver : EighDriver, default "auto"
             As for `eigh`.
 
         Returns
@@ -96,7 +96,7 @@ class Root(Calls[ArrayT]):
             eigenvalues. Without it a singular matrix has no inverse root.
         rtol : float, optional
             As for `sqrtm`.
-        driver : {"auto", "eigh", "jacobi"}, default "auto"
+        driver : EighDriver, default "auto"
             As for `eigh`.
 
         Returns
@@ -141,7 +141,7 @@ class Root(Calls[ArrayT]):
         ----------
         x : array (..., n, n)
             Real or complex floating point; its Hermitian part is used.
-        driver : {"auto", "eigh", "jacobi"}, default "auto"
+        driver : EighDriver, default "auto"
             As for `eigh`.
 
         Returns
@@ -183,7 +183,7 @@ class Root(Calls[ArrayT]):
         ----------
         x : array (..., n, n)
             Real or complex floating point; its Hermitian part is used.
-        driver : {"auto", "eigh", "jacobi"}, default "auto"
+        driver : EighDriver, default "auto"
             As for `eigh`.
 
         Returns
@@ -231,7 +231,7 @@ class Root(Calls[ArrayT]):
             Any real number; for a negative one the matrix has to be positive definite.
         rtol : float, optional
             As for `sqrtm`.
-        driver : {"auto", "eigh", "jacobi"}, default "auto"
+        driver : EighDriver, default "auto"
             As for `eigh`.
 
         Returns

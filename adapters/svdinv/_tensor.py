@@ -57,7 +57,7 @@ class Tensor(Calls[ArrayT]):
             The discrete Fourier transform; the orthonormal cosine transform; a unitary matrix
             (real for a real `x`); or a transform and its inverse, which take and return an array
             ``(..., m, n, l)`` with `axis` last.
-        driver : {"auto", "svd", "gram", "qr", "jacobi"}, default "auto"
+        driver : Driver, default "auto"
             As for `svt`.
 
         Returns

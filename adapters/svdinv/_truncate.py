@@ -224,7 +224,7 @@ class Truncate(Calls[ArrayT]):
             Largest number of values to keep, at least 0. Default ``min(m, n)``, which keeps all.
         rtol, atol, energy, multiplets : optional
             Further criteria, as for `truncated_svd`.
-        driver : {"auto", "svd", "gram", "qr", "jacobi", "krylov"}, default "auto"
+        driver : TruncateDriver, default "auto"
             As for `svt` and `truncated_svd`. The error of "gram" is about
             ``eps S[..., 0]^2 / (S[..., rank-1]^2 - S[..., rank]^2)``.
 
@@ -292,7 +292,7 @@ class Truncate(Calls[ArrayT]):
         rtol : float, optional
             Without `rank`: values of at most ``rtol * S[..., 0]`` count as zero. Default
             ``eps * max(m, n)``.
-        driver : {"auto", "svd", "gram", "qr", "jacobi", "krylov"}, default "auto"
+        driver : TruncateDriver, default "auto"
             As for `pinv`, and with `rank` as for `truncated_svd`.
 
         Returns

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from svdinv_core.drivers import LADDER, Needs
 
 from ._api import Functions
+from ._calls import Driver
 from ._dispatch import find_backend
 
-__all__ = ["NEEDS", "Rung", "explain"]
+__all__ = ["NEEDS", "Driver", "Rung", "explain"]
 
 NEEDS: dict[str, Needs] = {
     name: method.needs for name, method in getmembers(Functions) if hasattr(method, "needs")

@@ -25,6 +25,12 @@ from .tables import NOT_RUN, by_method, db, mean, over, recipe, short
 
 NAME = "colour"
 HELP = "train the colour network, and test it"
+QUICK = [
+    "--steps 12 --batch 1 --side 8 --iterations 1 --quiet --no-test --name colour-small-40-svt",
+    "--steps 2 --batch 1 --side 8 --iterations 1 --quiet --test {pictures}",
+    "--steps 1 --batch 1 --side 8 --iterations 1 --quiet --test {pictures} "
+    "--name colour-methods-40-svt-1",
+]
 
 Array = NDArray[Any]
 

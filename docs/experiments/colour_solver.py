@@ -17,6 +17,7 @@ from .results import Found
 
 NAME = "colour-solver"
 HELP = "the untrained solvers on the same pictures"
+QUICK = ["--ratio 0.4 --steps 1 --weights 0.1 --test {pictures}"]
 
 Array = NDArray[Any]
 

@@ -25,6 +25,7 @@ from .tables import db, mean, over, recipe
 
 NAME = "dynamic"
 HELP = "train the network for MRI, and test it"
+QUICK = ["--size 16 --frames 4 --side 8 --cut-frames 4 --steps 1 --iterations 1 --quiet"]
 
 Array = NDArray[Any]
 

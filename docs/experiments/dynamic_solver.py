@@ -22,6 +22,7 @@ from .results import Found
 
 NAME = "dynamic-solver"
 HELP = "the untrained solvers on the same series"
+QUICK = ["--mask vds-8 --size 16 --frames 4 --steps 1 --weights 1"]
 
 Array = NDArray[Any]
 

@@ -20,6 +20,7 @@ from .results import Found
 
 NAME = "gradients"
 HELP = "error of every low-rank step's gradient in a trained colour network"
+QUICK = ["--batches 1 --batch 1 --iterations 1 --method svt native"]
 
 
 def gradient_errors(

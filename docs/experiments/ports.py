@@ -26,6 +26,7 @@ from .results import Found
 
 NAME = "ports"
 HELP = "the colour network in PyTorch, JAX and Keras"
+QUICK = ["--framework torch --steps 20 --batch 1 --side 8 --iterations 1"]
 
 Array = NDArray[Any]
 

@@ -1,4 +1,4 @@
-"""The experiments, in the order of the page. A new one is a module, its line here, its section."""
+"""The experiments, in the order of the page."""
 
 from __future__ import annotations
 
@@ -25,18 +25,21 @@ __all__ = ["EXPERIMENTS", "Experiment"]
 
 
 class Experiment(Protocol):
-    """What a module has; its result files say ``"experiment": NAME``.
+    """What the module of an experiment has. Its result files contain ``"experiment": NAME``.
 
     Attributes
     ----------
     NAME
-        Of the command.
+        The name of its command.
     HELP
         One line about it.
+    QUICK
+        Options of runs that take seconds, for the tests; `{pictures}` is a folder of pictures.
     """
 
     NAME: str
     HELP: str
+    QUICK: list[str]
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the options of the command."""
@@ -45,10 +48,10 @@ class Experiment(Protocol):
         """Do the work, write result files, return a line about each."""
 
     def table(self, found: Found) -> Mapping[str, str]:
-        """What stands in the fields of ``page.txt``; a field that is left out was not run."""
+        """Texts for the fields of ``page.txt``. A field that is left out says "not run"."""
 
     def figure(self, found: Found) -> Mapping[str, Figure]:
-        """Figures by the last part of their file's name."""
+        """Figures, by the last part of the names of their files."""
 
 
 EXPERIMENTS: Sequence[Experiment] = [

@@ -24,6 +24,7 @@ from .results import Found
 
 NAME = "speed"
 HELP = "time of a training step, native and with svt, in PyTorch, JAX and Keras"
+QUICK = ["--framework torch --batch 1 --side 8 --iterations 1 --repeats 1"]
 
 METHODS = ("native", "svt", "none")
 

@@ -28,6 +28,7 @@ from .tables import by_method, short
 
 NAME = "stress"
 HELP = "a small network that meets ties in every batch"
+QUICK = ["--steps 2 --method svt native --quiet"]
 
 SIZE = 6
 _COPIES = 2

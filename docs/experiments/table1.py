@@ -36,6 +36,7 @@ from .results import Found
 
 NAME = "table1"
 HELP = "gradients of all rules at a gap of 1e-15"
+QUICK = ["--matrices 4"]
 
 Array = NDArray[Any]
 

@@ -162,6 +162,7 @@ def test_gradgradcheck_at_the_identity(function):
 # threshold, and what a caller's function closes over.
 
 X = np.diag([1.0, 1.0, 0.5])
+Z = np.diag([1.0, 0.7, 0.0])
 T = np.array(0.3)
 
 
@@ -444,10 +445,11 @@ def test_they_are_those_of_a_function_of_all_values(hold):
 @pytest.mark.parametrize("name", FRAMEWORKS)
 @np.errstate(all="ignore")  # autograd's operations are those of NumPy
 def test_of_a_function_that_mixes_the_values(name, function):
-    """Right where the values differ; NaN at a tie, whose matrix alone has it."""
+    """Right where the values differ; NaN at a tie, whose matrix alone has it, and at a zero."""
     tested = driver(name)
     bridge, module = tested.bridge, tested.module
-    x = np.stack([np.diag([1.0, 0.7, 0.2]), np.diag([1.0, 1.0, 0.5])])
+    spectra = ([1.0, 0.7, 0.2], [1.0, 1.0, 0.5], [1.0, 0.7, 0.0])
+    x = np.stack(list(map(np.diag, spectra[: 3 if function == "singular_value_map" else 2])))
     dx = normal(np.random.default_rng(4), x.shape, False)
     dx = dx + adjoint(dx)
     ct = normal(np.random.default_rng(5), x.shape, False)
@@ -466,7 +468,7 @@ def test_of_a_function_that_mixes_the_values(name, function):
     first, second = run(x)
     assert np.isfinite(first).all()
     assert norm(second[0] - difference[0]) < 1e-6 * norm(difference[0])
-    assert np.isnan(second[1]).any()
+    assert np.isnan(second[1:]).any(axis=(-2, -1)).all()
 
 
 @pytest.mark.parametrize(
@@ -513,7 +515,8 @@ def test_third_derivatives_are_right_or_nan(name, function):
             continue
         right = norm(got - difference) < 1e-6 * norm(difference)
         assert right or not np.isfinite(got).any(), label
-        assert not np.isfinite(derive(array(X), order)).all(), label
+        for without in (X, *([Z] if function == "singular_value_map" else [])):
+            assert not np.isfinite(derive(array(without), order)).all(), label
 
 
 # The decompositions themselves: right where the values differ, finite at ties.
@@ -612,15 +615,27 @@ def test_a_kink_that_moves_between_values_at_the_same_distance(name, gap):
 
 
 def test_third_derivatives_of_a_scalar_are_right_at_distinct_values():
-    """Of ``sum(s^4)``, a polynomial of the entries."""
+    """Of ``sum(s^4)``, a polynomial of the entries. At a tie and at a zero they are NaN."""
     rng = np.random.default_rng(0)
     x, d = np.diag([1.0, 0.7, 0.2]), rng.standard_normal((3, 3))
-    along = torch.tensor(d)
-    A = torch.tensor(x, requires_grad=True)
-    slope = svdinv.torch.spectral_function(A, lambda s: (s**4).sum(-1))
-    for _ in range(3):
-        (g,) = torch.autograd.grad(slope, A, create_graph=True)
-        slope = (g * along).sum()
-    steps = np.arange(-4, 5) / 4
-    values = [np.linalg.norm((x + t * d).T @ (x + t * d)) ** 2 for t in steps]
-    assert slope.item() == pytest.approx(6 * np.polyfit(steps, values, 4)[1], rel=1e-10)
+
+    def slopes(x):
+        """Of order 0 to 3 along d."""
+        along, A = torch.tensor(d), torch.tensor(x, requires_grad=True)
+        slope = svdinv.torch.spectral_function(A, lambda s: (s**4).sum(-1))
+        yield slope.item()
+        for _ in range(3):
+            (g,) = torch.autograd.grad(slope, A, create_graph=True)
+            slope = (g * along).sum()
+            yield slope.item()
+
+    def expected(x):
+        steps = np.arange(-4, 5) / 4
+        values = [np.linalg.norm((x + t * d).T @ (x + t * d)) ** 2 for t in steps]
+        return [1, 1, 2, 6] * np.polyfit(steps, values, 4)[:0:-1]
+
+    assert list(slopes(x)) == pytest.approx(expected(x), rel=1e-10)
+    for at in (X, Z):
+        *finite, third = slopes(at)
+        assert finite == pytest.approx(expected(at)[:3], rel=1e-10)
+        assert not np.isfinite(third)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import pickle
 import re
+import tracemalloc
 from functools import partial
 from types import SimpleNamespace
 
@@ -266,20 +268,8 @@ def test_auto_takes_krylov_for_one_large_matrix_and_goes_back_where_it_does_not_
     assert svdinv.truncated_svd(np.stack([Q * steep @ Q.T] * 2), 4).residual.max() == 0
 
 
-def scaled(X, d, W):
-    return d[:, None] * (W @ X)
-
-
-def scaled_adjoint(Y, d, W):
-    return W.T @ (d[:, None] * Y)
-
-
-@pytest.mark.parametrize("name", [name for name in FRAMEWORKS if name != "numpy"])
-def test_gradients_of_an_operator_arrive_in_its_parameters(name):
-    rng = np.random.default_rng(5)
-    d, W = rng.uniform(0.5, 2.0, 24), rng.standard_normal((24, 18)) * 1.5 ** -np.arange(18.0)
-    C = rng.standard_normal((24, 18))
-    bridge = driver(name).bridge
+def of_scaled(bridge, d, W):
+    """The leading part of ``diag(d) W``, which is known by its products."""
 
     def scaled(X, d, W):
         return d[:, None] * (W @ X)
@@ -287,33 +277,23 @@ def test_gradients_of_an_operator_arrive_in_its_parameters(name):
     def back(Y, d, W):
         return bridge.adjoint(W) @ (d[:, None] * Y)
 
-    def product(d, W):
-        U, S, Vh, *_ = bridge.library.truncated_svd(
-            LinearOperator((24, 18), d.dtype, scaled, back, (d, W)), 3
-        )
-        return (bridge.recompose(U, S, Vh),)
+    A = LinearOperator(tuple(W.shape), d.dtype, scaled, back, (d, W))
+    U, S, Vh, *_ = bridge.library.truncated_svd(A, 3)
+    return bridge.recompose(U, S, Vh)
 
+
+@pytest.mark.parametrize("name", ["torch", "tensorflow", "autograd"])  # and JAX, below
+def test_gradients_of_an_operator_arrive_in_its_parameters(name):
+    rng, bridge = np.random.default_rng(5), driver(name).bridge
+    d, W = rng.uniform(0.5, 2.0, 24), rng.standard_normal((24, 18)) * 1.5 ** -np.arange(18.0)
+    C = rng.standard_normal((24, 18))
     value, pullback = sn.vjp(sn.low_rank, d[:, None] * W, 3)
     ct_A = pullback(C)[0]
-    prepared = bridge.prepare("vjp", product)
+    prepared = bridge.prepare("vjp", lambda d, W: (of_scaled(bridge, d, W),))
     (out,), (ct_d, ct_W) = prepared(tuple(map(bridge.array, (d, W))), (bridge.array(C),))
     np.testing.assert_allclose(bridge.numpy(out), value, atol=1e-12)
     np.testing.assert_allclose(bridge.numpy(ct_d), np.sum(ct_A * W, axis=1), atol=1e-11)
     np.testing.assert_allclose(bridge.numpy(ct_W), d[:, None] * ct_A, atol=1e-11)
-
-
-def _of_scaled(bridge, d, W):
-    """A loss of the leading part of ``diag(d) W``, known by its products."""
-
-    def scaled(X, d, W):
-        return d[:, None] * (W @ X)
-
-    def back(Y, d, W):
-        return bridge.adjoint(W) @ (d[:, None] * Y)
-
-    A = LinearOperator((*d.shape, W.shape[-1]), d.dtype, scaled, back, (d, W))
-    U, S, Vh, *_ = bridge.library.truncated_svd(A, 3)
-    return bridge.real_sum(bridge.recompose(U, S, Vh) ** 3)
 
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
@@ -322,38 +302,36 @@ def test_an_operator_under_vmap_knows_of_no_batch(name):
     rng, bridge = np.random.default_rng(14), driver(name).bridge
     D, W = rng.uniform(0.5, 2.0, (14, 14)), rng.standard_normal((14, 14)) * 1.5 ** -np.arange(14.0)
     values, pullback = sn.vjp(sn.low_rank, D[..., None] * W, 3)
-    expected = np.sum(pullback(3 * values**2)[0] * W, axis=-1)
+    cts = pullback(3 * values**2)[0]
+    ct_D, ct_W = np.sum(cts * W, axis=-1), np.sum(cts * D[..., None], axis=0)
     transforms = bridge.module.func if name == "torch" else bridge.module
     vmap, grad, jvp = transforms.vmap, transforms.grad, transforms.jvp
-    loss, D, W = partial(_of_scaled, bridge), bridge.array(D), bridge.array(W)
+
+    def loss(d, W):
+        return bridge.real_sum(of_scaled(bridge, d, W) ** 3)
 
     def found(D, W):
-        gradients = vmap(grad(lambda D, W: vmap(loss, (1, None))(D, W).sum()), (None, 0))
+        of_all = grad(lambda D, W: vmap(loss, (1, None))(D, W).sum(), argnums=(0, 1))
         tangents = vmap(lambda d: jvp(lambda d: loss(d, W), (d,), (d,))[1])
-        return gradients(D.T, W[None])[0].T, tangents(D)
+        return *vmap(of_all, (None, 0))(D.T, W[None]), tangents(D)
 
     found = bridge.module.jit(found) if name == "jax" else found
-    ct, d = map(bridge.numpy, found(D, W))
-    np.testing.assert_allclose(ct, expected, atol=1e-11)
-    np.testing.assert_allclose(d, np.sum(bridge.numpy(D) * expected, axis=1), atol=1e-10)
-
-
-def gathered(X, places, d):
-    return d[places][:, None] * X
+    (got_D,), (got_W,), d = map(bridge.numpy, found(*map(bridge.array, (D, W))))
+    np.testing.assert_allclose(got_D.T, ct_D, atol=1e-11)
+    np.testing.assert_allclose(got_W, ct_W, atol=1e-11)
+    np.testing.assert_allclose(d, np.sum(D * ct_D, axis=1), atol=1e-10)
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_the_dtype_of_an_operator_is_the_one_that_is_said(name):
     """By name, as a scalar type, and whatever the first parameter is."""
     bridge = driver(name).bridge
-    if name == "tensorflow":
+    take = bridge.module.gather if name == "tensorflow" else operator.getitem
 
-        def gathered(X, places, d):
-            return bridge.module.gather(d, places)[:, None] * X
-    else:
-        gathered = globals()["gathered"]
-    places, d = np.arange(3), np.array([3.0, 2.0, 1.0])
-    arrays = (bridge.array(places), bridge.array(d))
+    def gathered(X, places, d):
+        return take(d, places)[:, None] * X
+
+    arrays = tuple(map(bridge.array, (np.arange(3), np.array([3.0, 2.0, 1.0]))))
     for dtype in ("float64", np.float64, arrays[1].dtype):
         A = LinearOperator((3, 3), dtype, gathered, gathered, arrays)
         S = bridge.numpy(bridge.library.truncated_svd(A, 2).S)
@@ -569,6 +547,22 @@ def test_reverse_mode_of_an_operator_needs_no_memory_of_its_size():
         st.truncated_svd(A, 3).U[:3].square().sum().backward()
     torch.testing.assert_close(ct[:4], torch.tensor([2.0, 4 / 3, 8 / 9, 0.0], dtype=torch.float64))
     assert max(largest) <= 4 * n * 11  # 4 blocks of 3 + 8 columns
+
+
+def test_reverse_mode_of_a_sparse_matrix_needs_seven_times_its_factors():
+    """All arrays at once, whatever m, n and r are."""
+    scipy_sparse = pytest.importorskip("scipy.sparse")
+    for m, n, r in ((6000, 4000, 3), (4000, 4000, 6)):
+        k, values = np.arange(1000), 1.5 ** -np.arange(1000.0)
+        A = scipy_sparse.coo_array((values, (k, k)), shape=(m, n))
+        out, pullback = sn.vjp(svdinv.truncated_svd, A, r)
+        cts = (np.ones_like(out.U), np.ones(r), np.ones_like(out.Vh), *[None] * 4)
+        tracemalloc.start()
+        (ct, *_) = pullback(cts)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert np.isfinite(ct).all()
+        assert 2 * 8 * (m + n) * r <= peak <= 7 * 8 * (m + n) * r
 
 
 def _of_parts(bridge, x, how="krylov"):

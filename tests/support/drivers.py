@@ -81,4 +81,4 @@ def driver(name: str) -> Driver:
     bridge.load()
     if name == "jax":
         bridge.module.config.update("jax_enable_x64", True)
-    return NumPyDriver(bridge) if name == "numpy" else Driver(bridge)
+    return Driver(bridge) if isinstance(bridge, frameworks.AutodiffBridge) else NumPyDriver(bridge)

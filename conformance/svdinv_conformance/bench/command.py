@@ -6,7 +6,7 @@ import argparse
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from rich.console import Console
@@ -98,6 +98,8 @@ def shape(text: str) -> Shape:
 
 def add_parser(commands: Any) -> None:
     """Add the command to a program's commands."""
+    from svdinv.drivers import Driver
+
     purpose = "time a step beside the framework's own"
     sub = command(commands, "bench", purpose, _DESCRIPTION, _EPILOG)
     what = sub.add_argument_group("what to time")
@@ -109,12 +111,7 @@ def add_parser(commands: Any) -> None:
     fraction = partial(between, low=0, high=1, otherwise="a fraction of the largest value")
     text = "fraction of each matrix's largest singular value (0.12)"
     option(what, "--threshold", "T", text, type=fraction, default=0.12)
-    what.add_argument(
-        "--driver",
-        choices=("auto", "svd", "gram", "qr", "jacobi"),
-        default="auto",
-        help="of svt (auto)",
-    )
+    what.add_argument("--driver", choices=get_args(Driver), default="auto", help="of svt (auto)")
     text = "also time this one, as in the command run; repeatable"
     option(what, "--implementation", "NAME", text, action="append", default=[])
     option(what, "--kind", "NAME", f"whose arrays --implementation takes: {', '.join(KINDS)}")

@@ -25,14 +25,13 @@ NATIVE = tuple(f"native.{name}" for name in AUTODIFF)
 """The frameworks' own functions."""
 
 KINDS: dict[str, tuple[Callable[[], Any], Callable[..., Implementation]]] = {
+    **{name: (bridge, Explicit) for name, bridge in FRAMEWORKS.items()},
     **{name: (bridge, Autodiff) for name, bridge in AUTODIFF.items()},
-    "numpy": (FRAMEWORKS["numpy"], Explicit),
-    "cupy": (FRAMEWORKS["cupy"], Explicit),
     "core": (FRAMEWORKS["numpy"], Core),
     "array-api": (ArrayApiStrict, Explicit),
 }
-"""Ways to differentiate a module's functions: a framework's own, explicit ``vjp`` and ``jvp`` over
-NumPy or CuPy, or a copy of `svdinv_core` over NumPy or array-api-strict."""
+"""Ways to differentiate the functions of a module: a framework; explicit ``vjp`` and ``jvp`` as in
+`svdinv.numpy`; and for a copy of `svdinv_core` its own operators over NumPy."""
 
 
 def implement(
