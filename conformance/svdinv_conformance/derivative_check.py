@@ -7,6 +7,7 @@ no formula for a derivative takes part in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from .inputs import normal
 __all__ = ["LIKE", "NEIGHBOURS", "DerivativeError", "check"]
 
 Array = NDArray[Any]
+Tangent = tuple[Array, ...]
+"""A direction of the matrix and, where there is one, of tau."""
 Definition = Callable[..., Any]
 
 DIGITS, STEP = 60, -20
@@ -207,14 +210,13 @@ def check(
         raise ValueError(f"where: want {', '.join(map(repr, NEIGHBOURS))}, got {unknown[0]!r}")
     if isinstance(like, str) and like not in LIKE:
         raise ValueError(f"like: want {', '.join(map(repr, LIKE))} or a function, got {like!r}")
-    by_hand = vjp is not None or jvp is not None
+    by_hand = {name: f for name, f in (("vjp", vjp), ("jvp", jvp)) if f is not None}
     bridge = _bridge(x, framework)
     start = np.asarray(bridge.numpy(x))
     if start.ndim != 2 or start.dtype.kind not in "fc" or 0 in start.shape:
         raise TypeError(
             f"x: want a matrix of floating point numbers, got shape {start.shape}, {start.dtype}"
         )
-    precision = "float32" if start.real.dtype == np.float32 else "float64"
     tau = parameters.get("tau")
     with_tau = tau is not None and not isinstance(tau, int | float)
     if with_tau:
@@ -222,8 +224,9 @@ def check(
     places = list(_places(start, like, where, parameters))
     if not places:
         raise ValueError("where: the function has no derivative at any of these")
+    precision = "float32" if start.real.dtype == np.float32 else "float64"
     question = _Question(
-        _Derivatives(bridge, fn, vjp, jvp, by_hand),
+        _Derivatives(bridge, fn, by_hand),
         _definition(like, parameters),
         parameters["tau"] if with_tau else None,
         RTOL[precision] if rtol is None else rtol,
@@ -231,9 +234,9 @@ def check(
     )
     for place, a in places:
         asked = _Asked(question, place, a, np.random.default_rng(seed))
-        if vjp is not None or not by_hand:
+        if "vjp" in by_hand or not by_hand:
             asked.gradient()
-        if jvp is not None or not by_hand:
+        if "jvp" in by_hand or not by_hand:
             asked.tangent()
         if second:
             asked.second()
@@ -256,45 +259,22 @@ class _Derivatives(NamedTuple):
 
     bridge: AutodiffBridge
     fn: Callable[..., Any]
-    by_vjp: Callable[..., Any] | None
-    by_jvp: Callable[..., Any] | None
-    by_hand: bool
+    by_hand: dict[str, Callable[..., Any]]
 
-    def _call(self, run: Callable[..., Any], *arrays: Array) -> tuple[Array, ...]:
-        given = [self.bridge.array(a.copy()) for a in arrays]
-        out = run(*given)
-        for g, a in zip(given, arrays, strict=True):
+    def __call__(self, what: str, *arrays: Tangent) -> Tangent:
+        """``"vjp"``, ``"jvp"`` or ``"hvp"`` of inputs, then cotangents, then tangents."""
+        given = [tuple(self.bridge.array(a.copy()) for a in some) for some in arrays]
+        if what in self.by_hand:
+            out = self.by_hand[what](*chain(*given))
+        else:
+            found = getattr(self.bridge, what)(lambda *x: (self.fn(*x),), *given)
+            out = found if what == "hvp" else found[1]
+        for g, a in zip(chain(*given), chain(*arrays), strict=True):
             if not np.array_equal(self.bridge.numpy(g), a, equal_nan=True):
                 raise DerivativeError("what the derivative is taken at was modified in place")
         return tuple(
             np.asarray(self.bridge.numpy(o)) for o in (out if isinstance(out, tuple) else (out,))
         )
-
-    def _one(self, *inputs: Any) -> tuple[Any]:
-        return (self.fn(*inputs),)
-
-    def vjp(self, inputs: tuple[Array, ...], ct: Array) -> tuple[Array, ...]:
-        if self.by_hand:
-            assert self.by_vjp is not None
-            return self._call(self.by_vjp, *inputs, ct)
-        return self._call(lambda *a: self.bridge.vjp(self._one, a[:-1], a[-1:])[1], *inputs, ct)
-
-    def jvp(self, inputs: tuple[Array, ...], along: tuple[Array, ...]) -> tuple[Array, ...]:
-        n = len(inputs)
-        if self.by_hand:
-            assert self.by_jvp is not None
-            return self._call(self.by_jvp, *inputs, *along)
-        return self._call(lambda *a: self.bridge.jvp(self._one, a[:n], a[n:])[1], *inputs, *along)
-
-    def hvp(
-        self, inputs: tuple[Array, ...], ct: Array, along: tuple[Array, ...]
-    ) -> tuple[Array, ...]:
-        n = len(inputs)
-
-        def run(*a: Any) -> Any:
-            return self.bridge.hvp(self._one, a[:n], a[n : n + 1], a[n + 1 :])
-
-        return self._call(run, *inputs, ct, *along)
 
 
 class _Question(NamedTuple):
@@ -333,10 +313,6 @@ def _definition(like: str | Definition, parameters: Any) -> Callable[..., Any]:
         return LIKE[like].of(u, list(s), vh, **given)
 
     return of
-
-
-Tangent = tuple[Array, ...]
-"""A direction of the matrix and, where there is one, of tau."""
 
 
 class _Asked:
@@ -415,14 +391,14 @@ class _Asked:
         directions = [self._direction() for _ in range(DIRECTIONS)]
         exact = [self._difference(d) for d in directions]
         ct = self._cotangent(exact[0])
-        got = self.question.derivatives.vjp(self.inputs, ct)
+        got = self.question.derivatives("vjp", self.inputs, (ct,))
         self._compare("gradient", got, ct, directions, exact)
 
     def tangent(self) -> None:
         """``J d``, entry by entry."""
         d = self._direction()
         exact = self._difference(d)
-        (got,) = self.question.derivatives.jvp(self.inputs, self._along(d))
+        (got,) = self.question.derivatives("jvp", self.inputs, self._along(d))
         error = np.linalg.norm(np.reshape(self._first(got), exact.shape) - exact)
         self._hold("tangent", float(error), float(np.linalg.norm(exact)))
 
@@ -432,7 +408,7 @@ class _Asked:
         others = [self._direction() for _ in range(DIRECTIONS)]
         exact = [self._difference(d, e) for e in others]
         ct = self._cotangent(exact[0])
-        got = self.question.derivatives.hvp(self.inputs, ct, self._along(d))
+        got = self.question.derivatives("hvp", self.inputs, (ct,), self._along(d))
         # A derivative that is smaller than that of a power of x is lost in its rounding.
         size = float(np.linalg.norm(self._difference(d)) * np.linalg.norm(others[0][0]))
         self._compare("second derivative", got, ct, others, exact, size / self.size)

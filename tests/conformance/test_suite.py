@@ -326,11 +326,10 @@ def test_a_copy_of_the_core_is_an_implementation(cases, tmp_path, monkeypatch):
     assert report.count("pass") > 5000
 
 
-@pytest.mark.parametrize(("device", "some"), [("cpu", "double"), ("device1", "single")])
-def test_svdinv_over_a_strict_namespace(cases, device, some):
-    dtypes = {"double": ("float64", "complex128"), "single": ("float32", "complex64")}[some]
-    chosen = [case for case in cases if case.dtype in dtypes]
-    report = run(resolve("svdinv", "array-api"), plan(chosen), device=device)
+def test_svdinv_over_a_strict_namespace(cases):
+    """In double precision; on its second device `evidence` runs all."""
+    chosen = [case for case in cases if case.dtype in ("float64", "complex128")]
+    report = run(resolve("svdinv", "array-api"), plan(chosen))
     assert report.failed == []
     assert report.count("pass") > 2000
 

@@ -7,7 +7,6 @@ import importlib
 import importlib.metadata
 import warnings
 from collections.abc import Iterator, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -82,13 +81,6 @@ class Autograd(AutodiffBridge):
             pulled = self.module.make_vjp(lambda x: self._pulled(fn, x, cotangents)[1])
             pullback, _ = pulled(tuple(inputs))
             return tuple(map(np.conj, pullback(tuple(tangents))))
-
-    def native_svd(self, x: Any) -> tuple[Any, Any, Any]:
-        u, s, vh = self.xp.linalg.svd(x, full_matrices=False)
-        return u, s, vh
-
-    def native(self) -> Any:
-        return SimpleNamespace(svd=self.native_svd, eigh=self.xp.linalg.eigh)
 
     def as_type_of(self, s: Any, like: Any) -> Any:
         return s * np.ones((), like.dtype)  # its astype has no forward mode

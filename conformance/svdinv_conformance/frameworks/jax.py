@@ -6,7 +6,7 @@ import contextlib
 import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from types import SimpleNamespace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,17 +100,10 @@ class Jax(AutodiffBridge):
         compiled: Function = self.module.jit(prepared, compiler_options=options)
         return compiled
 
-    def native_svd(self, x: Any) -> tuple[Any, Any, Any]:
-        u, s, vh = self.xp.linalg.svd(x, full_matrices=False)
-        return u, s, vh
-
     def native(self) -> Any:
-        linalg = self.xp.linalg
-        return SimpleNamespace(
-            svd=self.native_svd,
-            svdvals=lambda x: linalg.svd(x, compute_uv=False),
-            eigh=linalg.eigh,
-        )
+        own = super().native()
+        own.svdvals = partial(self.xp.linalg.svd, compute_uv=False)
+        return own
 
     def stop(self, x: Any) -> Any:
         return self.module.lax.stop_gradient(x)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -86,13 +85,10 @@ class Torch(AutodiffBridge):
         compiled = self.module.compile(fn, fullgraph=True) if mode == "compiled" else fn
         return super().prepare(what, compiled)
 
-    def native_svd(self, x: Any) -> tuple[Any, Any, Any]:
-        u, s, vh = self.module.linalg.svd(x, full_matrices=False)
-        return u, s, vh
-
     def native(self) -> Any:
-        linalg = self.module.linalg
-        return SimpleNamespace(svd=self.native_svd, svdvals=linalg.svdvals, eigh=linalg.eigh)
+        own = super().native()
+        own.svdvals = self.module.linalg.svdvals
+        return own
 
     def as_type_of(self, s: Any, like: Any) -> Any:
         return s.to(like.dtype)
