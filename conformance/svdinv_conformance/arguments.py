@@ -1,4 +1,4 @@
-"""What the commands share: parser, kinds of arguments, files to write, and the progress bar."""
+"""Shared by the commands: the parser, types of arguments, output files, and the progress bar."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def command(commands: Any, name: str, purpose: str, description: str, epilog: str = "") -> Any:
-    """Add a command to a program's, with its texts as they are."""
+    """Add a command to the commands of a program, with its texts unchanged."""
     return commands.add_parser(
         name, help=purpose, description=description, epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -42,21 +42,21 @@ def command(commands: Any, name: str, purpose: str, description: str, epilog: st
 
 
 def tell_written(console: Console, *paths: str | None) -> None:
-    """Name the files that were written; None for one that was not asked for."""
+    """Print the names of the files that were written; None stands for a file not requested."""
     for path in filter(None, paths):
         console.print(f"written: {path}", markup=False, style="dim", soft_wrap=True)
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """A parser that complains in one line."""
+    """A parser whose error message is one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Complain, and exit with status 2."""
+        """Print the message, and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
 def _whole(least: int, complaint: str) -> Callable[[str], int]:
-    """Whole numbers from the least one upwards."""
+    """Make a parser of whole numbers of at least `least`."""
 
     def parse(text: str) -> int:
         value = int(text)
@@ -81,7 +81,7 @@ def names(text: str) -> list[str]:
 
 
 def names_from(allowed: Iterable[str]) -> Callable[[str], list[str]]:
-    """Names separated by commas, each one of some; ``all`` stands for all of these."""
+    """Make a parser of names separated by commas, from those allowed; ``all`` stands for all."""
     allowed = list(allowed)
     words = [*allowed, "all"]
 
@@ -98,7 +98,7 @@ def names_from(allowed: Iterable[str]) -> Callable[[str], list[str]]:
 
 
 def between(text: str, low: float, high: float, otherwise: str) -> float:
-    """A number with ``low <= number < high``; what it is not, otherwise."""
+    """Parse a number with ``low <= number < high``; `otherwise` ends the error message."""
     try:
         value = float(text)
     except ValueError:
@@ -114,30 +114,30 @@ def option(group: Any, flag: str, metavar: str, text: str, **more: Any) -> None:
 
 
 def choice(group: Any, flag: str, allowed: Iterable[str], usual: str) -> None:
-    """Add an option that takes some of these names, or all of them; repeatable."""
+    """Add a repeatable option that takes some of the allowed names, or all of them."""
     text = f"{', '.join(allowed)} ({usual})"
     option(group, flag, "NAMES", text, action="extend", type=names_from(allowed))
 
 
 def output(parser: Any, **files: str) -> None:
-    """Add an option for each file that a command can write, with what stands in it."""
+    """Add an option for each file that a command can write; the text describes its content."""
     group = parser.add_argument_group("where to write")
     for name, text in files.items():
         option(group, f"--{name}", "FILE.png" if name == "plot" else "FILE", text)
 
 
 def distinct(names: Iterable[str] | None) -> list[str]:
-    """What an option of :func:`choice` was given, each once."""
+    """The names given to an option of :func:`choice`, without repetitions."""
     return list(dict.fromkeys(names or ()))
 
 
 def check_output(*paths: str | None) -> None:
-    """Find out before the work whether results can be written; None for one not asked for.
+    """Check before the work that results can be written; None stands for one not requested.
 
     Raises
     ------
     InputError
-        If it cannot.
+        If a file cannot be written.
     """
     for path in filter(None, paths):
         target = Path(path)
@@ -152,7 +152,7 @@ def check_output(*paths: str | None) -> None:
 
 
 def write_json(path: str | None, data: Any) -> None:
-    """Write plain data as strict JSON, None for a file that was not asked for."""
+    """Write plain data as strict JSON; a path of None is a file not requested."""
     if path is not None:
         text = json.dumps(data, indent=1, allow_nan=False)
         Path(path).write_text(text + "\n", encoding="utf-8")
@@ -160,9 +160,9 @@ def write_json(path: str | None, data: Any) -> None:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[int, int | None, str], None]]:
-    """A bar on standard error, which leaves nothing behind; none where that is no terminal.
+    """Show a progress bar on standard error if that is a terminal, and remove it at the end.
 
-    Gives what is told the number done, the number in all, and what comes next.
+    Yields a function that takes the number done, the number in all, and a text for the next step.
     """
     errors = Console(stderr=True)
     bar = Progress(

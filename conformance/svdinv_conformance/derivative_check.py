@@ -1,7 +1,7 @@
 """One line in anybody's tests: is the derivative of this function right, ties included?
 
-The exact derivative is a central difference of the function's definition in mpmath, at 60 digits;
-no formula for a derivative takes part in it.
+The exact derivative is a central difference of the function's definition in mpmath, at 60 digits.
+No formula for a derivative is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["LIKE", "NEIGHBOURS", "DerivativeError", "check"]
 
 Array = NDArray[Any]
 Tangent = tuple[Array, ...]
-"""A direction of the matrix and, where there is one, of tau."""
+"""A direction of the matrix and, if there is a tau, of tau."""
 Definition = Callable[..., Any]
 
 DIGITS, STEP = 60, -20
@@ -30,7 +30,7 @@ DIRECTIONS = 3
 """Random directions along which a gradient is compared."""
 
 RTOL = {"float64": 1e-9, "float32": 1e-4}
-"""Relative error that is taken for rounding."""
+"""Relative error that counts as rounding."""
 
 
 class DerivativeError(AssertionError):
@@ -71,7 +71,7 @@ def _mapped(s: Sequence[Any], f: Callable[[Any], Any]) -> list[Any]:
 
 
 CLEAR = 1e-3
-"""Of the largest value: how far a threshold, a cut or zero has to be from the values."""
+"""Smallest distance of a threshold, a cut or zero from the values, relative to the largest."""
 
 LIKE: dict[str, Like] = {
     "svt": Like(
@@ -88,7 +88,7 @@ LIKE: dict[str, Like] = {
     ),
     "polar": Like(lambda u, s, vh: u * vh, lambda s: bool(s[-1] > CLEAR * s[0])),
 }
-"""What a function may be said to be like: functions of svdinv, ``polar`` for its unitary factor."""
+"""The functions that have a name for `like`: those of svdinv; ``polar`` is its unitary factor."""
 
 
 def _all_equal(s: Array) -> Array:
@@ -125,7 +125,7 @@ NEIGHBOURS: dict[str, Callable[[Array], Array]] = {
     "at a tiny multiple of x": _scaled(1),
     "at a huge multiple of x": _scaled(-1),
 }
-"""Where derivatives are compared: the singular values of x, and what becomes of them."""
+"""Where derivatives are compared: each entry changes the singular values of x."""
 
 
 def check(
@@ -156,36 +156,38 @@ def check(
         What `fn` computes: a name of :data:`LIKE`, or a function of an ``mpmath.matrix`` that
         returns one (or a number).
     where
-        Names of :data:`NEIGHBOURS`. One where a function of :data:`LIKE` has no derivative is left
-        out.
+        Names of :data:`NEIGHBOURS`. A place where a function of :data:`LIKE` has no derivative is
+        left out.
     second
-        Whether to check the product of the Hessian with a direction, too.
+        Whether to check the product of the Hessian with a direction too.
     batched
-        Whether `fn` takes batches: it is given two matrices, the second full of NaN, which must not
-        spoil the first.
+        Whether `fn` takes batches. It then gets two matrices, the second full of NaN, which must
+        not affect the first.
     vjp, jvp
-        Derivatives written by hand, instead of the framework's: ``vjp(x, cotangent)`` and
-        ``jvp(x, tangent)``, with tau, if it is an array, behind x, and a pair returned (and its
-        tangent behind that of x). Cotangents follow ``dL = Re sum(conj(ct) * dx)``, as in PyTorch.
+        Derivatives written by hand, to check instead of the framework's: ``vjp(x, cotangent)`` and
+        ``jvp(x, tangent)``. If tau is an array, they are ``vjp(x, tau, cotangent)``, which returns
+        a pair, and ``jvp(x, tau, dx, dtau)``. Cotangents follow ``dL = Re sum(conj(ct) * dx)``, as
+        in PyTorch.
     framework
-        Whose array x is, where its type does not say it: an array of NumPy is ``"autograd"``'s.
+        The framework of x, if its type does not say it. An array of NumPy belongs to ``"autograd"``
+        by default.
     rtol
-        Relative error that is accepted: 1e-9 in double, 1e-4 in single precision.
+        Largest relative error that is accepted. Default 1e-9 in double, 1e-4 in single precision.
     seed
-        Of the random directions and cotangents.
+        Seed of the random directions and cotangents.
     **parameters
-        Of the function named: ``tau``, ``rank``, or ``f``, a function of a number of mpmath. If
-        ``tau`` is an array of the framework, `fn` is called with it, ``fn(x, tau)``, and its
-        gradient is compared as well.
+        Parameters of the named function: ``tau``, ``rank``, or ``f``, a function of a number of
+        mpmath. If ``tau`` is an array of the framework, `fn` is called as ``fn(x, tau)``, and its
+        gradient in tau is compared too.
 
     Raises
     ------
     DerivativeError
-        If one is wrong, with the place and the error, or if x is modified.
+        If a derivative is wrong, with the place and the error, or if x is modified.
     ValueError
-        For a name that is not known, or where no place is left to compare at.
+        For an unknown name, or if no place is left to compare at.
     TypeError
-        If x is no matrix of floating point numbers of one of these frameworks.
+        If x is not a matrix of floating point numbers of one of these frameworks.
 
     Examples
     --------
@@ -255,7 +257,7 @@ def _bridge(x: Any, name: str | None) -> AutodiffBridge:
 
 
 class _Derivatives(NamedTuple):
-    """Of the function under test, in arrays of NumPy."""
+    """Derivatives of the function under test, in arrays of NumPy."""
 
     bridge: AutodiffBridge
     fn: Callable[..., Any]
@@ -278,7 +280,7 @@ class _Derivatives(NamedTuple):
 
 
 class _Question(NamedTuple):
-    """What is compared at every place; the definition takes a matrix and, if given, tau."""
+    """The comparison to make at every place; the definition takes a matrix and, if given, tau."""
 
     derivatives: _Derivatives
     definition: Callable[..., Any]
@@ -316,7 +318,7 @@ def _definition(like: str | Definition, parameters: Any) -> Callable[..., Any]:
 
 
 class _Asked:
-    """What is compared at one place."""
+    """The comparison at one place."""
 
     def __init__(self, question: _Question, place: str, x: Array, rng: Any) -> None:
         self.question, self.place, self.x, self.rng = question, place, x, rng
@@ -369,7 +371,7 @@ class _Asked:
             return np.array([[complex(v) for v in row] for row in out.tolist()])
 
     def _cotangent(self, exact: Array) -> Array:
-        """Random, in the shape and field of the value."""
+        """A random cotangent, of the shape of the value, real or complex like it."""
         is_scalar = exact.size == 1
         ct = self._normal(
             () if is_scalar else exact.shape, np.iscomplexobj(self.x) and not is_scalar
@@ -409,7 +411,7 @@ class _Asked:
         exact = [self._difference(d, e) for e in others]
         ct = self._cotangent(exact[0])
         got = self.question.derivatives("hvp", self.inputs, (ct,), self._along(d))
-        # A derivative that is smaller than that of a power of x is lost in its rounding.
+        # A derivative smaller than that of a power of x would be lost in its rounding errors.
         size = float(np.linalg.norm(self._difference(d)) * np.linalg.norm(others[0][0]))
         self._compare("second derivative", got, ct, others, exact, size / self.size)
 

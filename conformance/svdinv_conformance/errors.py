@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 
 def norms(x: Array, axes: int = 2) -> Array:
-    """Give the Frobenius norm of each matrix, in extended precision.
+    """Compute the Frobenius norm of each matrix, in extended precision.
 
     Squares neither overflow nor underflow.
 
@@ -62,5 +62,5 @@ def relative_difference(a: Array, b: Array, scale: Array | None = None) -> Array
 
 
 def finite(value: float | None) -> float | None:
-    """Give a number as JSON has it: None where it is not finite."""
+    """Convert a number for JSON: None if it is not finite."""
     return None if value is None or not math.isfinite(value) else value

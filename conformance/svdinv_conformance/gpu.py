@@ -1,4 +1,4 @@
-"""All that the tools say of the GPU of this machine, as one report."""
+"""One report of all tools about the GPU of this machine."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def add_parser(commands: Any) -> None:
 
 
 def _frameworks() -> list[str]:
-    """Those that see a GPU.
+    """The frameworks that see a GPU.
 
     Raises
     ------
     InputError
-        If there is none, with what each of them says.
+        If there is none, with the message of each framework.
     """
     found, reasons = [], []
     for name, framework in FRAMEWORKS.items():
-        if name in ("numpy", "autograd"):  # which compute on a CPU only
+        if name in ("numpy", "autograd"):  # these compute on a CPU only
             continue
         try:
             bridge = framework()
@@ -56,7 +56,7 @@ def _frameworks() -> list[str]:
 def execute(
     options: argparse.Namespace, console: Console, run: Callable[[list[str], Console], int]
 ) -> int:
-    """Run the other commands by `run`, and return the largest exit status."""
+    """Run the other commands with `run`, and return the largest exit status."""
     names = _frameworks()
     check_output(options.html)
     recorded = Console(record=True, highlight=False, width=console.width)

@@ -1,9 +1,9 @@
-"""The matrices to compare on: small built-in ones, photographs, and the user's own.
+"""The matrices on which gradients are compared: small built-in ones, photographs, the user's own.
 
-A :class:`Input` is a name, a description and a float64 or complex128 array ``(..., m, n)``. The
-built-in ones are made from a chosen spectrum and random orthogonal (unitary) factors, or from the
-photograph that scikit-image ships. Each can be real or complex; the complex form of a photograph is
-the photograph times a smooth phase, as in magnetic resonance imaging.
+An :class:`Input` is a name, a description and a float64 or complex128 array ``(..., m, n)``. The
+built-in ones are made from a chosen spectrum and random orthogonal (unitary) factors, or from a
+photograph of scikit-image. Each can be real or complex; the complex form of a photograph is the
+photograph times a smooth phase, as in magnetic resonance imaging.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Input:
     """One input of a comparison."""
 
     name: str
-    """What the table calls it."""
+    """Its name in the table."""
     description: str
     """One line: what is special about it."""
     real: Array | None
@@ -54,7 +54,7 @@ class Input:
         return self.complex.shape
 
     def matrices(self, dtype: str) -> Array | None:
-        """Give the matrices rounded to a computing type; ``None`` if it cannot hold them."""
+        """Round the matrices to a computing type; ``None`` if the type cannot hold them."""
         source = self.complex if np.dtype(dtype).kind == "c" else self.real
         if source is None:
             return None
@@ -127,7 +127,7 @@ ARRANGEMENTS: dict[str, str] = {
     "symmetric": "[[C, D], [D, C]], C the left half of the crop, D its mirror image: equal pairs",
     "zero-rows": "the crop with every second row black: half of the values are zero",
 }
-"""What can be done with a crop, by name."""
+"""Ways to arrange a crop, by name."""
 
 
 def arrange(crop: Array, how: str) -> Array:
@@ -172,7 +172,7 @@ def _channels(image: Array) -> Array:
 
 
 def _crop(channels: Array, size: int) -> Array:
-    """Cut the central square; an image smaller than that gives its largest central square."""
+    """Cut out the central square, or the largest central square of a smaller image."""
     h, w = channels.shape[-2:]
     size = min(size, h, w)
     top, left = (h - size) // 2, (w - size) // 2
@@ -281,7 +281,7 @@ def built_in(name: str) -> Input:
 
 
 MOST_ENTRIES = 10**8
-"""Entries of a file at most: the comparison keeps several copies, in extended precision."""
+"""Largest number of entries of a file; the comparison keeps copies in extended precision."""
 
 
 def read_text(path: str | Path) -> str:
@@ -290,7 +290,7 @@ def read_text(path: str | Path) -> str:
     Raises
     ------
     InputError
-        If it is missing or is no text.
+        If it is missing or is not text.
     """
     try:
         return Path(path).read_text(encoding="utf-8")
@@ -301,7 +301,7 @@ def read_text(path: str | Path) -> str:
 
 
 def _complaint(path: Path, error: Exception) -> str:
-    """Why a file is no plain array: NumPy takes whatever it does not know for a pickle."""
+    """Why a file is not a plain array. NumPy takes every unknown file for a pickle."""
     with path.open("rb") as file:
         start = file.read(6)
     if start == b"\x93NUMPY":
@@ -324,7 +324,7 @@ def from_npy(path: str | Path) -> Input:
     """
     path = Path(path)
     try:
-        with np.errstate(all="ignore"):  # a length beyond all bounds
+        with np.errstate(all="ignore"):  # a corrupt file may have a huge length
             array = np.load(path, mmap_mode="r", allow_pickle=False)  # no entry is read yet
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
@@ -368,7 +368,7 @@ def from_image(path: str | Path, crop: int, how: str) -> Input:
     Raises
     ------
     InputError
-        If the file is missing or no image, or Pillow is missing.
+        If the file is missing or is not an image, or Pillow is missing.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""What Ctrl-C does to a command."""
+"""The effect of Ctrl-C on a command."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ INTERRUPTED = 130
 def end_on_interrupt() -> None:
     """Let Ctrl-C end the process at once, with one line.
 
-    An exception would get lost in a framework's callbacks, and a framework that is half imported
-    may crash while the interpreter winds up.
+    An exception could get lost in a framework's callbacks, and a half-imported framework may crash
+    while the interpreter shuts down.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # it is ignored
         return
-    errors = os.dup(2)  # where a framework is loaded, 2 itself is silenced
+    errors = os.dup(2)  # a copy, because descriptor 2 is silenced while a framework is loaded
     show_cursor = b"\r\x1b[K\x1b[?25h" if os.isatty(errors) else b""  # the progress bar hid it
 
     def end(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""The exact gradient, computed without anything it is meant to check.
+"""The exact gradient, computed independently of everything it is used to check.
 
 Two steps, both in NumPy's extended precision (``longdouble``, 64 bits of mantissa on x86):
 
@@ -14,14 +14,14 @@ Two steps, both in NumPy's extended precision (``longdouble``, 64 bits of mantis
        Gm_ij  = (f_i + f_j) / (s_i + s_j)
        c_i    = f_i / s_i
 
-   stated for tall and square matrices; a wide one is treated as the adjoint of a tall one.
+   for tall and square matrices; a wide one is treated as the adjoint of a tall one.
 
-No difference of nearly equal numbers appears: the soft and the hard threshold have their ``Gp`` by
-cases (both values kept, both dropped, one of each). A left vector that belongs to a zero value is
-not defined by the matrix and is not needed: it is part of ``I - U U^H``.
+No difference of nearly equal numbers appears: for the soft and the hard threshold ``Gp`` is
+computed by cases (both values kept, both dropped, one of each). The matrix does not define the left
+vector of a zero value, and it is not needed: it belongs to ``I - U U^H``.
 
-Larger matrices (more than :data:`EXTENDED_LIMIT` singular values) take float64 LAPACK factors and
-the same formula; :attr:`Factors.extended` says which it was.
+For larger matrices (more than :data:`EXTENDED_LIMIT` singular values) the factors are float64 ones
+of LAPACK, with the same formula; :attr:`Factors.extended` says which.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ EXTENDED_LIMIT = 96
 """Largest number of singular values for which the extended-precision decomposition is used."""
 
 NEAR = 1e-6
-"""Relative gap below which the midpoint's slope is the better one in extended precision."""
+"""Relative gap below which the slope at the midpoint is more accurate in extended precision."""
 
 _SWEEPS = 40
 """Sweeps of rotations before giving up; quadratic convergence takes about ten."""
@@ -95,7 +95,7 @@ def jacobi_svd(a: Array) -> tuple[Array, Array, Array]:
     -------
     U, S, Vh
         ``(..., m, n)``, ``(..., n)`` in descending order, ``(..., n, n)``. The columns of ``U``
-        whose value is zero are zero; zero is what lies below ``n`` times the rounding of the
+        for zero values are zero. A value counts as zero below ``n`` times the rounding error of the
         largest value.
 
     Raises
@@ -171,7 +171,7 @@ def jacobi_svd(a: Array) -> tuple[Array, Array, Array]:
 
 
 def _lapack_svd(a: Array) -> tuple[Array, Array, Array]:
-    """The same in float64 by LAPACK, for matrices too large for :func:`jacobi_svd`."""
+    """As :func:`jacobi_svd`, in float64 by LAPACK, for larger matrices."""
     u, s, vh = np.linalg.svd(a, full_matrices=False)
     zero = s <= np.finfo(np.float64).eps * max(a.shape[-2:]) * s[..., :1]
     return np.where(zero[..., None, :], 0, u), np.where(zero, 0, s), vh
@@ -197,7 +197,7 @@ def decompose(x: Array) -> Factors:
     adjoint = x.shape[-2] < x.shape[-1]
     a = _adjoint(x) if adjoint else x
     extended = min(x.shape[-2:]) <= EXTENDED_LIMIT
-    # Squares of entries far below the largest one may underflow, harmlessly.
+    # Squares of entries far below the largest one may underflow, which does no harm.
     with np.errstate(under="ignore"):
         u, s, vh = jacobi_svd(a) if extended else _lapack_svd(a)
     return Factors(u, s, vh, adjoint, extended)
@@ -303,8 +303,8 @@ def spectral_gradient(
     Returns
     -------
     array
-        Gradient ``(..., m, n)``. Of two values closer than :data:`NEAR`, relative to the largest,
-        the slope at their midpoint stands for the difference quotient.
+        Gradient ``(..., m, n)``. For two values closer than :data:`NEAR`, relative to the largest,
+        the slope at their midpoint replaces the difference quotient.
     """
     s = factors.S
     w = np.asarray(weights).astype(factors.U.dtype)

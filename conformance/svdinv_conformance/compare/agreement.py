@@ -1,13 +1,13 @@
 """When do two frameworks disagree?
 
-Each framework computes its own singular vectors, and these differ: by rounding everywhere, and by
-an arbitrary rotation where values are tied. A gradient that is well defined does not see this; a
-rule that fills in what a tie leaves open may. So a comparison is held to a tolerance where an
-answer is determined, and only reported where it is not.
+Each framework computes its own singular vectors. These differ by rounding errors everywhere, and by
+an arbitrary rotation where values are tied. A well-defined gradient does not depend on this; that
+of a rule at a tie may. So a comparison is judged by a tolerance if the gradient is determined, and
+only reported if it is not.
 
 **Judged, with a tolerance.** ``tolerance = accuracy * kappa``. The accuracy of an exact operator is
 what the library promises, 1e-12 in double and 1e-5 in single precision; that of a rule is
-``64 eps``. ``kappa`` bounds how the question amplifies rounding:
+``64 eps``. ``kappa`` bounds how much the question amplifies rounding errors:
 
 * ``svt``: 1 + the root mean square of ``s_1 / |s_i - s_j|``, counted for the pairs with one value
   above and one below the threshold (the others amplify nothing);
@@ -16,22 +16,21 @@ what the library promises, 1e-12 in double and 1e-5 in single precision; that of
 * the gradient in the threshold: ``1 + s_1 / |s_i - s_j|`` of the two values next to it.
 
 *Tied* means the same for every rule, the default of the library (:func:`tie_rtol`); ``fit``, whose
-own tolerance is wider, is judged like the others.
+own tolerance is larger, is judged like the others.
 
-A non-finite entry in a judged result is a failure. The exact operators are held to the exact
-gradient as well, wherever that is defined.
+A non-finite entry in a judged result is a failure. The exact operators are also compared with the
+exact gradient, wherever that is defined.
 
 **Reported, not judged:**
 
-* ``plain`` and ``clip`` on a tie: the numerator is rounding noise, the divisor next to nothing;
-* the other rules on a tie, where their answer depends on which basis of the tied vectors the
-  framework happened to find. ``inv`` is judged for ``reconstruction`` and ``hard``, where it does
-  not;
-* rules for ``reconstruction`` where a value is zero, whose vectors are arbitrary;
-* any method where the tolerance would exceed 1e-2: the values lie closer than the computing type
-  can resolve;
-* a gradient that does not exist: the threshold falls on a value, or a zero value under ``nuclear``;
-* ``native``: not ours to judge.
+* ``plain`` and ``clip`` at a tie: the numerator is a rounding error, and the divisor nearly zero;
+* the other rules at a tie, where the result depends on which basis of the tied vectors the
+  framework found. ``inv`` is judged for ``reconstruction`` and ``hard``, where it does not;
+* rules for ``reconstruction`` if a value is zero, because its vectors are arbitrary;
+* any method whose tolerance would exceed 1e-2: the values are closer than the computing type can
+  resolve;
+* a gradient that does not exist: the threshold equals a value, or ``nuclear`` at a zero value;
+* ``native``: the library is not responsible for it.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ PROMISED = {"float32": 1e-5, "float64": 1e-12}
 """Relative error that the exact operators keep to, by precision."""
 
 LOOSEST = 1e-2
-"""A comparison that would need a larger tolerance says nothing and is not judged."""
+"""A comparison that would need a larger tolerance is not judged."""
 
 _GUARD = 2.0
 """Frameworks round the tie tolerance differently: a gap this close above it counts as a tie."""
@@ -112,7 +111,7 @@ class Judgement:
     """How the results of one method at one matrix are compared."""
 
     tolerance: float
-    """Largest relative difference between two frameworks that is put down to rounding."""
+    """Largest relative difference between two frameworks that counts as rounding."""
     tau_tolerance: float
     """The same for the gradient in the threshold."""
     excuse: str = ""

@@ -78,7 +78,7 @@ def methods_for(loss: str) -> tuple[str, ...]:
 
 
 class Problem(NamedTuple):
-    """What to differentiate: a loss at some matrices."""
+    """A problem: a loss at some matrices."""
 
     loss: str
     """Name of the loss."""
@@ -122,7 +122,7 @@ def implement(bridge: Bridge, method: str) -> Asked:
 def gradient(asked: Asked, problem: Problem, device: str = "cpu") -> Callable[[], Any]:
     """Prepare a gradient; each call of the result computes it once and waits for it.
 
-    Transfers are not part of that call; compilation, where there is any, happens in the first one.
+    Transfers are not part of that call. Compilation, if there is any, happens in the first one.
     The result is the gradient in x, and in tau for a loss that has one.
     """
     loss, x, weights, tau = problem

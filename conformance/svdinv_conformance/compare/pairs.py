@@ -1,8 +1,8 @@
 """Who agrees with whom: the largest difference of any two, over everything both computed.
 
 A *who* is a framework on a device. Every pair of gradients of the same input, loss, method and type
-counts where the result is judged (see :mod:`.agreement`); the pair with the largest part of its
-tolerance is the one to look at, and is named.
+counts if the result is judged (see :mod:`.agreement`). The pair with the largest difference,
+relative to its tolerance, is named.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Difference:
     difference: float
     """Relative; NaN where one of the two is not finite."""
     tolerance: float
-    """What it is held to."""
+    """The tolerance for it."""
     where: str
     """Input, loss, method and type."""
 
@@ -74,7 +74,7 @@ def largest_differences(result: Comparison) -> Differences:
 
 
 def as_table(differences: Differences) -> Table:
-    """Everybody against everybody."""
+    """The table of all pairs."""
     names = list(dict.fromkeys(name for pair in differences for name in pair))
     rows = [
         [a, *(str(differences.get((a, b)) or differences.get((b, a)) or "") for b in names)]

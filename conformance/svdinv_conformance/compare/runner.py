@@ -1,8 +1,8 @@
-"""Compute every gradient that was asked for, and tell how they compare.
+"""Compute every requested gradient, and compare them.
 
 :func:`compare` turns a :class:`Plan` into a :class:`Comparison`: one :class:`Row` for each input,
-loss, method, framework, type and device, and one for each framework or device that is not there.
-Nothing here prints, and the words are in :mod:`.words`.
+loss, method, framework, type and device, and one for each framework or device that is missing.
+Nothing here prints; :mod:`.report` does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TIME_LIMIT = 1.0
 """Repetitions for timing stop after this many seconds."""
 
 _LEAST = 1e-3
-"""A gradient smaller than this share of its cotangent W is not used as a scale."""
+"""A gradient smaller than this fraction of its cotangent W is not used as a scale."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Row:
     device: str
     method: str = ""
     dtype: str = ""
-    """What was computed, and by whom; method and dtype are empty for a framework or a device
-    that is missing altogether."""
+    """What was computed, and by which framework. Method and dtype are empty for a framework or a
+    device that is missing."""
     status: str = "computed"
     """``"computed"``, ``"unavailable"`` (the reason is in ``note``) or ``"failed"`` (the call
     raised; the message is in ``note``)."""
@@ -89,7 +89,7 @@ class Row:
     type, over the judged matrices (over all if none is judged); None if there is no other, or
     if an entry is not finite."""
     tolerance: float | None = None
-    """What the agreement is held to (the largest over the judged matrices); None if not judged."""
+    """The tolerance for the agreement, the largest over the judged matrices; None if not judged."""
     excuse: str = ""
     """Why at least one matrix is not judged."""
     judged_matrices: int = 0
@@ -110,7 +110,7 @@ class Row:
 
     @property
     def judged(self) -> bool:
-        """Whether the result is held to anything."""
+        """Whether the result is judged."""
         return self.judged_matrices > 0
 
     @property
@@ -140,7 +140,7 @@ class Group:
 
 @dataclass
 class Comparison:
-    """Everything that was found out."""
+    """All results of a comparison."""
 
     plan: Plan
     """What was asked for."""
@@ -153,7 +153,7 @@ class Comparison:
     execution: dict[str, str] = field(default_factory=dict)
     """How each framework ran ("eager", "compiled")."""
     evidence: list[Evidence] = field(default_factory=list)
-    """On a machine without a GPU that was asked for: what speaks for one
+    """If a GPU was requested but is missing: evidence without one
     (:func:`.suite.evidence.gather`)."""
 
     @property
@@ -301,7 +301,7 @@ def _measure(
         row.tau_gradient = None if in_tau is None else framework.numpy(in_tau)
     except UnavailableError as error:
         row.status, row.note = "unavailable", str(error)
-    except Exception as error:  # whatever a framework raises belongs into its row
+    except Exception as error:  # any error of a framework belongs in its row
         row.status, row.note = "failed", f"{type(error).__name__}: {first_line(error)}"
     else:
         row.milliseconds = statistics.median(times) if times else None

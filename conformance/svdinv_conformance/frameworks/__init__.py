@@ -1,4 +1,4 @@
-"""The frameworks: one class each, in a module each. See :mod:`.bridge`."""
+"""The frameworks, with one class and one module for each. See :mod:`.bridge`."""
 
 from .autograd import Autograd
 from .bridge import AutodiffBridge, Bridge, UnavailableError, first_line
@@ -21,7 +21,7 @@ __all__ = [
 AUTODIFF: dict[str, type[AutodiffBridge]] = {
     cls.name: cls for cls in (Torch, Jax, TensorFlow, Autograd)
 }
-"""Of frameworks that differentiate."""
+"""The classes of frameworks with automatic differentiation."""
 
 FRAMEWORKS: dict[str, type[Bridge]] = {"numpy": NumPy, **AUTODIFF, "cupy": CuPy}
 """The class of each framework, in the order of the table."""

@@ -37,7 +37,7 @@ class Autograd(AutodiffBridge):
     def settings(
         self, device: str = "cpu", double: bool = True, full_products: bool = True
     ) -> Iterator[None]:
-        """Also without warnings of its own SVD's infinite numbers at a tie."""
+        """As the base class says; also without warnings about infinite numbers of its SVD."""
         with np.errstate(divide="ignore", invalid="ignore"):
             yield
 
@@ -60,7 +60,7 @@ class Autograd(AutodiffBridge):
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Output seems independent of input")  # zero it is
+            warnings.filterwarnings("ignore", "Output seems independent of input")  # it is zero
             yield
 
     def vjp(self, fn: Function, inputs: Arrays, cotangents: Sequence[Any]) -> tuple[Arrays, Arrays]:

@@ -1,12 +1,12 @@
-"""What a framework is to everything that compares, tests or times it: one class each.
+"""One class per framework, for all code that compares, tests or times it.
 
 A *bridge* loads a framework, moves arrays in and out of it, and differentiates functions of its
-arrays, all of them in PyTorch's convention for complex numbers, ``dL = Re sum(conj(ct) * dx)``.
-Everything goes through public interfaces, as a user would write it. The framework is imported when
-it is first asked for and not before.
+arrays, in PyTorch's convention for complex numbers, ``dL = Re sum(conj(ct) * dx)``. It uses public
+interfaces only, as a user would. It imports the framework when this is first needed.
 
-To add a framework, write a module beside this one with a class derived from :class:`Bridge` (from
-:class:`AutodiffBridge`, if it differentiates), and name it in :data:`.FRAMEWORKS`.
+To add a framework, write a module next to this one with a class derived from :class:`Bridge` (or
+from :class:`AutodiffBridge`, if it has automatic differentiation), and name it in
+:data:`.FRAMEWORKS`.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ Function = Callable[..., Any]
 
 
 class UnavailableError(Exception):
-    """A framework, a device or a method that is not there; the message is the reason."""
+    """A framework, a device or a method is not available; the message is the reason."""
 
 
 def first_line(error: BaseException) -> str:
-    """Give the first line of an error's message, or the error's name if it has none."""
+    """Return the first line of an error's message, or the error's name if it has none."""
     lines = str(error).strip().splitlines()
     text = lines[0].strip() if lines else ""
     return text or type(error).__name__
@@ -64,11 +64,11 @@ class Bridge(ABC):
     """A framework: its modules, its devices, its arrays."""
 
     name: ClassVar[str]
-    """As users name it."""
+    """Its name for users."""
     adapter: ClassVar[str] = ""
-    """The library's module for it; ``svdinv.`` and the name, if it is not said."""
+    """The library's module for it; by default ``svdinv.`` and the name."""
     package: ClassVar[str]
-    """What is imported."""
+    """The package to import."""
     execution: ClassVar[str] = "eager"
     """How `compare` runs it: one of :attr:`modes`."""
     conjugates: ClassVar[bool] = False
@@ -111,7 +111,7 @@ class Bridge(ABC):
         return self.load()[1]
 
     def version(self) -> str:
-        """Give the framework's version."""
+        """The framework's version."""
         return str(getattr(self.module, "__version__", "?"))
 
     def check_device(self, device: str) -> None:
@@ -128,22 +128,22 @@ class Bridge(ABC):
         return np.asarray(x)
 
     def device(self, x: Any) -> str:
-        """Name the device an array lies on."""
+        """Name the device of an array."""
         return "cpu"
 
     def settings(
         self, device: str = "cpu", double: bool = True, full_products: bool = True
     ) -> AbstractContextManager[Any]:
-        """Compute with full precision on a device, for the time of a ``with``.
+        """Compute with full precision on a device, within a ``with`` block.
 
         Parameters
         ----------
         device
-            Where new arrays go.
+            Device of new arrays.
         double
-            Whether there is double precision, in a framework that has a switch for it.
+            Whether to allow double precision, in a framework that has a switch for it.
         full_products
-            Whether to switch off the shortened products of newer GPUs.
+            Whether to switch off the reduced precision of matrix products on newer GPUs.
         """
         return contextlib.nullcontext()
 
@@ -151,12 +151,12 @@ class Bridge(ABC):
         """Return an array when it is computed."""
         return x
 
-    # Operations, as NumPy's many descendants spell them.
+    # Operations, in the spelling that most frameworks share with NumPy.
 
     @property
     @abstractmethod
     def xp(self) -> Any:
-        """Where the framework's array functions are."""
+        """The namespace of the framework's array functions."""
 
     def tanh(self, s: Any) -> Any:
         """Elementwise."""
@@ -179,7 +179,7 @@ class Bridge(ABC):
         return self.xp.conj(self.xp.swapaxes(x, -1, -2))
 
     def as_type_of(self, s: Any, like: Any) -> Any:
-        """Real numbers in the (perhaps complex) dtype of ``like``."""
+        """Cast real numbers to the dtype of ``like``, which may be complex."""
         return s.astype(like.dtype)
 
     def above(self, s: Any, cut: Any) -> Any:
@@ -187,7 +187,7 @@ class Bridge(ABC):
         return (s > cut).astype(s.dtype)
 
     def constant(self, x: NDArray[Any], like: Any) -> Any:
-        """An array of NumPy in the dtype, and on the device, of ``like``."""
+        """Convert an array of NumPy to the dtype and the device of ``like``."""
         return self.xp.asarray(x, dtype=like.dtype)
 
     def det(self, x: Any) -> Any:
@@ -232,13 +232,13 @@ class Bridge(ABC):
 
 
 class AutodiffBridge(Bridge):
-    """A framework that differentiates.
+    """A framework with automatic differentiation.
 
-    Functions to differentiate take arrays and give a tuple of arrays.
+    Functions to differentiate take arrays and return a tuple of arrays.
     """
 
     no_derivative: ClassVar[tuple[type[Exception], ...]] = ()
-    """What the framework raises where it does not know a derivative."""
+    """The exceptions that the framework raises if it has no derivative."""
 
     # Derivatives.
 
@@ -269,13 +269,12 @@ class AutodiffBridge(Bridge):
         Parameters
         ----------
         what
-            The method; it is given the function and takes the rest of its arguments.
+            The method. The result takes the method's arguments other than the function.
         fn
             The function.
         mode
-            One of :attr:`modes`: ``"eager"``, or ``"compiled"`` as users have it, at the first call
-            with arrays of a shape and type. By default what takes the least time for a few small
-            matrices.
+            One of :attr:`modes`: ``"eager"``, or ``"compiled"`` at the first call with arrays of a
+            shape and type. By default the mode that is fastest for a few small matrices.
         """
         return partial(getattr(self, what), fn)
 
@@ -287,5 +286,5 @@ class AutodiffBridge(Bridge):
         return u, s, vh
 
     def native(self) -> Any:
-        """Give the framework's own ``svd``, ``svdvals``, ``eigh``, as far as there are."""
+        """The framework's own ``svd``, ``svdvals``, ``eigh``, as far as it has them."""
         return SimpleNamespace(svd=self.native_svd, eigh=self.xp.linalg.eigh)

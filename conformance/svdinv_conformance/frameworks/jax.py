@@ -94,7 +94,7 @@ class Jax(AutodiffBridge):
         prepared = super().prepare(what, fn)
         if mode == "eager":
             return prepared
-        # small matrices: on a CPU compiling is all that takes time
+        # for small matrices on a CPU nearly all the time goes into compiling
         quick = mode == "" and self.module.default_backend() == "cpu"
         options = {"xla_backend_optimization_level": 0} if quick else None
         compiled: Function = self.module.jit(prepared, compiler_options=options)

@@ -1,4 +1,4 @@
-"""NumPy, and what has its interface: CuPy, and array-api-strict, which has fake devices."""
+"""NumPy, and libraries with its interface: CuPy, and array-api-strict, which has fake devices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NumPy(Bridge):
 
     @cached_property
     def xp(self) -> Any:
-        """Its array functions, under the names of the array API standard."""
+        """The array functions, under the names of the array API standard."""
         return importlib.import_module(f"array_api_compat.{self.package}")
 
     def adjoint(self, x: Any) -> Any:

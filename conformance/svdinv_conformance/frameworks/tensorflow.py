@@ -19,13 +19,13 @@ __all__ = ["TensorFlow"]
 
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
-    """Send what is written to file descriptor 2, by C++ code too, nowhere.
+    """Discard everything written to file descriptor 2, including output of C++ code.
 
-    Python exceptions pass as ever.
+    Python exceptions are not affected.
     """
     try:
         saved = os.dup(2)
-    except OSError:  # closed already
+    except OSError:  # it is closed already
         yield
         return
     try:
@@ -46,13 +46,13 @@ class TensorFlow(AutodiffBridge):
 
     def load(self) -> tuple[Any, Any]:
         if self._modules is None:
-            # Read when the library is loaded, hence before the import: errors only. It does not
-            # reach the messages about absent GPUs, which are written past Python.
+            # Log errors only. The library reads this when it is loaded, so it is set before the
+            # import. Messages about missing GPUs are not affected.
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             with _silenced():
                 module, _ = super().load()
                 module.config.list_logical_devices()
-            module.get_logger().setLevel("ERROR")  # it warns of complex tangents, which work
+            module.get_logger().setLevel("ERROR")  # it warns about complex tangents, which work
         return super().load()
 
     @property
@@ -100,7 +100,7 @@ class TensorFlow(AutodiffBridge):
         return x
 
     def _filled(self, grads: Sequence[Any], like: Sequence[Any]) -> Arrays:
-        """What nothing depends on has a derivative of zero."""
+        """Replace a missing gradient, of an input that nothing depends on, by zeros."""
         zeros = self.module.zeros_like
         return tuple(zeros(x) if g is None else g for g, x in zip(grads, like, strict=True))
 

@@ -49,7 +49,7 @@ class Torch(AutodiffBridge):
 
     def _pulled(self, fn: Function, inputs: Arrays, cts: Sequence[Any], again: bool) -> Any:
         """Leaves, outputs, and gradients that are differentiable again or not."""
-        # a fresh leaf that shares memory: a change in place of the input is seen by the caller
+        # a new leaf that shares memory, so that the caller sees an in-place change of the input
         leaves = tuple(x.detach().requires_grad_() for x in inputs)
         out = tuple(fn(*leaves))
         pairs = [(y, ct) for y, ct in zip(out, cts, strict=True)
@@ -57,7 +57,7 @@ class Torch(AutodiffBridge):
         return leaves, out, self._gradients(pairs, leaves, create_graph=again)
 
     def _gradients(self, pairs: list[tuple[Any, Any]], leaves: Arrays, **kwargs: Any) -> Arrays:
-        """Of the inputs; one that nothing depends on has a gradient of zero."""
+        """Gradients of the inputs; zero for an input that nothing depends on."""
         if not pairs:
             return tuple(map(self.module.zeros_like, leaves))
         outputs, cts = map(list, zip(*pairs, strict=True))

@@ -1,7 +1,7 @@
-"""Implementations in frameworks that differentiate: PyTorch, JAX, TensorFlow, autograd.
+"""Implementations in frameworks with automatic differentiation.
 
-Each takes any module with an ``svd`` in that framework's arrays: an adapter of the library, the
-framework's own functions, or somebody else's.
+Each takes any module with an ``svd`` of that framework's arrays: a module of the library, the
+framework's own functions, or another package.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ __all__ = ["Autodiff"]
 class Autodiff(OnBridge):
     """A module's functions, observables composed from them, and a framework's derivatives.
 
-    A framework that compiles does so once for each question and shape, but for what looks at
-    values (``gauge="raise"``).
+    A framework that compiles does so once for each question and shape, except for functions that
+    read values (``gauge="raise"``).
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Autodiff(OnBridge):
         return lambda *inputs: evaluate(self.functions, self.bridge, observable, inputs)
 
     def _run(self, what: str, observable: Observable, inputs: Arrays, *others: Arrays) -> Any:
-        if observable.kind != self._kind:  # what was compiled takes memory
+        if observable.kind != self._kind:  # compiled functions take memory
             self._prepared.clear()
             self._kind = observable.kind
         place = self.device(inputs[0])

@@ -1,4 +1,4 @@
-"""The cases: matrices, questions about them, and the answers at 50 digits, read from files.
+"""The cases, read from files: matrices, questions about them, and references at 50 digits.
 
 ``docs/conformance.md`` describes the files, for readers in other languages.
 """
@@ -28,7 +28,7 @@ _SINGLE = {"float64": "float32", "complex128": "complex64"}
 
 @dataclass(frozen=True)
 class Observable:
-    """A function of a matrix (and of a threshold): its name and the numbers that fix it."""
+    """A function of a matrix (and of a threshold): its name and its parameters."""
 
     kind: str
     """``"values"``, ``"reconstruction"``, ``"soft"``, ``"hard"``, ``"smooth"``, ``"low_rank"``,
@@ -36,22 +36,22 @@ class Observable:
     ``"shrink"``, ``"invert"``, ``"rotate"``, ``"roots"``, ``"align"``, ``"tensor"``,
     ``"truncated"``, ``"eigenvalues"`` or ``"gauge"``."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What that kind needs, such as ``{"rank": 2}``."""
+    """Parameters of that kind, such as ``{"rank": 2}``."""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What an error is held to: ``eps_factor * eps * condition``, relative."""
+    """The bound on a relative error: ``eps_factor * eps * condition``."""
 
     eps_factor: float
-    """Multiple of rounding that is granted to any implementation."""
+    """Multiple of eps that every implementation may have as error."""
     condition: float | None
-    """By how much the question itself amplifies rounding; None where only a finite answer is
-    asked for (the precision cannot resolve the case, or it is a second derivative of the
-    factors themselves at a tie)."""
+    """How much the question itself amplifies rounding errors. None if only a finite answer is
+    required: the precision cannot resolve the case, or it is a second derivative of the factors
+    themselves at a tie."""
 
     def relative(self, dtype: str) -> float | None:
-        """The tolerance in a dtype, None where there is none."""
+        """The tolerance in a dtype; None if there is none."""
         if self.condition is None:
             return None
         return self.eps_factor * self.condition * float(np.finfo(dtype).eps)
@@ -62,16 +62,16 @@ class Case:
     """One question in one dtype."""
 
     id: str
-    """Name, such as ``soft/tall/pair-1e-08/complex``; the same for every dtype. One matrix with
-    several losses is one case for each, ``factors/tall/tied/complex/left``."""
+    """Name, such as ``soft/tall/pair-1e-08/complex``, the same for every dtype. A matrix with
+    several losses has one case for each, ``factors/tall/tied/complex/left``."""
     observable: Observable
-    """What is asked about."""
+    """The function."""
     dtype: str
-    """Of the matrix."""
+    """Dtype of the matrix."""
     inputs: Mapping[str, Array]
     """``a (..., m, n)``, and ``tau`` (a scalar, or one for each matrix) where there is one."""
     expected: str
-    """``"success"``; ``"undefined"`` where no derivative exists and a finite one is asked for;
+    """``"success"``; ``"undefined"`` if no derivative exists and a finite one is required;
     ``"error"`` for a loss that depends on the choice of singular vectors."""
     reason: str
     """Why there is no derivative."""
@@ -88,8 +88,8 @@ class Case:
     tolerances: Mapping[str, Tolerance]
     """By quantity: ``"value"``, ``"jvp"``, ``"vjp"``, ``"hvp"``."""
     scale: Mapping[str, float]
-    """Natural size of each quantity: an error is relative to the reference, or to a tenth of
-    this where that is larger."""
+    """Natural size of each quantity. An error is relative to the reference, or to a tenth of
+    this if that is larger."""
 
     @property
     def name(self) -> str:
@@ -98,7 +98,7 @@ class Case:
 
 
 def _array(entry: Mapping[str, Any], dtype: str) -> Array:
-    """A tensor of the files, in single precision if the case is."""
+    """Read an array of a file, in single precision if the case is in single precision."""
     data = np.array(entry["data"], dtype=np.float64)
     if entry["dtype"].startswith("complex"):
         data = data.reshape(-1, 2) @ np.array([1, 1j])
@@ -109,7 +109,7 @@ def _array(entry: Mapping[str, Any], dtype: str) -> Array:
 
 
 def _reference(entry: Mapping[str, Any]) -> Array:
-    """A reference stays in double precision whatever the dtype of the case."""
+    """Read a reference, in double precision whatever the dtype of the case."""
     return _array(entry, "float64")
 
 

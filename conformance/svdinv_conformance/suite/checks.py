@@ -1,9 +1,9 @@
 """The checks: plain functions of an implementation and a case.
 
-Each returns how much of its tolerance was used (0 to 1; NaN where the answer had to be finite and
-nothing else), raises :class:`CheckFailed` where more was, and
-:class:`~.implementation.NotApplicable` where the implementation or the case has nothing to say.
-Errors are relative, in the Frobenius norm, one matrix of a batch at a time.
+Each returns its error as a fraction of the tolerance (0 to 1; NaN if the answer only had to be
+finite). It raises :class:`CheckFailed` if the error is larger, and
+:class:`~.implementation.NotApplicable` if it does not apply to the implementation or the case.
+Errors are relative, in the Frobenius norm, for each matrix of a batch.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ __all__ = [
 Array = NDArray[Any]
 
 FLOOR = 0.1
-"""A reference below this share of its natural size is measured against that share."""
+"""An error is relative to at least this fraction of the natural size."""
 
 SAYS_SO = re.compile(r"singular vectors|gauge|ill[- ]defined", re.IGNORECASE)
-"""What an error about a gauge-dependent loss mentions."""
+"""Words of which an error about a gauge-dependent loss contains one."""
 
 
 class CheckFailed(AssertionError):  # noqa: N818 - read as a sentence
@@ -54,7 +54,7 @@ class CheckFailed(AssertionError):  # noqa: N818 - read as a sentence
 
 
 class _Answers:
-    """What one implementation says to one case, each thing asked once."""
+    """The answers of one implementation to one case, each computed once."""
 
     def __init__(self, implementation: Implementation, case: Case, device: str) -> None:
         self.implementation, self.case = implementation, case
@@ -87,7 +87,7 @@ class _Answers:
 
 @lru_cache(maxsize=1)
 def _ask(implementation: Implementation, case: Case, device: str) -> _Answers:
-    """Answers to one case at a time are kept, for the checks that follow each other."""
+    """The answers to a case, kept for the next checks of the same case."""
     return _Answers(implementation, case, device)
 
 
@@ -120,7 +120,7 @@ def _compare(
     quantity: str, implementation: Implementation, case: Case, got: Arrays,
     references: Mapping[str, Array], skip: int = 0,
 ) -> float:  # fmt: skip
-    """Hold every array of a quantity to the case's tolerance, but for the first matrices."""
+    """Compare every array of a quantity with its reference, except the first `skip` matrices."""
     batch = max(case.inputs["a"].ndim - 2, 0)
     allowed = case.tolerances[quantity].relative(case.dtype)
     given = [(n, x) for n, x in zip(references, got, strict=True) if x is not None]
@@ -211,7 +211,7 @@ def check_adjoint(implementation: Implementation, case: Case, device: str = "cpu
 
 
 def check_finite(implementation: Implementation, case: Case, device: str = "cpu") -> float:
-    """Where no derivative exists, a finite one comes back (or an error that says so)."""
+    """Where no derivative exists, a finite one is returned, or an error that says so."""
     _only(case, "undefined", "error")
     try:
         got = (
@@ -239,7 +239,7 @@ def _gauge_vjp(implementation: Implementation, case: Case, device: str, mode: st
 
 
 def check_gauge(implementation: Implementation, case: Case, device: str = "cpu") -> float:
-    """A loss that depends on the choice of singular vectors is refused, given a way to do so."""
+    """An implementation that can refuse a loss of arbitrary singular vectors does so."""
     _only(case, "error")
     try:
         _gauge_vjp(implementation, case, device, "raise")
@@ -253,14 +253,14 @@ def check_gauge(implementation: Implementation, case: Case, device: str = "cpu")
 
 
 def _asked(case: Case) -> tuple[str, ...]:
-    """First-order quantities that the case asks for."""
+    """First-order quantities that the case has."""
     return ("value", "vjp", "jvp") if case.direction else ("value", "vjp")
 
 
 def check_inputs_unchanged(
     implementation: Implementation, case: Case, device: str = "cpu"
 ) -> float:
-    """Inputs and cotangents are as they were after all derivatives."""
+    """No derivative modifies its inputs or cotangents."""
     _only(case, "success", "undefined")
     answers = _ask(implementation, case, device)
     asked = 0
@@ -324,7 +324,7 @@ def _is_batch(case: Case) -> bool:
 
 
 def check_spoilt_batch(implementation: Implementation, case: Case, device: str = "cpu") -> float:
-    """One matrix of a batch with a NaN in it leaves value and gradient of the others right."""
+    """A NaN in one matrix of a batch does not affect the value and gradient of the others."""
     _only(case, "success")
     if not _is_batch(case):
         raise NotApplicable("not a batch")
@@ -360,7 +360,7 @@ CHECKS: dict[str, Callable[..., float]] = {
 
 
 def checks_for(case: Case) -> list[str]:
-    """Name the checks that a case has something to say to."""
+    """Name the checks that apply to a case."""
     if case.expected == "error":
         return ["finite", "gauge"]
     if case.expected == "undefined":

@@ -85,7 +85,7 @@ def torch_without_values() -> tuple[str, str]:
     """Forward and backward on fake CUDA tensors, or in a build for CPUs on the meta device.
 
     A build without CUDA aborts when autograd sees a fake CUDA tensor. Both kinds have a device and
-    no values: an array that is made on the CPU by mistake, or a look at a value, raises.
+    no values: an array made on the CPU by mistake raises, and so does reading a value.
     """
     torch = importlib.import_module("torch")
     fake = importlib.import_module("torch._subclasses.fake_tensor").FakeTensorMode
@@ -136,7 +136,7 @@ _CLAIMS: dict[str, tuple[str, Callable[[], tuple[str, str]]]] = {
 
 
 def gather() -> list[Evidence]:
-    """Collect the evidence; what needs a package that is absent is not run."""
+    """Collect the evidence; a claim that needs a missing package is not run."""
     found = []
     for claim, (package, prove) in _CLAIMS.items():
         if importlib.util.find_spec(package) is None:

@@ -1,8 +1,8 @@
 """Implementations without automatic differentiation: explicit ``vjp`` and ``jvp`` of functions.
 
-A module of this kind has functions (``svt(x, tau)``, ...) and ``vjp(fn, x, *args)``, which returns
-the value and a pullback, and ``jvp(fn, primals, tangents)``, as `svdinv.numpy` and `svdinv.cupy`
-do. Where an observable is more than one function, what follows it has its chain rule written here
+A module of this kind has functions (``svt(x, tau)``, ...), ``vjp(fn, x, *args)``, which returns the
+value and a pullback, and ``jvp(fn, primals, tangents)``, as `svdinv.numpy` and `svdinv.cupy` do. If
+an observable is more than one function, the chain rule of the rest is written here
 (:class:`_Step`).
 """
 
@@ -25,10 +25,10 @@ CORE_NAMES = (
     "SVD", "Auto", "SingularValues", "SoftThreshold", "LowRank", "NuclearNorm", "Polar",
     "SingularValueMap", "EigenvalueMap", "complex_step_slope",
 )  # fmt: skip
-"""What is asked of a copy of `svdinv_core`."""
+"""The names that a copy of `svdinv_core` has to have."""
 
 Derivative = Callable[[Arrays, Arrays], Arrays]
-"""Of a point and a tangent, or a point and cotangents."""
+"""A function of a point and a tangent, or of a point and cotangents."""
 
 
 def _no_tangent(y: Arrays, dy: Arrays) -> Arrays:
@@ -37,10 +37,10 @@ def _no_tangent(y: Arrays, dy: Arrays) -> Arrays:
 
 @dataclass(frozen=True)
 class _Step:
-    """What is done with a function's outputs: its value, tangent and cotangent.
+    """A further step after a function: its value, tangent and cotangent.
 
     `bent`, of a tangent and the cotangents, is the derivative of `cotangent` along the tangent, or
-    None where that is zero. `of_tau` is the cotangent of a threshold that enters here.
+    None if that is zero. `of_tau` is the cotangent of a threshold that enters in this step.
     """
 
     value: Callable[[Arrays], Arrays] = lambda y: y
@@ -51,13 +51,13 @@ class _Step:
 
 
 Plan = tuple[Any, Arrays, dict[str, Any], _Step]
-"""A function to call, its arguments and keywords, and what follows."""
+"""A function to call, its arguments and keywords, and the next step."""
 
 
 def _spectral(ops: NumPy, f: Callable[[Any], tuple[Any, Any]], has_tau: bool = False) -> _Step:
-    """``U diag(f(S)) Vh`` for a function that gives its values and slopes.
+    """``U diag(f(S)) Vh`` for a function that returns values and slopes.
 
-    Where it has a threshold, that enters as ``f(S - tau)``.
+    A threshold, if there is one, enters as ``f(S - tau)``.
     """
 
     def tangent(y: Arrays, dy: Arrays) -> Arrays:
@@ -119,7 +119,7 @@ def _of_factors(ops: NumPy, value: Callable[[Arrays], Arrays], cut: float) -> _S
 
 
 def _of_truncated(ops: NumPy, value: Callable[[Arrays], Arrays]) -> _Step:
-    """Projectors and product of the triples that are kept."""
+    """Projectors and product of the kept triples."""
 
     def cotangent(y: Arrays, cts: Arrays) -> Arrays:
         u, s, vh, *others = y
@@ -177,17 +177,17 @@ def _tuple(y: Any) -> Arrays:
 
 
 def _own(y: Any, ct: Arrays) -> Any:
-    """Cotangents in the form of the outputs: an array for an array."""
+    """Cotangents in the structure of the outputs: one array for one array."""
     return ct if isinstance(y, tuple) else ct[0]
 
 
 class Explicit(OnBridge):
-    """A module with explicit derivatives, over NumPy or what has its interface."""
+    """A module with explicit derivatives, over NumPy or a library with its interface."""
 
     bridge: NumPy
 
     def _plan(self, observable: Observable, inputs: Arrays) -> Plan:
-        """The function to call, its arguments, keywords and what follows."""
+        """The function to call, its arguments, keywords and the next step."""
         f, ops, kind = self.functions, self.bridge, observable.kind
         value = partial(follow, ops, observable)
         if OWN.get(kind, kind) not in f and kind in ("soft", "hard", "nuclear"):
@@ -216,7 +216,7 @@ class Explicit(OnBridge):
         return getattr(f, name), args, keywords, step
 
     def _from_factors(self, observable: Observable, inputs: Arrays) -> Plan:
-        """What a module without a function of its own makes of ``svdvals`` or ``svd``."""
+        """The plan for a module without the function, by its ``svdvals`` or ``svd``."""
         f, ops = self.functions, self.bridge
         a, *tau = inputs
         if observable.kind == "nuclear":
@@ -243,7 +243,7 @@ class Explicit(OnBridge):
         return f.svd, (a,), {}, _spectral(ops, thresholded, has_tau=soft)
 
     def _moved(self, observable: Observable, tangents: Arrays) -> Arrays:
-        """Tangents of what the function differentiates; a threshold in a closure is held fixed."""
+        """Tangents of the differentiated arguments; a threshold in a closure is held fixed."""
         da, *dtau = tangents
         return ahead(self.bridge, observable, da), *(dtau if observable.kind == "soft" else ())
 
@@ -256,7 +256,7 @@ class Explicit(OnBridge):
         return ct_a, rest[0] if observable.kind == "soft" and rest else of_tau
 
     def _asked(self, observable: Observable, cts: Arrays) -> list[tuple[Observable, Any]]:
-        """Those of several functions that a loss is made of; others may have no derivative."""
+        """The functions, of several, that the loss depends on; others may have no derivative."""
         parts = [Observable(name, observable.options) for name in NAMED[observable.kind]]
         pairs = list(zip(parts, cts, strict=True))
         return [(part, ct) for part, ct in pairs if self.bridge.xp.any(ct != 0)] or pairs
@@ -323,8 +323,8 @@ class Explicit(OnBridge):
 class _CoreFunctions:
     """`svdinv_core`, or a copy of it under another name, as a module with explicit derivatives.
 
-    A function here is a pair: what makes the core's operation from the further arguments, and how
-    many of these are differentiated.
+    A function here is a pair: a function that makes the core's operation from the further
+    arguments, and the number of these that are differentiated.
     """
 
     def __init__(self, core: Any, xp: Any) -> None:
@@ -376,7 +376,7 @@ class _CoreFunctions:
 
 
 def _single(outs: Arrays) -> Any:
-    """One array of a function with one output."""
+    """The array of a function with one output, else the tuple."""
     return outs if len(outs) > 1 else outs[0]
 
 

@@ -1,8 +1,8 @@
-"""What the checks ask of an implementation.
+"""The interface that the checks need from an implementation.
 
-An implementation evaluates an :class:`~.case.Observable` and differentiates it. Arrays are its own;
-:meth:`Implementation.array` and :meth:`Implementation.numpy` convert. Complex cotangents follow
-``dL = Re sum(conj(ct) * dx)``, as in PyTorch and TensorFlow; JAX's are the conjugates.
+An implementation evaluates an :class:`~.case.Observable` and differentiates it. It has its own
+arrays; :meth:`Implementation.array` and :meth:`Implementation.numpy` convert. Complex cotangents
+follow ``dL = Re sum(conj(ct) * dx)``, as in PyTorch and TensorFlow; JAX has the conjugates.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .case import Observable
 __all__ = ["Arrays", "Functions", "Implementation", "NotApplicable", "OnBridge", "UnavailableError"]
 
 Arrays = tuple[Any, ...]
-"""Arrays of an implementation; None for one it has no answer for."""
+"""Arrays of an implementation; None stands for one it has no answer for."""
 
 
 class NotApplicable(Exception):  # noqa: N818 - an answer, not an error
@@ -34,19 +34,19 @@ class Implementation(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Its name in reports."""
 
     def __hash__(self) -> int:
-        """By identity, as any object: its answers to a case are kept for the next check."""
+        """Hash by identity: the answers of an object to a case are kept for the next check."""
 
     def versions(self) -> Mapping[str, str]:
-        """Version of each package that takes part."""
+        """Version of each package that is involved."""
 
     def check_device(self, device: str) -> None:
-        """Raise :class:`UnavailableError` if ``"cpu"``, ``"cuda"``, ... cannot be computed on."""
+        """Raise :class:`UnavailableError` if a device, ``"cpu"``, ``"cuda"``, ..., is missing."""
 
     def array(self, x: NDArray[Any], device: str) -> Any:
-        """An array of its own, with the dtype of ``x``."""
+        """Convert to an array of its own, with the dtype of ``x``."""
 
     def numpy(self, x: Any) -> NDArray[Any]:
         """Back to NumPy."""
@@ -95,7 +95,7 @@ class Functions:
 
 
 class OnBridge:
-    """What every implementation over a bridge answers alike.
+    """Base of implementations over a bridge.
 
     Parameters
     ----------

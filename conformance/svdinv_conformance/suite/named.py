@@ -1,4 +1,4 @@
-"""From what a user types to an implementation."""
+"""Find an implementation by the name that a user types."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _REQUIRED = ("name", "versions", "check_device", "array", "numpy", "device", "va
 
 
 def _import(name: str) -> Any:
-    """Import a module, also one that lies in the current folder."""
+    """Import a module, which may be in the current folder."""
     if not all(name.split(".")):
         raise InputError(f"{name or 'an empty name'}: not the name of a module")
     here = os.getcwd()
@@ -87,7 +87,7 @@ def _import(name: str) -> Any:
 
 
 def _version(module: Any) -> dict[str, str]:
-    """Version of a module's package, where it has one."""
+    """Version of a module's package, if it has one."""
     package = module.__name__.partition(".")[0]
     try:
         return {package: version(package)}
@@ -97,7 +97,7 @@ def _version(module: Any) -> dict[str, str]:
 
 
 def _object(spec: str) -> Implementation:
-    """``module:attribute``: an implementation, or something that makes one when it is called."""
+    """Resolve ``module:attribute``: an implementation, or a function or class that makes one."""
     module, _, attribute = spec.partition(":")
     if not attribute:
         raise InputError(f"{spec}: say which object of the module, after the colon")
@@ -138,7 +138,7 @@ def resolve(spec: str, kind: str | None = None) -> Implementation:
     Raises
     ------
     InputError
-        If there is no such thing, or ``kind`` is missing or unknown.
+        If there is no such implementation, or ``kind`` is missing or unknown.
     UnavailableError
         If it cannot be imported here.
     """

@@ -1,9 +1,9 @@
-"""The observables: which function of a module answers each, and what follows it.
+"""The observables: which function of a module computes each, and which steps follow.
 
-A module is asked for its own function first (``svt`` for the soft threshold) and otherwise for
-``svd``, from whose factors the observable is put together in the framework's operations. So a
-framework's native SVD, and a module that exports ``svd`` and ``svt`` only, answer everything that
-their functions can express.
+If a module has the function itself (``svt`` for the soft threshold), that is used. Otherwise the
+observable is composed from the factors of ``svd`` in the framework's operations. So a framework's
+native SVD, and a module that exports ``svd`` and ``svt`` only, are tested on everything that their
+functions can express.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NAMED: dict[str, tuple[str, ...]] = {
     "align": ("align_points",),
     "tensor": ("tensor_svt",),
 }  # fmt: skip
-"""Functions that are asked of together, an output for each."""
+"""Functions that are tested together, with an output for each."""
 
 OWN = {
     "soft": "svt", "nuclear": "nuclear_norm", "values": "svdvals", "eigenvalues": "eigvalsh",
@@ -46,7 +46,7 @@ OWN = {
     "hard": "singular_value_map", "smooth": "singular_value_map", "hermitian": "eigenvalue_map",
     "projector": "singular_value_map",
 }  # fmt: skip
-"""The function that answers an observable, if it has another name."""
+"""The function that computes an observable, if it has another name."""
 
 _POSITIONAL = {
     "low_rank": "rank", "truncated": "rank", "singular_value_clip": "maximum",
@@ -55,7 +55,7 @@ _POSITIONAL = {
 
 
 class Call(NamedTuple):
-    """A function by its name, and what it is given."""
+    """The name of a function, and its arguments."""
 
     name: str
     args: Arrays
@@ -68,13 +68,13 @@ def _both_signs(d: int) -> NDArray[np.float64]:
 
 
 def _points_of(ops: Bridge, x: Any) -> Any:
-    """What makes the points of `align_points` from a matrix: its rows, both signs, moved."""
+    """The points of `align_points` for a matrix: its rows with both signs, moved by the first."""
     d = x.shape[-1]
     return ops.constant(_both_signs(d) + np.eye(d)[0], x)
 
 
 def ahead(ops: Bridge, observable: Observable, x: Any) -> Any:
-    """What the function is asked of, which is linear in the matrix; a direction goes along."""
+    """The argument of the function, which is linear in the matrix, so directions map alike."""
     if observable.kind in ("hermitian", "eigenvalues", "roots", *NAMED["roots"]):
         return (x + ops.adjoint(x)) / 2
     if observable.kind == "align_points":
@@ -110,7 +110,7 @@ def _right_side(ops: Bridge, observable: Observable, a: Any) -> Any:
 
 
 def _of_spectrum(ops: Bridge, observable: Observable, tau: Arrays) -> Callable[[Any], Any]:
-    """The function of the values that an observable is, where the module takes a function."""
+    """The function of the values for an observable, to pass to a module's map."""
     if observable.kind == "spectral_function":
         return lambda s: _of_values(ops, s)
     if observable.kind == "hard":
@@ -121,7 +121,7 @@ def _of_spectrum(ops: Bridge, observable: Observable, tau: Arrays) -> Callable[[
 
 
 def call(ops: Bridge, observable: Observable, inputs: Arrays) -> Call:
-    """The function that answers an observable, but for what :func:`follow` does to its outputs."""
+    """The call that computes an observable, up to what :func:`follow` does to its outputs."""
     kind, options = observable.kind, observable.options
     a, *tau = ahead(ops, observable, inputs[0]), *inputs[1:]
     name = OWN.get(kind, kind)
@@ -144,13 +144,13 @@ def call(ops: Bridge, observable: Observable, inputs: Arrays) -> Call:
 
 
 def groups(observable: Observable, k: int) -> list[list[int]]:
-    """Groups of values, which are counted from the largest on; eigenvalues ascend."""
+    """Groups of values, numbered from the largest one; eigenvalues ascend."""
     of: list[list[int]] = observable.options["groups"]
     return [[k - 1 - i for i in group] for group in of] if observable.kind == "eigenvalues" else of
 
 
 def follow(ops: Bridge, observable: Observable, y: Arrays) -> Arrays:
-    """What an observable makes of the outputs of the function that :func:`call` names."""
+    """Compute an observable from the outputs of the function that :func:`call` names."""
     kind = observable.kind
     if kind in ("values", "eigenvalues"):
         return (ops.mean_over(y[0], groups(observable, y[0].shape[-1])),)
@@ -185,11 +185,11 @@ def evaluate(f: Functions, ops: Bridge, observable: Observable, inputs: Arrays) 
     Parameters
     ----------
     f
-        What there is.
+        The functions of the module.
     ops
         The framework, for its operations.
     observable, inputs
-        The question, and ``(a,)`` or ``(a, tau)``.
+        The observable, and ``(a,)`` or ``(a, tau)``.
 
     Returns
     -------
@@ -223,7 +223,7 @@ def evaluate(f: Functions, ops: Bridge, observable: Observable, inputs: Arrays) 
 def _composed(
     f: Functions, ops: Bridge, observable: Observable, a: Any, *tau: Any
 ) -> dict[str, Arrays]:
-    """The outputs of functions that are not there, from the factors of ``svd`` or ``eigh``."""
+    """The outputs of missing functions, from the factors of ``svd`` or ``eigh``."""
     kind, options = observable.kind, observable.options
     if kind in ("hermitian", "eigenvalues", "roots"):
         return _of_eigh(f, ops, observable, ahead(ops, observable, a))
@@ -275,7 +275,7 @@ def _shrink(ops: Bridge, observable: Observable, a: Any, u: Any, s: Any, vh: Any
     options = observable.options
     beyond = s - options["maximum"]
     inside = 0 * s + 1
-    for _ in range(s.shape[-1]):  # Michelot 1986: drop what is negative, until nothing is
+    for _ in range(s.shape[-1]):  # Michelot 1986: drop negative values until there are none
         shift = ((ops.total(s * inside) - options["radius"]) / ops.total(inside))[..., None]
         inside = ops.above(s, shift)
     return {
@@ -295,7 +295,7 @@ def _invert(ops: Bridge, observable: Observable, a: Any, u: Any, s: Any, vh: Any
 
 
 def _turned(ops: Bridge, u: Any, s: Any, vh: Any) -> Any:
-    """1 for each value, but for the last one the sign of the determinant of ``U Vh``."""
+    """1 for each value, and for the last one the sign of the determinant of ``U Vh``."""
     last = 1 - ops.first(s, s.shape[-1] - 1)
     return 1 + last * (2 * ops.above(ops.det(u @ vh), 0.0) - 2)[..., None]
 

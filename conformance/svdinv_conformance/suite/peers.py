@@ -1,4 +1,4 @@
-"""What other packages have for a truncated decomposition, as implementations to run.
+"""Truncated decompositions of other packages, as implementations to run.
 
 ``python -m svdinv_conformance run svdinv_conformance.suite.peers:svd_lowrank -k truncated``
 """

@@ -61,7 +61,7 @@ GROUPS: dict[str, Callable[[Outcome], str]] = {
 
 
 def _cell(counts: Counter[str]) -> Cell:
-    """``all 24`` where all pass, ``12 of 24`` where some do, a dash where nothing was asked."""
+    """``all 24`` if all pass, ``12 of 24`` if some do, a dash if there are no tests."""
     passed, asked = counts["pass"], counts["pass"] + counts["fail"] + counts["xfail"]
     if not asked:
         return Cell("not run" if counts["not run"] else "–", "soft")  # noqa: RUF001
@@ -69,7 +69,7 @@ def _cell(counts: Counter[str]) -> Cell:
 
 
 def _order(names: Sequence[str]) -> list[str]:
-    """Distinct first, then gaps from wide to narrow, then the rest as it comes."""
+    """Distinct first, then gaps from wide to narrow, then the rest in its order."""
 
     def key(name: str) -> tuple[int, float]:
         if name == "distinct":

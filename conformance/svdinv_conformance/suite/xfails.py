@@ -1,7 +1,7 @@
 """The file of tests that are expected to fail.
 
-One id or pattern (``*``, ``?``) on a line, ``#`` starts a comment. An id that matches no test is an
-error: it has a typo, or its reason is gone. A test that is named in full and passes is a failure;
+It has one id or pattern (``*``, ``?``) per line; ``#`` starts a comment. An id that matches no test
+is an error: it has a typo, or is out of date. A test that is named in full but passes is a failure;
 under a pattern it may pass.
 """
 
@@ -43,7 +43,7 @@ class Xfails:
         return any(fnmatchcase(test, entry) for entry in self.entries)
 
     def names(self, test: str) -> bool:
-        """Whether it is named in full, and so has to fail."""
+        """Whether a test is named in full, and so has to fail."""
         return test in self.entries
 
 
