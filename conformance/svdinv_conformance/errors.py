@@ -39,7 +39,7 @@ def norms(x: Array, axes: int = 2) -> Array:
     return np.where(np.isfinite(x).all(axis=last), norm, np.nan)
 
 
-def relative_difference(a: Array, b: Array, scale: Array | None = None) -> Array:
+def relative_difference(a: Array, b: Array, scale: Array | None = None, axes: int = 2) -> Array:
     """Compare two results matrix by matrix.
 
     Parameters
@@ -48,6 +48,8 @@ def relative_difference(a: Array, b: Array, scale: Array | None = None) -> Array
         ``(..., m, n)``.
     scale
         Norms ``(...)`` to divide by; by default the larger one of the two.
+    axes
+        Number of axes at the end that make up a matrix.
 
     Returns
     -------
@@ -55,9 +57,9 @@ def relative_difference(a: Array, b: Array, scale: Array | None = None) -> Array
         ``|a - b| / scale``, 0 where both are equal, NaN where an entry is not finite.
     """
     if scale is None:
-        scale = np.maximum(norms(a), norms(b))
+        scale = np.maximum(norms(a, axes), norms(b, axes))
     with np.errstate(invalid="ignore", over="ignore", under="ignore", divide="ignore"):
-        difference = norms(a - b)
+        difference = norms(a - b, axes)
         return np.where(difference == 0, 0, difference / scale)
 
 

@@ -336,16 +336,17 @@ def from_npy(path: str | Path) -> Input:
         ) from None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: an npz archive; give one array, written with numpy.save")
-    if array.dtype.kind not in "biufc":
-        raise InputError(f"{path}: holds {array.dtype}, not numbers")
-    if array.ndim < 2:
-        raise InputError(f"{path}: has shape {array.shape}; at least two dimensions are needed")
-    if array.size == 0:
-        raise InputError(f"{path}: has shape {array.shape}, nothing to decompose")
-    if array.size > MOST_ENTRIES:
-        raise InputError(
-            f"{path}: has shape {array.shape}, too large; at most {MOST_ENTRIES:,} entries"
-        )
+    for wrong, words in (
+        (array.dtype.kind not in "biufc", f"holds {array.dtype}, not numbers"),
+        (array.ndim < 2, f"has shape {array.shape}; at least two dimensions are needed"),
+        (array.size == 0, f"has shape {array.shape}, nothing to decompose"),
+        (
+            array.size > MOST_ENTRIES,
+            f"has shape {array.shape}, too large; at most {MOST_ENTRIES:,} entries",
+        ),
+    ):
+        if wrong:
+            raise InputError(f"{path}: {words}")
     wide = array.astype(np.complex128)
     if not np.isfinite(wide).all():
         raise InputError(f"{path}: holds infinities or NaN")

@@ -190,6 +190,10 @@ class Factors:
     extended: bool
     """Whether :func:`jacobi_svd` was used rather than LAPACK."""
 
+    def oriented(self, x: Array) -> Array:
+        """The adjoint, if it is the adjoint that was decomposed."""
+        return _adjoint(x) if self.adjoint else x
+
 
 def decompose(x: Array) -> Factors:
     """Decompose matrices ``(..., m, n)`` for :func:`exact_gradient`."""
@@ -248,42 +252,34 @@ def exact_gradient(
     """
     if loss not in ("soft", "reconstruction", "hard", "nuclear"):
         raise ValueError(f"unknown loss {loss!r}")
-    u, s, vh = factors.U, factors.S, factors.Vh
-
-    def oriented(grad: Array) -> Array:
-        return _adjoint(grad) if factors.adjoint else grad
-
+    s = factors.S
     if loss == "nuclear":  # the vectors U of zero values are zero already
-        return ExactGradient(oriented(u @ vh), None)
+        return ExactGradient(factors.oriented(factors.U @ factors.Vh), None)
     if weights is None:
         raise ValueError(f"the loss {loss!r} needs weights")
-    w = np.asarray(weights).astype(u.dtype)
+    w = np.asarray(weights).astype(factors.U.dtype)
     if loss == "reconstruction":
         return ExactGradient(w, None)
 
     tau = np.broadcast_to(np.asarray(tau, dtype=np.longdouble), s.shape[:-1])
     if np.any(tau < 0):
         raise ValueError("a threshold must not be negative")
-    g = oriented(w)
     kept = s > tau[..., None]
     f = np.where(kept, s - tau[..., None] if loss == "soft" else s, 0)
-
-    total = s[..., :, None] + s[..., None, :]
     both = kept[..., :, None] & kept[..., None, :]
     across = kept[..., :, None] ^ kept[..., None, :]
     gap = np.where(across, s[..., :, None] - s[..., None, :], 1)
     # f vanishes on the dropped value of a pair across the cut, so the quotient has one term.
     plus = np.where(across, (f[..., :, None] - f[..., None, :]) / gap, both)
-    minus = (f[..., :, None] + f[..., None, :]) / np.where(total > 0, total, 1)
-    grad, p = _derivative(factors, g, plus, minus, f / np.where(kept, s, 1))
+    grad, p = _derivative(factors, w, f, plus)
     # Without a threshold f is the identity, at zero values too.
-    grad = np.where((tau == 0)[..., None, None], g, grad)
+    grad = np.where((tau == 0)[..., None, None], w, grad)
 
     slope = None
     if loss == "soft":
         diagonal = np.real(np.diagonal(p, axis1=-2, axis2=-1))
         slope = -np.sum(np.where(kept, diagonal, 0), axis=-1)
-    return ExactGradient(oriented(grad), slope)
+    return ExactGradient(grad, slope)
 
 
 def spectral_gradient(
@@ -307,27 +303,24 @@ def spectral_gradient(
         the slope at their midpoint replaces the difference quotient.
     """
     s = factors.S
-    w = np.asarray(weights).astype(factors.U.dtype)
     s_i, s_j = s[..., :, None], s[..., None, :]
-    f_i, f_j = f(s)[..., :, None], f(s)[..., None, :]
     near = np.abs(s_i - s_j) <= NEAR * s[..., :1, None]
-    plus = np.where(near, slope((s_i + s_j) / 2), (f_i - f_j) / np.where(near, 1, s_i - s_j))
-    grad, _ = _derivative(
-        factors,
-        _adjoint(w) if factors.adjoint else w,
-        plus,
-        (f_i + f_j) / (s_i + s_j),
-        f(s) / s,
-    )
-    return _adjoint(grad) if factors.adjoint else grad
+    quotient = (f(s)[..., :, None] - f(s)[..., None, :]) / np.where(near, 1, s_i - s_j)
+    plus = np.where(near, slope((s_i + s_j) / 2), quotient)
+    grad, _ = _derivative(factors, np.asarray(weights).astype(factors.U.dtype), f(s), plus)
+    return grad
 
 
-def _derivative(
-    factors: Factors, g: Array, plus: Array, minus: Array, c: Array
-) -> tuple[Array, Array]:
-    """Apply the formula at the top of this module to ``g``; return ``P`` as well."""
-    u, vh = factors.U, factors.Vh
-    gv = g @ _adjoint(vh)
+def _derivative(factors: Factors, w: Array, f: Array, plus: Array) -> tuple[Array, Array]:
+    """Apply the formula at the top of this module to ``w``; return ``P`` as well.
+
+    Where a value is zero, f is, too.
+    """
+    u, s, vh = factors.U, factors.S, factors.Vh
+    total = s[..., :, None] + s[..., None, :]
+    minus = (f[..., :, None] + f[..., None, :]) / np.where(total > 0, total, 1)
+    c = f / np.where(s > 0, s, 1)
+    gv = factors.oriented(w) @ _adjoint(vh)
     p = _adjoint(u) @ gv
     core = plus * (p + _adjoint(p)) / 2 + minus * (p - _adjoint(p)) / 2
-    return (u @ (core - p * c[..., None, :]) + gv * c[..., None, :]) @ vh, p
+    return factors.oriented((u @ (core - p * c[..., None, :]) + gv * c[..., None, :]) @ vh), p

@@ -21,14 +21,16 @@ suite it is an implementation with few functions; to add an exact operator, name
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..frameworks import AutodiffBridge, Bridge, UnavailableError
+from ..reference import ExactGradient, Factors, exact_gradient
 from ..suite.autodiff import Autodiff
 from ..suite.case import Observable
 from ..suite.explicit import Explicit
@@ -77,7 +79,8 @@ def methods_for(loss: str) -> tuple[str, ...]:
     return (*exact, *RULES, NATIVE)
 
 
-class Problem(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Problem:
     """A problem: a loss at some matrices."""
 
     loss: str
@@ -88,6 +91,13 @@ class Problem(NamedTuple):
     """``W``, of x's shape and type."""
     tau: NDArray[Any]
     """Threshold of each matrix, the batch shape, real."""
+    factors: Factors
+    """Of the matrices."""
+
+    @cached_property
+    def exact(self) -> ExactGradient:
+        """The exact gradient."""
+        return exact_gradient(self.loss, self.factors, self.weights, self.tau)
 
 
 Asked = Autodiff | Explicit
@@ -125,12 +135,11 @@ def gradient(asked: Asked, problem: Problem, device: str = "cpu") -> Callable[[]
     Transfers are not part of that call. Compilation, if there is any, happens in the first one.
     The result is the gradient in x, and in tau for a loss that has one.
     """
-    loss, x, weights, tau = problem
-    has_tau = loss in THRESHOLDED
-    observable = Observable(loss)
-    inputs = tuple(asked.array(a, device) for a in ((x, tau) if has_tau else (x,)))
-    ones = np.ones(x.shape[:-2], x.real.dtype)
-    cotangents = (asked.array(ones if loss == "nuclear" else weights, device),)
+    loss, x = problem.loss, problem.x
+    given = (x, problem.tau) if loss in THRESHOLDED else (x,)
+    inputs = tuple(asked.array(a, device) for a in given)
+    weights = np.ones(x.shape[:-2], x.real.dtype) if loss == "nuclear" else problem.weights
+    observable, cotangents = Observable(loss), (asked.array(weights, device),)
 
     def run() -> tuple[Any, Any]:
         ct_x, *ct_tau = asked.vjp(observable, inputs, cotangents)

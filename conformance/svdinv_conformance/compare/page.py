@@ -61,7 +61,7 @@ def _first_matrix(array: NDArray[Any]) -> NDArray[Any]:
 
 def _pictures(group: Group, dtype: str) -> str:
     """Show the gradients of a group, one method a picture, of the first matrix of the batch."""
-    exact = _first_matrix(group.exact[dtype].x)
+    exact = _first_matrix(group.problems[dtype].exact.x)
     limit = float(np.quantile(np.abs(exact.real), 0.995))
     limit = limit if limit > 0 else 1.0
     x = group.input.matrices(dtype)
@@ -174,7 +174,7 @@ def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str
     for group in result.groups:
         parts.append(f"<h2>{escape(group_title(group, result))}</h2>")
         parts.append(f'<p class="soft">{escape(describe(group))}</p>')
-        for dtype in group.exact:
+        for dtype in group.problems:
             if any(row.gradient is not None and row.dtype == dtype for row in group.rows):
                 parts.append(_pictures(group, dtype))
         parts.append(table(group.rows, result).html())
@@ -198,7 +198,7 @@ def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str
         '<span class="key signed"></span>negative to positive. Distance, in decades of the '
         'gradient: <span class="key decades"></span>from 1e-16 to 1. '
         '<span class="key nonfinite"></span>not finite.</p>'
-        if any(group.exact for group in result.groups)
+        if any(group.problems for group in result.groups)
         else ""
     )
     exact = " and ".join(dict.fromkeys(EXACT[x] for x in result.plan.losses if x in EXACT))

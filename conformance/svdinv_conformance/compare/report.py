@@ -15,7 +15,7 @@ from ..reference import extended_precision
 from ..suite.report import evidence_table
 from ..tables import Cell, Table
 from .agreement import tie_rtol
-from .methods import EXACT, NATIVE
+from .methods import EXACT, NATIVE, THRESHOLDED
 from .pairs import as_table, in_words, largest_differences
 from .runner import Comparison, Group, Row
 
@@ -176,7 +176,7 @@ def group_title(group: Group, result: Comparison) -> str:
     """Name an input and a loss, and what is the same in all its rows."""
     plan = result.plan
     title = f"{group.input.name}, {group.loss}"
-    if group.tau:
+    if group.loss in THRESHOLDED:
         title += f", tau {plan.tau:g}" + (" of the largest value" if plan.relative else "")
     if len(plan.dtypes) == 1:
         title += f", {plan.dtypes[0]}"
@@ -190,9 +190,10 @@ def describe(group: Group) -> str:
     """Describe an input: its own words, its shape, and its ties and zeros."""
     shape = "x".join(map(str, group.input.shape))
     text = f"{group.input.description} ({shape})"
-    if not group.singular_values:
+    if not group.problems:
         return text
-    dtype, s = next(iter(group.singular_values.items()))
+    dtype, problem = next(iter(group.problems.items()))
+    s = problem.factors.S
     largest = np.max(s, axis=-1, keepdims=True)
     is_zero = s <= tie_rtol(dtype) * largest
     zeros = int(np.sum(is_zero))
@@ -213,15 +214,16 @@ def reference_note(result: Comparison) -> str:
     """Say what the exact gradients were computed with."""
     if not result.groups:
         return "none was computed"
-    if not any(group.extended for group in result.groups):
+    problems = [(g.input.name, p) for g in result.groups for p in g.problems.values()]
+    large = sorted({name for name, problem in problems if not problem.factors.extended})
+    if large and len(large) == len({name for name, _ in problems}):
         return "float64 LAPACK factors, for matrices this large; good to about 1e-13"
     text = "one-sided Jacobi in NumPy's longdouble"
     if extended_precision():
         text += f" ({platform.machine()}: {np.finfo(np.longdouble).nmant + 1} bits of mantissa)"
     else:
         text += ", which is no wider than float64 on this platform"
-    if not all(group.extended for group in result.groups):
-        large = sorted({group.input.name for group in result.groups if not group.extended})
+    if large:
         text += f"; float64 LAPACK factors for {', '.join(large)}, good to about 1e-13"
     return text
 
@@ -355,7 +357,7 @@ def as_json(result: Comparison) -> dict[str, Any]:
                 "description": group.input.description,
                 "shape": list(group.input.shape),
                 "loss": group.loss,
-                "extended_reference": group.extended,
+                "extended_reference": all(p.factors.extended for p in group.problems.values()),
                 "rows": [_row_as_json(row) for row in group.rows],
             }
             for group in result.groups

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from ..errors import norms, relative_difference
 from ..frameworks import FRAMEWORKS, Bridge, UnavailableError, first_line
 from ..inputs import Input, normal
-from ..reference import ExactGradient, Factors, decompose, exact_gradient
+from ..reference import decompose
 from .agreement import judge, undefined
-from .methods import EXACT, THRESHOLDED, Asked, Problem, gradient, implement, methods_for
+from .methods import EXACT, Asked, Problem, gradient, implement, methods_for
 
 if TYPE_CHECKING:
     from ..suite.evidence import Evidence
@@ -126,14 +126,8 @@ class Group:
     input: Input
     loss: str
     """What was differentiated."""
-    tau: dict[str, Array] = field(default_factory=dict)
-    """Thresholds by type; empty for losses without one."""
-    exact: dict[str, ExactGradient] = field(default_factory=dict)
-    """Exact gradient by type."""
-    singular_values: dict[str, Array] = field(default_factory=dict)
-    """Exact singular values by type."""
-    extended: bool = True
-    """Whether the exact gradient has extended-precision factors."""
+    problems: dict[str, Problem] = field(default_factory=dict)
+    """What was asked in each type, with its exact gradient."""
     rows: list[Row] = field(default_factory=list)
     """The results."""
 
@@ -227,7 +221,14 @@ def compare(
                     done += len(methods[loss]) * len(asked)
                     continue
                 tell(done, total, f"{given.name}: exact gradient, {dtype}")
-                problem = _pose(plan, group, dtype, x, decomposed(dtype))
+                factors = decomposed(dtype)
+                problem = group.problems[dtype] = Problem(
+                    loss,
+                    x,
+                    normal(x.shape, dtype, plan.seed),
+                    threshold(plan, factors.S, dtype),
+                    factors,
+                )
                 for method in methods[loss]:
                     rows = []
                     for framework, device in asked:
@@ -237,7 +238,7 @@ def compare(
                         _measure(row, framework, implementation, problem, plan)
                         rows.append(row)
                         done += 1
-                    _assess(group, problem, method, dtype, rows)
+                    _assess(problem, method, dtype, rows)
                     group.rows += rows
     tell(done, total, "done")
     return result
@@ -257,18 +258,6 @@ def _present(result: Comparison, frameworks: Mapping[str, Bridge]) -> Iterator[t
                 result.missing.append(Row(name, device, status="unavailable", note=str(error)))
             else:
                 yield framework, device
-
-
-def _pose(plan: Plan, group: Group, dtype: str, x: Array, factors: Factors) -> Problem:
-    """Set up what is to be differentiated, and differentiate it exactly."""
-    tau = threshold(plan, factors.S, dtype)
-    problem = Problem(group.loss, x, normal(x.shape, dtype, plan.seed), tau)
-    group.extended = factors.extended
-    group.singular_values[dtype] = factors.S
-    group.exact[dtype] = exact_gradient(group.loss, factors, problem.weights, tau)
-    if group.loss in THRESHOLDED:
-        group.tau[dtype] = tau
-    return problem
 
 
 def _measure(
@@ -326,12 +315,11 @@ class _Wide(NamedTuple):
         )
 
 
-def _assess(group: Group, problem: Problem, method: str, dtype: str, rows: list[Row]) -> None:
+def _assess(problem: Problem, method: str, dtype: str, rows: list[Row]) -> None:
     """Compare one method's results with the exact gradient and with each other."""
-    loss, shape = group.loss, problem.x.shape
+    loss, shape, taus = problem.loss, problem.x.shape, problem.tau.reshape(-1)
     real, wide = np.longdouble, np.result_type(dtype, np.longdouble)
-    values = group.singular_values[dtype].reshape(-1, min(shape[-2:]))
-    taus = problem.tau.reshape(-1)
+    values = problem.factors.S.reshape(-1, min(shape[-2:]))
 
     def widened(x: Array, tau: Array | None) -> _Wide:
         no_tau = np.zeros(taus.shape, real)
@@ -344,7 +332,7 @@ def _assess(group: Group, problem: Problem, method: str, dtype: str, rows: list[
     judged = np.array([v.judged for v in verdicts])
     allowed = np.array([v.tolerance for v in verdicts])
     tau_allowed = np.array([v.tau_tolerance for v in verdicts])
-    exact = widened(group.exact[dtype].x, group.exact[dtype].tau)
+    exact = widened(problem.exact.x, problem.exact.tau)
     least = _LEAST * norms(widened(problem.weights, None).x)
     # the exact gradient in tau is a sum of one term of order 1 for each value kept
     tau_scale = np.sqrt(np.maximum(np.sum(values > taus[:, None], axis=-1), 1))

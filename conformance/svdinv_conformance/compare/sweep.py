@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import norms, relative_difference
 from ..frameworks import Bridge, UnavailableError
 from ..inputs import normal
-from ..reference import decompose, exact_gradient
+from ..reference import decompose
 from .methods import NATIVE, Problem, gradient, implement, methods_for
 
 __all__ = ["DRAWS", "GAPS", "SIZE", "THRESHOLD", "Sweep", "matrices", "sweep"]
@@ -104,12 +104,10 @@ def sweep(
         Called with the name of each curve before it is computed.
     """
     x = matrices(dtype, GAPS, DRAWS, seed=11)
-    factors = decompose(x)
     real = x.real.dtype
     tau = np.full(x.shape[:-2], THRESHOLD, dtype=real)
-    w = normal(x.shape, dtype, seed=1)
-    exact = exact_gradient(loss, factors, w, tau).x
-    problem = Problem(loss, x, w, tau)
+    problem = Problem(loss, x, normal(x.shape, dtype, seed=1), tau, decompose(x))
+    exact = problem.exact.x
 
     first = next(iter(frameworks.values()))
     curves: dict[str, tuple[Bridge, str]] = {}

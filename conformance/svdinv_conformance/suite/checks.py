@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import cached_property, lru_cache
+from contextlib import suppress
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import norms
+from ..errors import norms, relative_difference
 from .case import Case, Observable
 from .implementation import Arrays, Implementation, NotApplicable
 
@@ -65,24 +66,28 @@ class _Answers:
         self.inputs = own(case.inputs)
         self.tangents = own(case.direction)
         self.cotangents = own(case.cotangent)
+        self.of = cache(self._of)
 
-    @cached_property
-    def value(self) -> Arrays:
-        return self.implementation.value(self.case.observable, self.inputs)
+    def _of(self, quantity: str) -> Arrays:
+        """``"value"``, ``"vjp"``, ``"jvp"`` or ``"hvp"``."""
+        given: dict[str, tuple[Arrays, ...]] = {
+            "value": (),
+            "vjp": (self.cotangents,),
+            "jvp": (self.tangents,),
+            "hvp": (self.cotangents, self.tangents),
+        }
+        ask: Callable[..., Arrays] = getattr(self.implementation, quantity)
+        return ask(self.case.observable, self.inputs, *given[quantity])
 
-    @cached_property
-    def vjp(self) -> Arrays:
-        return self.implementation.vjp(self.case.observable, self.inputs, self.cotangents)
-
-    @cached_property
-    def jvp(self) -> Arrays:
-        return self.implementation.jvp(self.case.observable, self.inputs, self.tangents)
-
-    @cached_property
-    def hvp(self) -> Arrays:
-        return self.implementation.hvp(
-            self.case.observable, self.inputs, self.cotangents, self.tangents
-        )
+    def first_order(self) -> dict[str, Arrays]:
+        """What is asked of the first order, as far as there is an answer."""
+        found = {}
+        for quantity in ("value", "vjp", "jvp") if self.case.direction else ("value", "vjp"):
+            with suppress(NotApplicable):
+                found[quantity] = self.of(quantity)
+        if not found:
+            raise NotApplicable("nothing to ask")
+        return found
 
 
 @lru_cache(maxsize=1)
@@ -108,11 +113,10 @@ def relative_error(got: Array, reference: Array, scale: float, batch: int) -> fl
     """
     if not np.isfinite(got).all():
         return np.inf
-    axes = reference.ndim - batch
-    wide = np.clongdouble if np.iscomplexobj(reference) else np.longdouble
-    difference = norms(got.astype(wide) - reference.astype(wide), axes)
+    axes, wide = reference.ndim - batch, np.result_type(reference, np.longdouble)
     size = np.maximum(norms(reference, axes), FLOOR * scale)
-    error = np.where(difference == 0, 0, difference / np.where(size > 0, size, 1))
+    size = np.where(size > 0, size, 1)
+    error = relative_difference(got.astype(wide), reference.astype(wide), size, axes)
     return float(np.max(error, initial=0))
 
 
@@ -165,7 +169,7 @@ def _held(quantity: str, what: str) -> Callable[..., float]:
         references = getattr(case, quantity)
         if not references:
             raise NotApplicable(f"no {quantity} in the case")
-        got = getattr(_ask(implementation, case, device), quantity)
+        got = _ask(implementation, case, device).of(quantity)
         return _compare(quantity, implementation, case, got, references)
 
     check.__name__ = check.__qualname__ = f"check_{quantity}"
@@ -183,7 +187,7 @@ def check_adjoint(implementation: Implementation, case: Case, device: str = "cpu
     """Forward and reverse mode are adjoint: ``<ct, J d> = <J^H ct, d>``."""
     _only(case, "success")
     answers = _ask(implementation, case, device)
-    forward, reverse = answers.jvp, answers.vjp
+    forward, reverse = answers.of("jvp"), answers.of("vjp")
     if any(x is None for x in (*forward, *reverse)):
         raise NotApplicable("a derivative is missing")
 
@@ -210,25 +214,16 @@ def check_adjoint(implementation: Implementation, case: Case, device: str = "cpu
     return error / allowed
 
 
-def check_finite(implementation: Implementation, case: Case, device: str = "cpu") -> float:
-    """Where no derivative exists, a finite one is returned, or an error that says so."""
-    _only(case, "undefined", "error")
+def _unless_refused(ask: Callable[[], Arrays]) -> Arrays | None:
+    """The answer, or None where an error says that the loss has no derivative."""
     try:
-        got = (
-            _ask(implementation, case, device).vjp
-            if case.expected == "undefined"
-            else _gauge_vjp(implementation, case, device, "ignore")
-        )
+        return ask()
     except NotApplicable:
         raise
     except Exception as error:
         if SAYS_SO.search(str(error)):
-            return 0.0
+            return None
         raise
-    for x in got:
-        if x is not None and not np.isfinite(implementation.numpy(x)).all():
-            raise CheckFailed("the gradient is not finite")
-    return 0.0
 
 
 def _gauge_vjp(implementation: Implementation, case: Case, device: str, mode: str) -> Arrays:
@@ -238,23 +233,25 @@ def _gauge_vjp(implementation: Implementation, case: Case, device: str, mode: st
     return implementation.vjp(observable, answers.inputs, answers.cotangents)
 
 
+def check_finite(implementation: Implementation, case: Case, device: str = "cpu") -> float:
+    """Where no derivative exists, a finite one is returned, or an error that says so."""
+    _only(case, "undefined", "error")
+    if case.expected == "undefined":
+        got = _unless_refused(lambda: _ask(implementation, case, device).of("vjp"))
+    else:
+        got = _unless_refused(lambda: _gauge_vjp(implementation, case, device, "ignore"))
+    for x in got or ():
+        if x is not None and not np.isfinite(implementation.numpy(x)).all():
+            raise CheckFailed("the gradient is not finite")
+    return 0.0
+
+
 def check_gauge(implementation: Implementation, case: Case, device: str = "cpu") -> float:
     """An implementation that can refuse a loss of arbitrary singular vectors does so."""
     _only(case, "error")
-    try:
-        _gauge_vjp(implementation, case, device, "raise")
-    except NotApplicable:
-        raise
-    except Exception as error:
-        if SAYS_SO.search(str(error)):
-            return 0.0
-        raise
+    if _unless_refused(lambda: _gauge_vjp(implementation, case, device, "raise")) is None:
+        return 0.0
     raise CheckFailed("the loss depends on the choice of singular vectors; nothing said so")
-
-
-def _asked(case: Case) -> tuple[str, ...]:
-    """First-order quantities that the case has."""
-    return ("value", "vjp", "jvp") if case.direction else ("value", "vjp")
 
 
 def check_inputs_unchanged(
@@ -263,15 +260,7 @@ def check_inputs_unchanged(
     """No derivative modifies its inputs or cotangents."""
     _only(case, "success", "undefined")
     answers = _ask(implementation, case, device)
-    asked = 0
-    for quantity in _asked(case):
-        try:
-            getattr(answers, quantity)
-        except NotApplicable:
-            continue
-        asked += 1
-    if not asked:
-        raise NotApplicable("nothing to ask")
+    answers.first_order()
     given = (
         (answers.inputs, case.inputs),
         (answers.tangents, case.direction),
@@ -290,30 +279,22 @@ def check_placement(implementation: Implementation, case: Case, device: str = "c
     answers = _ask(implementation, case, device)
     here = implementation.device(answers.inputs[0])
     wanted = np.dtype(case.dtype)
-    real = wanted.type(0).real.dtype
-    expected = {
-        "value": {name: x.dtype for name, x in case.cotangent.items()},
-        "jvp": {name: x.dtype for name, x in case.cotangent.items()},
-        "vjp": {name: wanted if name == "a" else real for name in case.inputs},
-    }
-    asked = 0
-    for quantity in _asked(case):
-        dtypes = expected[quantity]
-        try:
-            arrays = getattr(answers, quantity)
-        except NotApplicable:
-            continue
+    of_inputs = {n: wanted if n == "a" else wanted.type(0).real.dtype for n in case.inputs}
+    of_outputs = {name: x.dtype for name, x in case.cotangent.items()}
+    answered = False
+    for quantity, arrays in answers.first_order().items():
+        dtypes = of_inputs if quantity == "vjp" else of_outputs
         for x, (name, dtype) in zip(arrays, dtypes.items(), strict=True):
             if x is None:
                 continue
-            asked += 1
+            answered = True
             got = implementation.numpy(x).dtype
             if got != dtype:
                 raise CheckFailed(f"{quantity} of {name} is {got}, expected {dtype}")
             place = implementation.device(x)
             if place != here:
                 raise CheckFailed(f"{quantity} of {name} is on {place}, the input on {here}")
-    if not asked:
+    if not answered:
         raise NotApplicable("nothing to ask")
     return 0.0
 
