@@ -14,8 +14,8 @@ from support.family import SIZES
 
 _WORST = "worst: "
 
-# JAX and XLA compile most of the time: without optimization, and each program of JAX once for all
-# workers.
+# JAX and XLA spend most of the time compiling. So compile without optimization, and share each
+# program of JAX between the workers.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -24,7 +24,7 @@ _cache = Path(__file__).parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-# Before the modules that read them are imported.
+# Set these before importing the modules that read them.
 if _shared := os.environ.get("SVDINV_SHARED"):
     os.environ.setdefault("SVDINV_DATA", str(Path(_shared, "data").resolve()))
     os.environ.setdefault("SVDINV_ORACLES", str(Path(_shared, "oracles").resolve()))
@@ -41,7 +41,7 @@ _forget_at = MOST_MEMORY
 
 
 def pytest_runtest_teardown(item, nextitem):
-    """Forget compiled programs after each test file, or when they fill the memory."""
+    """Drop compiled programs after each test file, or when they use too much memory."""
     global _forget_at
     if nextitem is None or nextitem.path != item.path or resident() > _forget_at:
         if "jax" in sys.modules:
@@ -49,13 +49,13 @@ def pytest_runtest_teardown(item, nextitem):
         if "torch._dynamo" in sys.modules:
             sys.modules["torch"]._dynamo.reset()
         gc.collect()
-        if sys.platform == "linux":  # free memory goes back to the system only when asked
+        if sys.platform == "linux":  # return free memory to the system, which malloc keeps
             ctypes.CDLL(None).malloc_trim(0)
-        _forget_at = max(MOST_MEMORY, resident() + GROWTH)  # some stays: this takes half a second
+        _forget_at = max(MOST_MEMORY, resident() + GROWTH)  # some memory stays; do not repeat soon
 
 
 def resident() -> int:
-    """Memory this process has, in bytes; 0 where the system does not say."""
+    """Resident memory of this process in bytes; 0 if the system does not report it."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
 
@@ -78,13 +78,13 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def sizes(request):
-    """Sizes of matrices: the square ones of a batch stand for larger ones, but for the family."""
+    """Sizes of matrices; without --whole-family small square ones stand for larger ones."""
     return SIZES if request.config.getoption("--whole-family") else SIZES[1:]
 
 
 @pytest.fixture
 def count(request):
-    """How many matrices of each cell of the family."""
+    """The number of matrices in each cell of the family."""
     return 200 if request.config.getoption("--whole-family") else 10
 
 

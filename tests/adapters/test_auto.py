@@ -24,7 +24,7 @@ SPECTRA = {
     "two pairs": [1.0, 1.0, 0.5, 0.5, 0.2],
     "pair and triple": [1.0, 1.0, 0.7, 0.7, 0.7],
 }
-# Two functions with the same matrix: the cotangents do not tell them apart.
+# Two functions that contribute the same matrix, so that the cotangents do not tell them apart.
 PRODUCTS = ("c S", "S^3", "soft", "tanh", "1/S", "U Vh")
 LEFT = ("left projector", "(US)(US)^H", "U^H U")
 AUTO, AUTO_EIGH = SVD(rules.Auto()), Eigh(rules.Auto())
@@ -48,7 +48,7 @@ def matrices(rng, spectrum, shape, is_complex, count):
 
 
 def ask(framework, losses, spectrum, shape, is_complex, precision, rule="auto", count=20):
-    """Gradient through svd, the exact one, and the size to hold the difference against."""
+    """Gradient through svd, the exact one, and the size that the error is relative to."""
     rng = np.random.default_rng(0)
     exact, x = matrices(rng, spectrum, shape, is_complex, count)
     x = single(x) if precision == "float32" else x
@@ -75,8 +75,8 @@ def errors(*args, **kwargs):
 def test_every_loss_and_every_sum_of_two_at_a_tie(hold, spectrum, is_complex, precision):
     """In NumPy; the other frameworks run the same formulas.
 
-    Two parts whose diagonals happen to be almost parallel are told apart by what rounding leaves:
-    in single precision, one draw of 20,000 is wrong for that. None of these is.
+    Two parts whose diagonals happen to be almost parallel cannot be separated after rounding. In
+    single precision one draw of 20,000 is wrong for this reason, but none of these.
     """
     found = []
     for losses in [(loss,) for loss in LOSSES] + SUMS:
@@ -148,7 +148,7 @@ def higher_order_error(framework, values, is_complex, precision):
 
     if precision == "float32":
         T, W = single(T), single(W)
-    if framework.module is svdinv.numpy:  # by hand, a cotangent after the other
+    if framework.module is svdinv.numpy:  # by hand, one cotangent after the other
         got = direct
         for mode in range(3):
             x = unfolded(np, T, mode)
@@ -165,7 +165,7 @@ def higher_order_error(framework, values, is_complex, precision):
             core = T
             for mode, (U, _, _) in enumerate(svds):
                 core = mode_product(xp, xp.conj(xp.matrix_transpose(U)), core, mode)
-            # The core tensor has one number for each three vectors: small values are cut off.
+            # The core tensor has one number for each triple of vectors, so small values are cut.
             for mode in range(3):
                 core = mode_product(xp, xp.astype(keep, core.dtype), core, mode)
             for mode, (U, _, _) in enumerate(svds):
@@ -202,7 +202,7 @@ def test_what_is_not_determined_is_no_worse_than_under_inv(losses, spectrum):
             )
             median[rule] = np.median(norm(got - wanted) / size)
         assert median["auto"] < 2 * median["inv"]
-        assert median["auto"] > 1e-3  # else it belongs to the others
+        assert median["auto"] > 1e-3  # else it should be in the other list
 
 
 GAPS = (1e-15, 1e-14, 1e-12, 3e-12, 1e-10, 1e-8, 1e-5, 1e-2)
@@ -230,7 +230,7 @@ def test_beside_a_tie_it_is_no_worse_than_inv(losses):
                 found.append(relative_error(pullback[rule](tuple(cts))[0], wanted))
         for percentile in (50, 95):
             auto, inv = (np.percentile(np.concatenate(e), percentile) for e in errors_of.values())
-            # the reference is no better than the divided difference of its values
+            # the reference is only as accurate as the divided differences of its values
             noise = 1e-13 + 4e-16 / gap
             assert auto < 2 * max(inv, noise), (gap, percentile, auto, inv)
 
@@ -240,7 +240,7 @@ def test_beside_a_tie_it_is_no_worse_than_inv(losses):
     "values", [[0.5, 1.0, 1.0, 2.0], [1.0] * 4, [-1.0, 0.0, 0.0, 0.0]], ids=str
 )
 def test_eigh_at_a_tie(framework, values, is_complex):
-    """Of ``Re <W, Q exp(w) Q^H>``, of ``Q Q^H``, and of the first with the values beside it."""
+    """For ``Re <W, Q exp(w) Q^H>``, for ``Q Q^H``, and for the first plus a term of the values."""
     rng = np.random.default_rng(6)
     Q = haar(rng, (), 4, 4, is_complex)
     x = (Q * np.array(values)) @ adjoint(Q)
@@ -284,7 +284,7 @@ def test_zero_values_get_no_term(x):
 
 
 def test_products_at_the_identity_without_anything_on_the_diagonal(framework):
-    """No evidence at all: as for f(S) = c S where X and Y are alike, nothing for one side."""
+    """Without evidence it acts as for f(S) = c S if X and Y are alike, and adds nothing if not."""
     x, W = np.eye(3), np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0], [0.5, 0.0, 0.0]])
     U, S, Vh = framework.call("svd", (x,))
     got = framework.vjp("svd", (x,), cotangents("c S", U, S, Vh, W))[1][0]

@@ -1,4 +1,4 @@
-"""The drivers: their accuracy, what `auto` decides, and the threads they work in."""
+"""The drivers: their accuracy, the choices of `auto`, and threads."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_auto_keeps_its_promise_for_small_thresholds(framework, tau, precision):
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("relative", [False, True])
 def test_ordinary_values_need_no_guards(precision, relative):
-    """The same value and derivatives, at the ends of what is ordinary and with zeros and ties."""
+    """Values and derivatives agree at both ends of the ordinary range, with zeros and ties."""
     import array_api_compat.numpy as xp
 
     A, G = matrices((3, 9, 6), False, precision)
@@ -178,7 +178,7 @@ def test_what_auto_decides():
     assert enough(LowRank(4))
 
 
-# Matrices of full rank, one side twice the other or more.
+# Matrices of full rank with one side at least twice the other.
 OTHERS = (
     ("singular_value_map", (lambda s: s * s,)),
     ("low_rank", (2,)),
@@ -210,7 +210,7 @@ def pulled(framework, name, A, static, cts, **kwargs):
 @pytest.mark.parametrize("size", [(40, 4), (4, 9)], ids=str)
 @pytest.mark.parametrize("smallest", [0.3, 1e-3])
 def test_other_operators_by_every_driver(framework, precision, is_complex, size, smallest):
-    """`gram` where all values are large; `auto` is as good as `svd` whatever they are."""
+    """`gram` is accurate if all values are large; `auto` is as accurate as `svd` always."""
     A, rng = full_rank(size, is_complex, precision, smallest)
     exactly = A.astype(np.result_type(A.dtype, np.float64))
     promise = {"float32": 1e-5, "float64": 1e-12}[precision]
@@ -230,14 +230,14 @@ def test_other_operators_by_every_driver(framework, precision, is_complex, size,
 
 
 def _worst(got, expected):
-    """Error of one array, or of each matrix of a batch, relative to its norm."""
+    """The largest error of an array, or of the matrices of a batch, relative to the norm."""
     if expected.ndim < 2:
         return np.max(np.abs(got - expected) / np.abs(expected))
     return relative_error(got, expected).max()
 
 
 def test_where_auto_does_not_try(monkeypatch):
-    """All values count, and a matrix that is nearly square will have one too small."""
+    """Where all values count and the matrix is nearly square, because one would be too small."""
     tried = []
     compute = Gram.of_tall
     monkeypatch.setattr(
@@ -283,7 +283,7 @@ def test_squares_that_overflow_do_not_matter(framework, scale):
 @pytest.mark.parametrize("size", [(2, 20, 20), (2, 90, 18), (2, 18, 24)], ids=str)
 @pytest.mark.parametrize("by", [ScaledSVD(), ScaledSVD(Gram())], ids=["svd", "gram"])
 def test_leaving_out_dropped_columns_changes_nothing(size, is_complex, by, monkeypatch):
-    """Value, both directions, with a threshold of each matrix's own; ties among the dropped."""
+    """Value and both modes, with a different threshold for each matrix and ties among dropped."""
     import array_api_compat.numpy as xp
 
     rng = np.random.default_rng(0)
@@ -320,7 +320,7 @@ def test_leaving_out_dropped_columns_changes_nothing(size, is_complex, by, monke
 
 
 def test_the_columns_to_leave_out_are_counted_where_that_is_free():
-    """At most 3 kept values in PyTorch and NumPy; nobody looks under a transform."""
+    """At most 3 kept values are counted in PyTorch and NumPy, but not under a transform."""
     rng = np.random.default_rng(0)
     S = np.array([[3.0, 2, 1.5, *np.full(97, 0.5)], [3.0, 2, *np.full(98, 0.5)]])
     A = haar(rng, (2,), 100, 100, False) * S[:, None] @ haar(rng, (2,), 100, 100, False)
@@ -346,7 +346,7 @@ def test_the_columns_to_leave_out_are_counted_where_that_is_free():
 
 
 def test_polishing_restores_lost_orthogonality():
-    """An eigensolver whose vectors are right, but only nearly orthogonal."""
+    """Polishing repairs the vectors of an eigensolver that are only nearly orthogonal."""
     import array_api_compat.numpy as xp
 
     class Sloppy:
@@ -376,7 +376,7 @@ def test_polishing_restores_lost_orthogonality():
 
 
 def test_single_precision_of_every_framework_at_256():
-    """TensorFlow's eigensolver alone is off by 1.4e-5 here, what is promised is 1e-5."""
+    """TensorFlow's eigensolver alone has an error of 1.4e-5 here; the promise is 1e-5."""
     rng = np.random.default_rng(0)
     A, W = (rng.standard_normal((256, 256)) for _ in range(2))
     tau = np.array(0.5 * np.linalg.norm(A, 2))
@@ -389,7 +389,7 @@ def test_single_precision_of_every_framework_at_256():
 
 @pytest.mark.parametrize(("shape", "by"), [((3000, 7, 4), "jacobi"), ((300, 300), "auto")])
 def test_jax_compiles_sums_of_many_numbers(shape, by):
-    """What XLA's CPU compiler gets wrong from some 30,000 numbers on (see ``test_upstream``)."""
+    """XLA's CPU compiler gets these sums wrong from some 30,000 numbers on (`test_upstream`)."""
     rng = np.random.default_rng(0)
     U, S, Vh = np.linalg.svd(rng.standard_normal(shape), full_matrices=False)
     S[..., 1] = S[..., 0]
@@ -409,7 +409,7 @@ def test_jax_compiles_sums_of_many_numbers(shape, by):
 
 
 def test_jax_takes_one_driver_under_vmap():
-    """`cond` stays one, and no `select` of both; matrices, thresholds or both are mapped."""
+    """`cond` does not become a `select`, whether matrices, thresholds or both are mapped."""
     driver("jax")  # in double precision, also when this test runs alone
     rng = np.random.default_rng(0)
     A, tau = jnp.asarray(rng.standard_normal((3, 4, 6, 5))), jnp.asarray([0.5, 1.0, 2.0])
@@ -521,7 +521,7 @@ def threads():
 
 
 def used(monkeypatch):
-    """Names of the threads that decompose."""
+    """The names of the threads that decompose."""
     names = set()
     quietly = _torch_batches._quietly
 

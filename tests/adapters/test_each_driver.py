@@ -1,4 +1,4 @@
-"""Every driver over the hostile family, in every framework; and what `auto` takes of them."""
+"""Every driver over the hostile family, in every framework; and the choices of `auto`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def hostile(size, is_complex, precision, count=4):
 @pytest.mark.parametrize("size", [(3, 3), (4, 4), (5, 8), (8, 8), (17, 9), (200, 4)], ids=str)
 @pytest.mark.parametrize("which", EXACT)
 def test_factors_over_the_hostile_family(which, size, is_complex, precision, hold):
-    """Product, orthogonality and values, of matrices and of all scales that have a reciprocal."""
+    """Product, orthogonality and values, for matrices of all scales that have a reciprocal."""
     if min(size) == 3:
         rng = np.random.default_rng(0)
         A = np.stack([np.eye(3), np.diag([1.0, 1, 0]), np.ones((3, 3)), np.zeros((3, 3))])
@@ -121,7 +121,7 @@ def test_svt_over_the_hostile_family(framework, which, precision, hold):
 @pytest.mark.parametrize("which", OURS)
 @pytest.mark.parametrize("size", [(4, 4), (8, 8), (90, 5)], ids=str)
 def test_subnormal_and_huge_matrices(size, which, precision, hold):
-    """Products to rounding of the largest entry, or of the least number there is."""
+    """The product is right to rounding of the largest entry, or of the smallest number."""
     A, _, _ = hostile(size, False, "float64", count=2)
     largest = np.abs(A).max(axis=(-2, -1), keepdims=True)
     A = A / np.where(largest > 0, largest, 1.0)
@@ -151,7 +151,7 @@ def test_subnormal_and_huge_matrices(size, which, precision, hold):
 @pytest.mark.parametrize("unit", [False, True])
 @pytest.mark.parametrize("is_complex", [False, True])
 def test_a_long_matrix_is_rotated_through_its_triangle(is_complex, unit, monkeypatch):
-    """Its R has fewer rows; the factors are those of the matrix."""
+    """R, which has fewer rows, is rotated instead; the factors are those of the matrix."""
     A = normal(np.random.default_rng(0), (2, 3, 20, 5), is_complex)
     A[0, 0, :, 1] = A[0, 0, :, 0]  # of lower rank
     A[1, 1] = 0.0
@@ -174,7 +174,7 @@ def test_a_long_matrix_is_rotated_through_its_triangle(is_complex, unit, monkeyp
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_eigh_by_jacobi(framework, hold):
-    """Values of both signs, tied by their sizes, and a matrix with a NaN among them."""
+    """Eigenvalues of both signs and equal size, in a batch with one matrix that has a NaN."""
     rng = np.random.default_rng(0)
     Q = haar(rng, (4,), 5, 5, True)
     w = np.array([[-1.0, -1, 0, 1, 1], [-2, -1, 1, 2, 2], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1 + 1e-9]])
@@ -218,7 +218,7 @@ def test_functions_of_a_hermitian_matrix_by_every_driver(monkeypatch):
 
 
 def test_points_aligned_by_every_driver(monkeypatch):
-    """Points of a plane too, whose covariance is singular; `gram` has no vector for that value."""
+    """Including points in a plane: their covariance is singular, where `gram` lacks a vector."""
     p = np.random.default_rng(0).standard_normal((2, 9, 3))
     p[1, :, 2] = 0.0
     R = haar(np.random.default_rng(1), (2,), 3, 3, False)
@@ -254,7 +254,7 @@ def test_a_spoilt_matrix_leaves_the_others_alone(which, shape):
 
 @pytest.mark.parametrize("rows", [4096, 4096 + 37])
 def test_blocks_of_rows_change_nothing(rows, monkeypatch):
-    """Also where rows are left over, which go to the second level as they are."""
+    """Also if rows remain, which go to the second level unchanged."""
     A = np.random.default_rng(0).standard_normal((2, rows, 5))
     assert qr_module.blocks(rows, 5) == 32
     split = [SVD(driver=BlockQR()).compute(xp, A), ScaledSVD(driver=BlockQR()).compute(xp, A)]
@@ -269,7 +269,7 @@ def test_blocks_of_rows_change_nothing(rows, monkeypatch):
 
 @pytest.mark.parametrize("name", ["svt", "low_rank", "polar", "svd", "svdvals"])
 def test_a_tall_matrix_never_meets_a_long_svd(name, monkeypatch):
-    """Its threshold is below what the Gram matrix resolves."""
+    """With a threshold below the accuracy of the Gram matrix, so that `auto` goes on to `qr`."""
     seen = []
     svd = np.linalg.svd
     monkeypatch.setattr(
@@ -285,7 +285,7 @@ def test_a_tall_matrix_never_meets_a_long_svd(name, monkeypatch):
 @pytest.mark.parametrize("smallest", [0.9, 0.12])
 @pytest.mark.parametrize("tau", [0.0, 1e-5, 0.1])
 def test_the_gram_matrix_is_enough_where_all_values_are_large(smallest, tau, hold):
-    """Whatever the threshold: nothing has to be told from it."""
+    """Whatever the threshold is, because no value has to be compared with it accurately."""
     rng, operator = np.random.default_rng(0), SoftThreshold()
     S = np.array([1.0, 1.0, (1 + smallest) / 2, smallest, smallest])
     A = (haar(rng, (100,), 7, 5, False) * S) @ haar(rng, (100,), 5, 5, False)
@@ -351,7 +351,7 @@ def _keywords(name):
 
 
 def test_gram_says_where_it_is_not_enough():
-    """What `qr` and `jacobi` never have to say."""
+    """Only `gram` has `resolves`; `qr` and `jacobi` are accurate for every matrix."""
     assert not Gram.exact
     with pytest.raises(NotImplementedError):
         Jacobi().resolves(xp, np.ones(2), (np.ones(1), np.ones(1)))

@@ -1,4 +1,4 @@
-"""Explicit derivatives: the complex step that stands for automatic differentiation, and `hvp`."""
+"""Explicit derivatives: `hvp`, and the complex step that replaces automatic differentiation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A decomposition that fails at one matrix of a batch: it is decomposed in another way."""
+"""If a decomposition fails for one matrix of a batch, that matrix is decomposed in another way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from svdinv.torch import _TorchBackend
 
 from svdinv_core import Jacobi
 
-# Which function of a framework decomposes, and how it fails: by an exception, or by NaN.
+# The function of each framework that decomposes, and how it fails: with an exception or with NaN.
 RAISES = {
     "numpy": (np.linalg, np.linalg.LinAlgError),
     "autograd": (np.linalg, np.linalg.LinAlgError),
@@ -90,7 +90,7 @@ def batch(shape=(5, 13, 11)):
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_an_svd_that_fails_is_taken_from_another_driver(framework, precision, monkeypatch):
-    """By R, whose entries are others; the other matrices are what they are without the failure."""
+    """The failed matrix is decomposed by its R; the other matrices are the same as without it."""
     x = batch()
     x[2, 0, 0] = MARK
     x = x.astype(precision)
@@ -111,7 +111,7 @@ def test_an_svd_that_fails_is_taken_from_another_driver(framework, precision, mo
 
 @pytest.mark.parametrize("framework", ["numpy", "torch", "tensorflow"])
 def test_rotations_come_last(framework, monkeypatch):
-    """Where everything of the size of the matrix fails, R too; gradients follow."""
+    """If R fails too, because it has the same norm, rotations decompose; gradients are right."""
     x = batch()
     x[2] *= MARK / np.linalg.norm(x[2])
     W = np.random.default_rng(1).standard_normal(x.shape)
@@ -168,7 +168,7 @@ def guard(monkeypatch, on):
 def test_vectors_that_are_not_orthogonal_are_found_where_they_are_looked_for(
     skewed, shape, on, monkeypatch
 ):
-    """As GPUs do it, on a CPU: the factors are then those of rotations."""
+    """A simulation on a CPU of what GPUs do; the factors are then those of rotations."""
     guard(monkeypatch, on)
     x = np.random.default_rng(0).standard_normal(shape)
     H = np.swapaxes(x, -1, -2) @ x
@@ -225,7 +225,7 @@ def graded(seed, n=8):
 
 
 def test_graded_matrices_of_single_precision():
-    """Of these `torch.linalg.eigh` of one processor fails at the first eight."""
+    """`torch.linalg.eigh` fails for the first eight of these on one kind of processor."""
     seeds = [53, 779, 1878, 2583, 4984, 5830, 5873, 5907, *range(40)]
     x = np.stack([graded(seed) for seed in seeds])
     x = x[np.abs(x).max(axis=(-2, -1)) > 1e-25]  # XLA takes subnormal numbers for 0
@@ -241,7 +241,7 @@ def test_graded_matrices_of_single_precision():
 
 
 def test_an_easier_matrix_is_tried_first():
-    """And the others of the batch are left as they are."""
+    """The others of the batch do not change."""
     x = np.arange(1.0, 6.0)[:, None, None] * np.eye(2)
     seen = []
 

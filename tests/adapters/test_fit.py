@@ -1,4 +1,4 @@
-"""The rule "fit": exact at ties for one spectral function, and good beside them."""
+"""The rule "fit": exact at ties for one spectral function, and accurate near them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ GAPS = (0.0, *(float(g) for g in np.logspace(-8, -1, 29)))
 
 
 def cotangents(f, slope, U, S, Vh, W):
-    """Of U, S and Vh for the loss ``Re <W, U diag(f(S)) Vh>``, in the dtype of the factors."""
+    """Cotangents for the loss ``Re <W, U diag(f(S)) Vh>``, in the dtype of the factors."""
     W_V = W @ adjoint(Vh)
     ct_S = slope(S) * np.real(np.sum(np.conj(U) * W_V, axis=-2))
     return W_V * f(S)[..., None, :], ct_S, f(S)[..., :, None] * (adjoint(U) @ W)
 
 
 def gradient(framework, A, W, f, slope, extra=0.0, rule="fit"):
-    """Through svd; `extra` is the weight of the nuclear norm, added to the loss."""
+    """The gradient through svd; `extra` is the weight of a nuclear norm added to the loss."""
     factors = framework.call("svd", (A,))
     ct_U, ct_S, ct_Vh = cotangents(f, slope, *factors, W)
     return framework.vjp("svd", (A,), (ct_U, ct_S + ct_S.dtype.type(extra), ct_Vh), rule=rule)[1][0]
@@ -119,7 +119,7 @@ def test_zero_values_get_no_term(framework, x):
 @pytest.mark.parametrize("is_complex", [False, True])
 @pytest.mark.parametrize("values", [[0.5, 1.0, 1.0, 2.0], [1.0] * 4, [-1.0, 0.5, 0.5, 0.5]])
 def test_eigh_at_a_tie_is_exact(framework, values, is_complex):
-    """Of ``Re <W, Q exp(w) Q^H>``, against the derivative of `eigenvalue_map`."""
+    """The gradient of ``Re <W, Q exp(w) Q^H>`` agrees with that of `eigenvalue_map`."""
     rng = np.random.default_rng(6)
     Q = haar(rng, (), 4, 4, is_complex)
     x = (Q * np.array(values)) @ adjoint(Q)

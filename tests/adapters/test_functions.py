@@ -1,4 +1,4 @@
-"""Functions with a name: exact at ties, beside them and at any scale."""
+"""The named functions are exact at ties, near them and at any scale."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def hold_case(hold, name, case, cell, precision, x, dx, exact, bound):
 @pytest.mark.parametrize("precision", BOUND)
 @pytest.mark.parametrize("size", [(4, 4), (4, 3), (3, 4)], ids=str)
 def test_derivatives_at_50_digits(hold, size, precision):
-    """Over spectra and scales; the scales matter one at a time, so that each spectrum has one."""
+    """Over spectra and scales; each spectrum has one scale, because scales matter alone."""
     seen = {}
     for i, cell in enumerate(cells(sizes=[size], spectra=SPECTRA, scales=[1.0])):
         scale = (1e-30, 1.0, 1e30)[i % 3]
@@ -97,7 +97,7 @@ def test_derivatives_at_50_digits(hold, size, precision):
         assert set(seen) == set(NAMED)
 
 
-# Every function in every framework: one program of all of them, against NumPy's one by one.
+# Every function in every framework: one program with all of them, against NumPy's one by one.
 
 
 def inputs(is_complex):
@@ -138,7 +138,7 @@ def expected(calls, given, tangents):
         several = isinstance(out, tuple)
         W = weighted(out if several else (out,), rng)
         if call.function == "align_points":
-            W = (*W[:3], None)  # the margin is a measure
+            W = (*W[:3], None)  # the margin has no derivative
         if call.function == "lstsq":
             W[-1][:2] = 1.0  # the two values are one
         weights.append(W)
@@ -253,7 +253,7 @@ def test_every_framework_has_the_derivatives_of_numpy(hold, name, is_complex):
         hold(f"tangent, {name}", abs(tangent - total) / abs(total), 1e-12)
 
 
-# What each of them promises besides.
+# Further promises of single functions.
 
 
 def of_rank(rng, m, n, values, is_complex):
@@ -349,7 +349,7 @@ def test_trace_of_a_root_of_covariances_of_low_rank():
 
 @pytest.mark.parametrize("is_complex", [False, True])
 def test_functions_undo_each_other(hold, is_complex):
-    """With their gradients: the composition is the identity."""
+    """The composition is the identity, and so are the gradients."""
     cell = Cell((4, 4), "pair 0", 1.0, is_complex)
     x = semidefinite(cell) + 0.1 * np.eye(4)
     dx = normal(np.random.default_rng(6), x.shape, is_complex)
@@ -398,7 +398,7 @@ def umeyama(p, q, w, scale):
 
 
 def shape_of_points(name, d):
-    """Sets with repeated singular values, or none to spare."""
+    """Sets of points with repeated or few singular values."""
     if name == "cube":
         if d > 4:  # its dual, which has fewer corners
             return np.concatenate([np.eye(d), -np.eye(d)])
@@ -415,7 +415,7 @@ def shape_of_points(name, d):
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("name", ["cube", "square", "line"])
 def test_alignment_is_umeyamas(hold, name, mirrored):
-    """Values, and derivatives against differences, where the margin says that it is unique."""
+    """Values agree, and derivatives agree with differences, if the margin says it is unique."""
     jvp, align = NUMPY.module.jvp, NUMPY.module.align_points
     for d in range(2, 9):
         rng = np.random.default_rng(d)
@@ -546,7 +546,7 @@ def test_weights_of_repeated_values():
 
 
 def test_signs_of_eigenvalues():
-    """Rounding counts as 0; more than that is NaN, for its own matrix."""
+    """A negative eigenvalue within rounding counts as 0; a larger one gives NaN for its matrix."""
     module = NUMPY.module
     x = np.stack([np.diag([1.0, -1e-17]), np.diag([1.0, -1e-3]), np.eye(2)])
     root = module.sqrtm(x)
@@ -648,7 +648,7 @@ OPERATORS = (
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=str)
 def test_a_compiled_program_of_pytorch_holds_the_operator(operator):
-    """All that is particular to an operator there is its way into a string and back."""
+    """For a compiled program, only writing and reading the string depends on the operator."""
     from svdinv._torch_library import describe, restore
 
     assert restore(describe(operator)) == operator
@@ -669,7 +669,7 @@ def neo_hookean(log):
 
 
 def stress_and_tangent(F, dF):
-    """The analytic ones, by the deformation gradient itself."""
+    """The analytic stress and tangent, from the deformation gradient itself."""
     inverse = np.linalg.inv(F)
     volume = np.log(np.linalg.det(F))
     turned = inverse.T @ dF.T @ inverse.T

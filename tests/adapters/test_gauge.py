@@ -1,4 +1,4 @@
-"""Losses that depend on the choice of singular vectors are found out, and no others."""
+"""Losses that depend on the choice of singular vectors are detected, and no others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_residual_of_a_spectral_function_is_rounding(name, size):
         cts = spectral_cotangents(*factors, normal(np.random.default_rng(0), x.shape, is_complex))
         residual = evaluate(name, gauge, "gauge_residual", factors, *cts)
         assert residual.shape == x.shape[:-2]
-        # within the tolerance of a tie the sum is of the size of the gap, not of eps
+        # within the tolerance of a tie the sum has the size of the gap, not of eps
         worst = residual.reshape(len(family), -1).max(axis=1)
         assert worst.max() < 5e-12, family[worst.argmax()]
 
@@ -51,7 +51,7 @@ def test_residual_of_a_loss_of_single_vectors_is_large(spectrum, is_complex):
         for scale in (1e-160, 1.0, 1e160):
             cts = (scale * normal(rng, y.shape, is_complex) for y in (U, Vh))
             residual = gauge_residual(xp, SVDFactors(U, S, Vh), *cts)
-            # one pair of 64 is a small part, and a draw may come close to no dependence
+            # one pair of 64 contributes little, and a draw may hardly depend on the choice
             assert np.median(residual) > 0.05, str(cell)
             assert residual.min() > 1e-6, str(cell)
             assert residual.max() < 2, str(cell)
@@ -67,7 +67,7 @@ def test_residual_is_zero_without_cotangents_and_without_entries():
 
 @pytest.mark.parametrize("is_complex", [False, True])
 def test_public_residual_takes_the_framework_s_own_cotangents(is_complex):
-    """Some conjugate complex cotangents; the residual has to come out the same."""
+    """Some frameworks conjugate complex cotangents, but the residual has to be the same."""
     (cell,) = cells(sizes=[(4, 3)], spectra=["pair 0"], scales=[1.0], fields=[is_complex])
     x, _ = draw(cell, 2)
     W = normal(np.random.default_rng(2), x.shape, is_complex)
@@ -85,7 +85,7 @@ def test_public_residual_takes_the_framework_s_own_cotangents(is_complex):
 
 @pytest.mark.parametrize("name", NAMESPACES)
 def test_rule_residual_is_what_rules_differ_by(name):
-    """Of a spectral function: exactly 0 without a tie, and not with one of values but zeros."""
+    """For a spectral function it is 0 without a tie of nonzero values, and not 0 with one."""
     ties = ("triple", "all equal", "pair 0", "pair 1e-16", "pair 1e-12")
     for size, is_complex in product([(5, 5), (6, 4), (4, 6)], (False, True)):
         family = cells(sizes=[size], scales=[1e-12, 1.0], fields=[is_complex])
@@ -107,7 +107,7 @@ def test_rule_residual_is_what_rules_differ_by(name):
 
 
 def test_no_rule_has_a_say_where_rule_residual_is_zero(framework):
-    """A projector onto a part of a tie is another loss; one onto a distinct vector is not."""
+    """The residual is zero for a projector onto a distinct vector; then all rules agree."""
     x = np.diag([3.0, 2.0, 2.0])
     U, S, Vh = np.linalg.svd(x)
     rng = np.random.default_rng(4)
@@ -141,7 +141,7 @@ def test_rule_residual_with_ct_S_flags_what_auto_cannot_check(framework, is_comp
         (("S^3", "U Vh"), True, False),
         (("S^3", "U Vh"), False, False),
         (("S^3", "left projector"), False, True),
-        (("tanh", "values"), False, False),  # right, and not to be checked at a pair
+        (("tanh", "values"), False, False),  # right, but it cannot be checked at a pair
     ):
         factors = SVDFactors(U, S, Vh) if triple else pair
         cts = [0, 0, 0]

@@ -1,4 +1,4 @@
-"""What can be said of GPUs without one: which drivers `auto` takes, and CuPy computed by NumPy."""
+"""Tests about GPUs without one: the choices of `auto`, and CuPy computed by NumPy."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_auto_takes_on_cuda():
 
 
 def test_who_may_look_on_cuda(monkeypatch):
-    """A tensor in eager mode, of no graph that is captured, and nobody else's."""
+    """Values are read only for a tensor in eager mode while no graph is captured."""
 
     class OnCuda:
         device = torch.device("cuda")
@@ -153,6 +153,6 @@ except TypeError:
 
 
 def test_every_function_of_cupy():
-    """By every driver, with its gradient; and how often it has to wait for the device."""
+    """By every driver, with its gradient; and the number of times it waits for the device."""
     pytest.importorskip("cupy")
     assert run("-c", EVERY).split() == ["done"]

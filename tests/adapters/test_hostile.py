@@ -57,7 +57,7 @@ def test_values_alone_of_a_subnormal_matrix():
 
 
 def test_a_function_of_values_far_apart_of_a_tiny_matrix():
-    """The complex steps of its values are not in proportion to them, and fn mixes them."""
+    """The complex steps are not proportional to the values, and fn mixes the values."""
     scale = 1e-270
     x = np.diag([1, 0.5, 1e-22]) * scale
     _, pullback = vjp(spectral_function, x, lambda s: (s * (s / scale)).sum(axis=-1))
@@ -66,7 +66,7 @@ def test_a_function_of_values_far_apart_of_a_tiny_matrix():
 
 @pytest.mark.parametrize("framework", ["numpy", "torch"])
 def test_root_of_many_singular_matrices(framework):
-    """By rotations their eigenvalues of 0 come out as far as 3 n eps from it, to either side."""
+    """Rotations give eigenvalues of 0 with an error of up to 3 n eps, of either sign."""
     run = driver(framework)
     y = np.random.default_rng(0).standard_normal((1500, 8, 4)).astype(np.float32)
     x = y @ y.swapaxes(-1, -2)

@@ -1,4 +1,4 @@
-"""What is accepted, what is refused and in which words, and what a result looks like."""
+"""Which inputs are accepted, which are refused with which message, and the form of results."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_bad_input_is_refused_in_the_same_words_everywhere(framework, case):
 
 @pytest.fixture
 def strict():
-    """Arrays of the standard, by the functions that look at an array's type."""
+    """Arrays of the standard, by the functions of `svdinv` itself."""
     import array_api_strict
 
     return SimpleNamespace(module=svdinv, array=array_api_strict.asarray)
@@ -249,7 +249,7 @@ def test_non_finite_matrices_do_not_spoil_their_batch(framework, call, is_comple
 
     for got, clean in zip(run(spoilt), run(x), strict=True):
         assert np.isnan(got[1:4]).all()
-        # Equal but for rounding: the driver is chosen for the matrices that count.
+        # Equal up to rounding, because the driver is chosen for the finite matrices.
         np.testing.assert_allclose(got[[0, 4]], clean[[0, 4]], rtol=1e-11, atol=1e-13)
         assert np.isfinite(clean).all()
 

@@ -27,7 +27,7 @@ def hermitian_part(x):
 
 
 def problem(cell, hermitian, precision):
-    """A matrix (or batch) of a cell, and a direction, both of them numbers of that precision."""
+    """A matrix (or batch) of a cell, and a direction, both exact in that precision."""
     rng = np.random.default_rng(zlib.crc32(f"{cell} {hermitian}".encode()))
     if hermitian:
         batch, n = cell.size[:-2], cell.size[-1]
@@ -49,7 +49,7 @@ def applies(case, cell):
 
 
 def check_case(hold, case, name, family, x, dx, exact, bound):
-    """A case in every framework: tangents at the first matrix of each cell, cotangents at all."""
+    """Check a case in every framework: tangents at one matrix of each cell, cotangents at all."""
     scale, kwargs = family[0].scale, dict(case.kwargs)
     precision = "float32" if x.real.dtype == np.float32 else "float64"
     for framework in FRAMEWORKS:
@@ -72,7 +72,7 @@ def check_case(hold, case, name, family, x, dx, exact, bound):
 
 
 def first(x, ndim):
-    """The first matrix of each cell, of arrays that go with matrices ``(cells, ..., m, n)``."""
+    """The first matrix of each cell, from arrays for matrices ``(cells, ..., m, n)``."""
     return x[(slice(None), *(0,) * (ndim - 3))]
 
 
@@ -86,7 +86,7 @@ def size(a, b, count):
 
 
 def check_family(hold, family, precision):
-    """Every case, in one batch of the cells at which it has a derivative; gives these."""
+    """Check every case in one batch of the cells where it has a derivative; return the cells."""
     differentiated = {}
     for hermitian in (False, True) if family[0].size[-2] == family[0].size[-1] else (False,):
         x, dx = map(
@@ -104,7 +104,7 @@ def check_family(hold, family, precision):
             if len(there) == 0:
                 continue
             differentiated[name] = {family[i].spectrum for i in there}
-            there = np.resize(there, len(family))  # some twice: one shape, one compiled program
+            there = np.resize(there, len(family))  # some twice, for one shape and one program
             exact = np.stack([references[i].tangent(case) for i in there])
             bounds = bounds[there]
             if exact.shape[1:] == (1, 1):  # <U V^H, dx>, which may cancel: 5 times less if not
@@ -155,7 +155,7 @@ def whitener(framework, scale):
     def fn(w):
         return (w + eps) ** -0.5
 
-    if framework == "numpy":  # what is around it is not differentiated
+    if framework == "numpy":  # the operations around it have no derivative there
 
         def push(A, dA):
             n = A.shape[-1]
@@ -306,7 +306,7 @@ def test_a_parameter_in_fn_gets_its_gradient(name):
 
 
 def truncated_cotangents(U, S, Vh, W, r):
-    """Of the full factors, for the loss ``Re <W, U[:, :r] diag(S[:r]) Vh[:r]>``."""
+    """Cotangents of the full factors for the loss ``Re <W, U[:, :r] diag(S[:r]) Vh[:r]>``."""
     cts = np.zeros_like(U), np.zeros_like(S), np.zeros_like(Vh)
     cts[0][:, :r] = (W @ adjoint(Vh) * S)[:, :r]
     cts[1][:r] = np.real(np.diagonal(adjoint(U) @ W @ adjoint(Vh)))[:r]
@@ -317,7 +317,7 @@ def truncated_cotangents(U, S, Vh, W, r):
 @pytest.mark.parametrize("is_complex", [False, True])
 @pytest.mark.parametrize("size", [(5, 4), (4, 5), (4, 4)], ids=str)
 def test_truncated_factors_of_svd_have_the_exact_gradient(framework, size, is_complex):
-    """Ties in the kept and in the dropped part change nothing; a cut through one is finite."""
+    """Ties within the kept or dropped part do no harm; a cut through one gives finite numbers."""
     rng = np.random.default_rng(7)
     numpy = driver("numpy").module
     for values in ([3.0, 2.0, 1.0, 0.5], [3.0, 3.0, 1.0, 0.5], [3.0, 2.0, 1.0, 1.0], [3, 2, 2, 1]):

@@ -1,7 +1,7 @@
-"""Derivative cases from outside, computed by somebody else: the tensor-ad-oracles collection.
+"""Derivative cases computed by others: the tensor-ad-oracles collection.
 
-They are read from the folder that ``SVDINV_ORACLES`` names; every case is held to its own
-tolerance. Nothing degenerate is in them.
+They are read from the folder that ``SVDINV_ORACLES`` names, and compared with their own tolerances.
+They contain nothing degenerate.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def array(entry):
 
 
 def worth_compiling(case):
-    """Whether it is one of the cases for frameworks that compile for every shape and dtype.
+    """Whether to run a case in frameworks that compile for every shape and dtype.
 
-    The derivatives are the same formulas in all of them; every case runs where that costs nothing.
+    The formulas are the same in all frameworks; the others run every case.
     """
     shape, dtype = (case["inputs"]["a"][key] for key in ("shape", "dtype"))
     if 0 in shape:
@@ -54,7 +54,7 @@ def arrays(entries, names):
 
 
 def derivatives(name, op):
-    """Of ``(S,)``, or of ``(S, U Vh)``: tangent, cotangent and its tangent, from NumPy to NumPy."""
+    """For ``(S,)`` or ``(S, U Vh)``: tangent, cotangent and its tangent, in NumPy arrays."""
     tested = driver(name)
     if name == "numpy":
         return partial(explicit_derivatives, tested, op)
@@ -78,7 +78,7 @@ def derivatives(name, op):
 
 
 def explicit_derivatives(tested, op, x, dx, cts):
-    """By what NumPy has: no second ones."""
+    """The same by the explicit derivatives of NumPy, without second ones."""
     out, dout = tested.jvp(op, (x,), (dx,))
     if op == "svd":
         (U, _, Vh), (dU, dS, dVh), (ct_S, ct) = out, dout, cts
@@ -88,7 +88,7 @@ def explicit_derivatives(tested, op, x, dx, cts):
 
 
 def check(hold, derive, case, framework):
-    """Every probe of a case, in units of its own tolerance."""
+    """Check every probe of a case, with errors in units of its own tolerance."""
     names = ("value",) if case["op"] == "svdvals" else ("s", "uvh")
     x = array(case["inputs"]["a"])
     for probe in case["probes"]:
@@ -111,7 +111,7 @@ def check(hold, derive, case, framework):
                 name = f"oracles, {what} in tolerances, {precision}, {framework}"
                 hold(name, error.max(initial=0), 1.0, case["case_id"])
                 relative = np.linalg.norm(g - e) / max(np.linalg.norm(e), 1e-3)
-                # the float32 cases allow an error of 100 times the value: not so here
+                # the float32 cases allow an error of 100 times the value; we do not
                 bound = {"float64": 1e-12, "float32": 1e-4}[precision]
                 hold(f"oracles, {what}, {precision}, {framework}", relative, bound, case["case_id"])
 
@@ -131,7 +131,7 @@ def test_every_case_within_its_own_tolerance(hold, name, collection):
 
 
 def test_the_ill_defined_case_raises(framework):
-    """The phase of complex singular vectors: no gradient, and said so."""
+    """A loss of the phase of complex singular vectors has no gradient, and raises."""
     (case,) = read("svd_gauge_ill_defined")
     assert case["comparison"]["reason_code"] == "gauge_ill_defined"
     x = array(case["inputs"]["a"])

@@ -1,4 +1,4 @@
-"""The public functions: one text for every module, and functions like any other."""
+"""The public functions: generated for every module, and ordinary functions."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What was reported, a block for each report, in our own words.
+"""A test for each reported fault, in our own words.
 
-First the faults found by trying public reports and hostile input on this library, F1 to S1; then
-public reports about singular values, vectors and their gradients, each with its number. A block
-says what came, where that was ours, and holds what is right.
+First come the faults of this library that were found with public reports and hostile input, F1 to
+S1; then public reports about singular values, vectors and their gradients, each with its number. A
+docstring says what was wrong, if the fault was ours, and the test asserts what is right.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ OFF_DIAGONAL = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]])
 @pytest.mark.parametrize("name", ["eigenvalue_map", "singular_value_map"])
 @pytest.mark.parametrize("framework", EAGER)
 def test_f3_a_function_that_mixes_the_values(framework, name):
-    """0 came in entry (0, 1), where 1/5 is right: the slope is not all of the derivative."""
+    """Entry (0, 1) was 0, and 1/5 is right: the slope is only a part of the derivative."""
     run = driver(framework)
 
     def share(w):
@@ -163,7 +163,7 @@ def test_f5_an_infinite_threshold(framework):
 
 @pytest.mark.parametrize("framework", EAGER)
 def test_f6_just_below_overflow(framework):
-    """The gradient of the positive factor was 20 % off, that of a relative threshold NaN."""
+    """The error of the positive factor's gradient was 20 %, and a relative threshold gave NaN."""
     large = (np.float32(5e37) * A).astype(np.float32)
     ct = (np.zeros((3, 3), np.float32), np.eye(3, dtype=np.float32)[[1, 0, 2]])
     run = driver(framework)
@@ -211,7 +211,7 @@ def test_f9_rules_with_impossible_numbers(rule, arguments, error, words):
 
 
 def test_f10_a_threshold_of_another_framework():
-    """Taken, and its gradient lost; a NumPy array has none to lose."""
+    """It was accepted, and its gradient lost. A NumPy array has no gradient to lose."""
     import jax.numpy as jnp
     import svdinv.autograd as sa
     import svdinv.jax as sj
@@ -281,7 +281,7 @@ class Program(torch.nn.Module):
 
 @pytest.mark.parametrize("function", [lambda x: st.svt(x, 0.3), lambda x: st.low_rank(x, 1)])
 def test_c2_export_with_a_batch_of_any_length(function):
-    """The number of operations was compared with a bound, and limited the program."""
+    """The library compared the number of operations with a bound, which limited the program."""
     batch = torch.export.Dim("batch")
     example = torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0))
     exported = torch.export.export(
@@ -472,14 +472,14 @@ def test_jax_40185_one_over_x_is_differentiated_at_any_scale():
 
 @pytest.mark.parametrize("framework", EAGER)
 def test_jax_8732_gradient_of_the_nuclear_norm_with_tied_values(framework):
-    """NaN; the gradient is the unitary polar factor."""
+    """It was NaN; the right gradient is the unitary polar factor."""
     for x in (np.eye(3), -2 * np.eye(3), np.diag([3.0, 3.0, 1.0])):
         np.testing.assert_allclose(gradient(framework, "nuclear_norm", x), np.sign(x), atol=1e-14)
 
 
 @pytest.mark.parametrize("framework", EAGER)
 def test_jax_508_and_keras_13759_the_projector_on_the_range(framework):
-    """Asked for as the derivative of full matrices; what depends on A is the projector."""
+    """Users asked for the derivative of full matrices; the projector is what depends on A."""
     rng = np.random.default_rng(0)
     x, dx, W = rng.standard_normal((3, 5, 2))
     out, (dout,) = (
@@ -510,7 +510,7 @@ def test_pytorch_65911_and_jax_2792_pseudoinverse(framework):
 
 @pytest.mark.parametrize("framework", EAGER)
 def test_pytorch_25481_torchmetrics_1705_dynamiqs_237_square_root_of_a_matrix(framework):
-    """Of a covariance with tied eigenvalues: NaN by eigh."""
+    """Through eigh, the gradient for a covariance with tied eigenvalues was NaN."""
     x = np.diag([4.0, 4.0, 1.0])
     W = np.random.default_rng(0).standard_normal((3, 3))
     W = W + W.T
@@ -561,7 +561,7 @@ def test_pyproximal_52_the_proximal_operator_of_the_nuclear_norm(framework):
 
 @pytest.mark.parametrize("framework", EAGER)
 def test_optax_1100_a_matrix_clipped_to_a_spectral_norm(framework):
-    """What is left of the threshold: no value above it, and the gradient exact at ties."""
+    """No value is above the bound, and the gradient is exact at ties."""
     x = np.diag([3.0, 3.0, 0.5])
     (B,) = driver(framework).call("svt", (x,), (1.0,))
     np.testing.assert_allclose(x - B, np.diag([1.0, 1.0, 0.5]), atol=1e-14)
@@ -621,7 +621,7 @@ def test_pytorch_86234_one_bad_matrix_does_not_spoil_its_batch():
     U, S, Vh = st.svd(x)
     torch.testing.assert_close((U[0] * S[0]) @ Vh[0], x[0])
     assert S[1].isnan().all()
-    # Nor does one whose entries are subnormal beside 1, for which LAPACK does not converge.
+    # Nor does a matrix with subnormal entries besides a 1, for which LAPACK does not converge.
     y = torch.zeros(1, 6, 3, dtype=torch.complex64)
     y[0, 1, 0], y[0, 3, 2], y[0, 4, 1] = -7.3e-11, 1.4e-45, 1
     torch.testing.assert_close(st.svd(y).S[0], torch.tensor([1, 7.3e-11, 0]))

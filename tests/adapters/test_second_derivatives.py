@@ -1,6 +1,6 @@
 """Second derivatives in every framework: at ties those of NumPy, in every order of nesting.
 
-NumPy's explicit ones are held against 50 digits in ``tests/core/test_second_at_ties.py``.
+``tests/core/test_second_at_ties.py`` compares NumPy's explicit ones with 50 digits.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def test_at_ties_they_are_those_of_numpy(hold, name):
 
     def bent(function, x, dx, cts):
         _, arguments, kwargs, _ = FUNCTIONS[function]
-        # What a driver is chosen by is not the question here, and takes long to compile.
+        # The choice of a driver is tested elsewhere, and takes long to compile.
         kwargs = kwargs | ({} if FUNCTIONS[function][0] == "h" else {"driver": "svd"})
         given = (tested.array(a) if hasattr(a, "shape") else a for a in arguments(tested.tanh))
         given = tuple(given)
@@ -158,8 +158,8 @@ def test_gradgradcheck_at_the_identity(function):
     assert torch.autograd.gradgradcheck(value, (x,), check_fwd_over_rev=True)
 
 
-# Every order of nesting, eager and compiled, of the sum of two functions with a parameter t: a
-# threshold, and what a caller's function closes over.
+# Every order of nesting, eager and compiled, for a sum of two functions with a parameter t, which
+# is a threshold in one and closed over by a caller's function in the other.
 
 X = np.diag([1.0, 1.0, 0.5])
 Z = np.diag([1.0, 0.7, 0.0])
@@ -269,7 +269,7 @@ ORDERS = {
 
 
 def by_numpy(W, d1, d2):
-    """The second derivative along both, from NumPy's of the threshold and of maps of its own."""
+    """The second derivative along both directions, from NumPy's for the threshold and maps."""
     module = driver("numpy").module
     (dx, dt), (ex, et) = d1, d2
     of_x, of_t = module.hvp(module.svt, (X, T), (dx, dt), W)
@@ -329,7 +329,7 @@ def test_in_every_order(hold, name, compiled):
         forward_over_forward,
     )
     if compiled and name in ("torch", "tensorflow"):
-        orders = orders[:3]  # nested forward mode under their compilers fails, and says so
+        orders = orders[:3]  # nested forward mode under their compilers raises an error
     for order in orders:
         run = compile_(order) if compiled else order
         got = float(run(array(X), array(T)))
@@ -348,7 +348,7 @@ def tensorflow_inner(g, e):
     return tf.reduce_sum(g[0] * e[0]) + g[1] * e[1]
 
 
-# What takes more than one array, in NumPy.
+# Functions of more than one array, in NumPy.
 
 RNG = np.random.default_rng(12)
 CUBE = np.array([[x, y, z] for x in (0.0, 1.0) for y in (0.0, 1.0) for z in (0.0, 1.0)])
@@ -438,14 +438,14 @@ def test_they_are_those_of_a_function_of_all_values(hold):
     assert np.isnan(got).any()
 
 
-# What has no second derivative at a tie, and third ones.
+# Functions without a second derivative at a tie, and third derivatives.
 
 
 @pytest.mark.parametrize("function", ["singular_value_map", "eigenvalue_map"])
 @pytest.mark.parametrize("name", FRAMEWORKS)
 @np.errstate(all="ignore")  # autograd's operations are those of NumPy
 def test_of_a_function_that_mixes_the_values(name, function):
-    """Right where the values differ; NaN at a tie, whose matrix alone has it, and at a zero."""
+    """Right for distinct values; NaN at a tie and at a zero, for that matrix only."""
     tested = driver(name)
     bridge, module = tested.bridge, tested.module
     spectra = ([1.0, 0.7, 0.2], [1.0, 1.0, 0.5], [1.0, 0.7, 0.0])
@@ -519,7 +519,7 @@ def test_third_derivatives_are_right_or_nan(name, function):
             assert not np.isfinite(derive(array(without), order)).all(), label
 
 
-# The decompositions themselves: right where the values differ, finite at ties.
+# The decompositions themselves: right for distinct values, finite at ties.
 
 
 OF_DECOMPOSITIONS = ["svdvals", *(f"{d} {r}" for d in ("svd", "eigh") for r in LINEAR)]
@@ -537,7 +537,7 @@ OF_DECOMPOSITIONS = ["svdvals", *(f"{d} {r}" for d in ("svd", "eigh") for r in L
 )
 @np.errstate(all="ignore")
 def test_of_decompositions(hold, name, function):
-    """Of ``sum(W |B|^2)``, B being ``U diag(tanh S) Vh``, or the values."""
+    """For ``sum(W |B|^2)`` with B = ``U diag(tanh S) Vh``, or B = the values."""
     tested, (kind, *rule) = driver(name), function.split()
     bridge, module = tested.bridge, tested.module
     hermitian = kind == "eigh"
@@ -589,7 +589,7 @@ def test_of_decompositions(hold, name, function):
 @pytest.mark.parametrize("gap", [2.0**-20, 2.0**-30, 2.0**-48])
 @pytest.mark.parametrize("name", ["singular_value_map", "eigenvalue_map"])
 def test_a_kink_that_moves_between_values_at_the_same_distance(name, gap):
-    """Its slopes have the quotient for their mean, and its variation is a jump between the two."""
+    """The mean of the slopes equals the quotient there, but the variation of fn jumps."""
     rng = np.random.default_rng(0)
     W, D = rng.standard_normal((2, 3, 3))
     W, D = (W + W.T, D + D.T) if name == "eigenvalue_map" else (W, D)

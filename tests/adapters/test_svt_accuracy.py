@@ -1,4 +1,4 @@
-"""`svt` against the exact gradient, over every cell of the family."""
+"""`svt` against the exact gradient in every framework, over the whole family, ties included."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ DTYPES = {
 
 
 def tau_error(got, exact, ct, singular_values, tau):
-    """Error of the threshold's gradient against the size its terms can add up to.
+    """Error of the threshold's gradient, relative to the largest size that it can have.
 
-    It is a sum ``-<U_kept V_kept^H, ct>``, which may cancel; its natural scale is the norm of
-    the first factor times that of the second.
+    The gradient is a sum ``-<U_kept V_kept^H, ct>``, which may cancel; its natural scale is the
+    norm of the first factor times that of the second.
     """
     kept = np.sum(singular_values > tau[..., None], axis=-1)
     scale = np.sqrt(kept) * norm(ct)
@@ -32,7 +32,7 @@ def tau_error(got, exact, ct, singular_values, tau):
 
 
 def check(hold, family, precision, count, which):
-    """Of each framework against the exact gradient, and of any two against each other."""
+    """Compare each framework with the exact gradient, and any two with each other."""
     A, tau = stack(family, count)
     dtype = DTYPES[precision, np.iscomplexobj(A)]
     A, tau = A.astype(dtype), tau.astype(precision)
@@ -65,7 +65,7 @@ def check(hold, family, precision, count, which):
 @pytest.mark.parametrize("is_complex", [False, True])
 def test_svt_is_exact_over_the_whole_family(hold, count, is_complex, size, precision):
     check(hold, cells(sizes=[size], fields=[is_complex]), precision, count, "svd")
-    for spectrum in SPECTRA:  # what `auto` decides is decided for a batch
+    for spectrum in SPECTRA:  # separately, because `auto` decides once for a whole batch
         family = cells(sizes=[size], spectra=[spectrum], fields=[is_complex])
         check(hold, family, precision, count, "auto")
 

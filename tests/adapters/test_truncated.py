@@ -1,4 +1,4 @@
-"""`truncated_svd` and the keywords of `low_rank`: values, derivatives, and what is kept."""
+"""`truncated_svd` and the keywords of `low_rank`: values, derivatives, and which are kept."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def normal(rng, shape, like):
 
 
 def projector_gradient(A, H):
-    """Of ``Re tr(H^H U_r U_r^H)`` by all singular vectors: no pair within a part counts."""
+    """The gradient of ``Re tr(H^H U_r U_r^H)`` from all singular vectors."""
     U, S, _ = np.linalg.svd(A, full_matrices=True)
     S = np.concatenate([S, np.zeros((*S.shape[:-1], U.shape[-1] - S.shape[-1]))], axis=-1)
     kept = np.arange(S.shape[-1]) < RANK
@@ -186,7 +186,7 @@ def test_what_is_kept(options, count, how):
 
 
 def test_a_tolerance_keeps_another_number_of_each_matrix(framework):
-    """And the derivative is that of this number; a matrix of NaN leaves the others alone."""
+    """The derivative is that for this number; a matrix of NaN does not affect the others."""
     run = framework
     A, rng = matrices(12, 12, True), np.random.default_rng(3)
     A = A * 1.0 / np.array([1.0, 2.0, 4.0, 1.0])[:, None, None]
@@ -219,7 +219,7 @@ def test_a_cut_through_a_tie_is_finite_and_says_so():
 
 
 def test_a_ceiling_is_warned_of():
-    """Values that fall so slowly that a block of this size gains little."""
+    """For values that decrease so slowly that a block of this size gains little."""
     S = np.linspace(1, 0.9, 520)
     with pytest.warns(svdinv.ConvergenceWarning, match="singular triples did not converge") as seen:
         out = svdinv.truncated_svd(np.diag(S), 2, driver="krylov")
@@ -229,7 +229,7 @@ def test_a_ceiling_is_warned_of():
 
 
 def residual_of_the_derivative(A, G, ct):
-    """The largest of a column, from the definition, with L taken out of the gradient."""
+    """The largest residual of a column, from the definition, with L taken from the gradient."""
     U, S, Vh = np.linalg.svd(A)
     U, S, V = U[:, :RANK], S[:RANK], Vh[:RANK].conj().T
     off_u, off_v = np.eye(len(A)) - U @ U.conj().T, np.eye(len(V)) - V @ V.conj().T
@@ -240,7 +240,7 @@ def residual_of_the_derivative(A, G, ct):
 
 
 def test_the_residual_of_a_derivative_that_does_not_converge(monkeypatch):
-    """The warning has the largest of the batch, a matrix of NaN left out."""
+    """The warning has the largest residual of the batch, without a matrix of NaN."""
     monkeypatch.setattr(truncated, "STEPS", 3)
     A = matrices(26, 20, True, DISTINCT)
     G = normal(np.random.default_rng(13), A.shape, A)
@@ -298,7 +298,7 @@ def test_gradients_of_an_operator_arrive_in_its_parameters(name):
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
 def test_an_operator_under_vmap_knows_of_no_batch(name):
-    """As many matrices as rows: an axis taken for another would not be an error."""
+    """With as many matrices as rows, so that a confusion of the axes would not raise."""
     rng, bridge = np.random.default_rng(14), driver(name).bridge
     D, W = rng.uniform(0.5, 2.0, (14, 14)), rng.standard_normal((14, 14)) * 1.5 ** -np.arange(14.0)
     values, pullback = sn.vjp(sn.low_rank, D[..., None] * W, 3)
@@ -489,7 +489,7 @@ def test_sparse_matrices_and_the_gradient_of_their_entries(name):
 
 @pytest.mark.parametrize("how", ["svd", "krylov"])
 def test_a_long_chain_of_truncations_with_exact_multiplets(how):
-    """As in corner transfer matrices with a symmetry: every value is there twice."""
+    """Every value appears twice, as in corner transfer matrices with a symmetry."""
     bridge = driver("torch").bridge
     torch, st = bridge.module, bridge.library
     rng = np.random.default_rng(8)
@@ -713,7 +713,7 @@ def test_range_projector_by_krylov_has_both_derivatives_at_ties(framework):
 
 
 def test_krylov_has_the_derivatives_of_the_conformance_cases():
-    """Those of `low_rank`: by the definition at 50 digits, at ties, near them, at every scale."""
+    """The cases of `low_rank`: at ties, near them and at every scale, against 50 digits."""
     low_rank = partial(driver("torch").module.low_rank, driver="krylov")
     module = SimpleNamespace(svd=None, low_rank=low_rank)
     implementation = implement("torch", module, "krylov")
@@ -729,7 +729,7 @@ def test_krylov_has_the_derivatives_of_the_conformance_cases():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_orthogonal_matrix_all_of_whose_values_are_tied(dtype):
-    """As weights are at first: no derivative where the cut goes, and nothing large in its place."""
+    """As for orthogonal initial weights: no derivative at the cut, but moderate numbers."""
     A = haar(np.random.default_rng(10), (), 520, 520, False).astype(dtype)
     G = np.random.default_rng(11).standard_normal(A.shape).astype(dtype)
     for how in ("auto", "krylov"):
@@ -740,7 +740,7 @@ def test_an_orthogonal_matrix_all_of_whose_values_are_tied(dtype):
 
 
 def test_a_seed_chooses_another_block_to_begin_with():
-    """Where one iteration is all there is, it is seen; the triples are the same in the end."""
+    """One iteration shows the difference; after convergence the triples are the same."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((300, 200)) * 0.9 ** np.arange(200)
     module = driver("numpy").module
@@ -757,7 +757,7 @@ def test_a_seed_chooses_another_block_to_begin_with():
 
 
 def test_a_compiled_derivative_that_does_not_converge_is_nan(monkeypatch):
-    """No program can warn: better no number than a wrong one."""
+    """A compiled program cannot warn, so the derivative is NaN instead of wrong."""
     import jax
     import svdinv.jax
 

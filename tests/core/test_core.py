@@ -1,4 +1,4 @@
-"""The core: nothing but the standard library, any strict namespace, no large temporary."""
+"""The core imports the standard library only, runs on strict namespaces, makes no large arrays."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ CORE = Path(svdinv_core.__file__).parent
 
 
 def imports_from_outside(text, depth):
-    """What a file imports that is neither the standard library nor below the copied folder.
+    """Imports of a file that are neither of the standard library nor inside the copied folder.
 
-    `depth` is the number of folders between the two; a relative import of more dots leaves it.
+    `depth` is the number of folders between the two; a relative import with more dots leaves it.
     """
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -315,7 +315,7 @@ def test_cupy_imports_without_a_gpu_and_has_the_same_names():
 
 
 def test_imports_go_upwards_in_the_list_of_contributing():
-    """As CONTRIBUTING.md has the modules of the core, each imports only those above it."""
+    """Each module of the core imports only those above it in the list of CONTRIBUTING.md."""
     text = (CORE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
     core = text[text.index("svdinv_core ") : text.index("adapters/")]
     lines = re.findall(r"^ {6,8}(\w+(?:\.py|/)(?:, \w+\.py)*)(?:  |$)", core, re.M)
@@ -345,7 +345,7 @@ def relative_imports(path):
 def test_every_framework_is_named_where_its_users_look(name):
     root = Path(__file__).parents[2]
     read = lambda path: (root / path).read_text()  # noqa: E731
-    assert name in (*FRAMEWORKS, "cupy")  # nothing runs on CuPy without a GPU
+    assert name in (*FRAMEWORKS, "cupy")  # CuPy is not tested, because there is no GPU
     assert name in conformance.FRAMEWORKS
     assert f"svdinv.{name}" in read("README.md") or f" .{name}" in read("README.md")
     extras = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]

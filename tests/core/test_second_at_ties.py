@@ -1,7 +1,7 @@
 """Second derivatives where values are repeated: by value, in every order, at every scale.
 
-The references are differences of the function's own value at 50 digits, in two directions; no
-formula for a derivative takes part.
+The references are differences of the function's own value at 50 digits, in two directions. No
+formula for a derivative is used.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ OPERATORS = {
 
 @cache
 def problem(spectrum, size, is_complex, hermitian, scale=1.0):
-    """A matrix and two directions, one of which has the matrix's scale."""
+    """A matrix and two directions; the first direction has the scale of the matrix."""
     rng = np.random.default_rng(len(spectrum))
     k = min(size)
     left, right = haar(rng, (), size[0], k, is_complex), haar(rng, (), size[1], k, is_complex)
@@ -98,7 +98,7 @@ def problem(spectrum, size, is_complex, hermitian, scale=1.0):
 
 @cache
 def corners(*where):
-    """Factors at 50 digits a step ahead and behind in either direction, and the signs."""
+    """Factors at 50 digits one step forward and back in each direction, and the signs."""
     (x, X, Y), (_, size, is_complex, hermitian, scale) = problem(*where), where
     A, dX, dY = to_mp(x) / scale, to_mp(X) / scale * STEP, to_mp(Y) * STEP
     found = []
@@ -128,7 +128,7 @@ def exact(case, *where):
 def computed(name, x, X, Y, scale):
     operator, params_of = OPERATORS[name]
     factors = operator.decomposition.compute(NP, x)
-    with np.errstate(all="ignore"):  # a third derivative that is not asked for may overflow
+    with np.errstate(all="ignore"):  # the third derivative, not used here, may overflow
         params = params_of(factors, np.float64(scale))
         params = tuple(np.asarray(p, x.real.dtype) for p in params)
     nothing = (None,) * len(params)
@@ -142,7 +142,7 @@ def computed(name, x, X, Y, scale):
 
 
 def check(hold, name, precision, *where):
-    """Hold a second derivative against its reference; False where there is none."""
+    """Compare a second derivative with its reference; False if there is none."""
     case = CASES[name]
     spectrum, _, is_complex, _, scale = where
     x, X, Y = problem(*where)
@@ -215,8 +215,8 @@ def test_at_every_scale(hold, name, precision, scale):
             assert checked or (name, spectrum) == ("rank 2", "pair of the smallest")
 
 
-# Functions with a name, by the explicit derivatives of NumPy: their second derivative in two
-# directions against that of reverse mode along one of them, times the other.
+# Named functions with the explicit derivatives of NumPy: the second derivative in two directions
+# against the derivative of reverse mode along one of them, times the other.
 
 
 @cache
@@ -240,7 +240,7 @@ def check_named(hold, name, precision, *where):
         values = np.array(SPECTRA[spectrum])
         allowed = max(case.condition(values[::-1] if hermitian else values), 1.0) ** 2
     if name == "powm of 2.5" and values[-1] == 0:
-        allowed = np.inf  # f'' of what rounding left of 0 is its root
+        allowed = np.inf  # f'' at a rounding error instead of 0 is not determined
     reference = exact_named(name, *where) if allowed <= 1e6 else None
     if reference is None:
         return False
@@ -328,7 +328,7 @@ def test_a_kink_between_near_values(hold, precision, gap):
     if gap == 1e-5:  # within the complex step
         assert np.isnan(got).any()
         return
-    error = norm(got - exact) / norm(exact) * gap  # it is that of the values, over the gap
+    error = norm(got - exact) / norm(exact) * gap  # the error of the values is divided by the gap
     hold(f"kink, second derivative, {precision}", error, BOUND[precision], gap)
 
 

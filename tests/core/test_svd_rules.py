@@ -40,10 +40,10 @@ def factors_and_cotangents(family, count, precision):
 
 
 def expected_size(factors, cts, rule):
-    """What the gradient's norm is on average over random cotangents of this size.
+    """The norm of the gradient, on average over random cotangents of this size.
 
-    Relative to the gradient's own norm a draw in which the one large term happens to cancel
-    would count rounding of the sum as an error of the result.
+    Errors are relative to this. Relative to the gradient's own norm, the rounding errors of a draw
+    in which the large term happens to cancel would look like an error of the result.
     """
     xp, *_ = namespace("numpy")
     U, S, Vh = factors
@@ -71,7 +71,7 @@ def test_same_factors_give_the_same_gradient_in_every_namespace(
             errors = (norm(other - reference) / size).reshape(len(family), -1).max(axis=1)
             worst = errors.argmax()
             what = f"svd {rule}, same factors, {precision}"
-            # any two differ by twice
+            # any two may differ by twice the bound
             hold(what, 2 * errors[worst], BOUND[precision], (str(family[worst]), name))
 
 
@@ -98,7 +98,7 @@ def cotangents_of_tanh(U, S, Vh, W):
 @pytest.mark.parametrize("precision", BOUND)
 @pytest.mark.parametrize(
     ("framework", "is_complex"),
-    # TensorFlow has no gradient of a complex SVD of its own.
+    # TensorFlow's own complex SVD has no gradient.
     [("torch", False), ("torch", True), ("jax", False), ("jax", True), ("tensorflow", False)],
 )
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -131,7 +131,7 @@ def test_gradient_of_the_reconstruction_at_the_identity_is_all_ones(hold, framew
 
 
 SOME_RULES = ("inv", "lorentzian")
-"""Of frameworks that compile, to which all rules are one object to hand on."""
+"""The rules for frameworks that compile; to them a rule is only an object to pass on."""
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def check_adjoint(hold, framework, family, rule):
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("is_complex", [False, True])
 def test_forward_and_reverse_mode_of_svt_are_adjoint(hold, framework, is_complex, relative, driver):
-    """By one driver: with `relative` two differ by eps/gap where the largest value nearly ties."""
+    """With one driver: if the largest value nearly ties, two drivers differ by eps/gap."""
     rng = np.random.default_rng(5)
     for size in SIZES[1:3]:
         family = cells(sizes=[size], fields=[is_complex])
@@ -361,7 +361,7 @@ def test_an_absent_cotangent_is_a_zero_one(size, rule):
 
 
 def test_fit_is_finite_on_the_whole_family(framework):
-    """As are the rules that have an adjoint, with it."""
+    """The test of adjointness shows the same for linear rules."""
     for size, is_complex in product(SIZES[1:3], (False, True)):
         x, _ = stack(cells(sizes=[size], scales=[1.0], fields=[is_complex]), 2)
         rng = np.random.default_rng(11)
@@ -389,7 +389,7 @@ def test_every_rule_is_reached_by_its_name():
 def test_every_rule_is_named_where_its_users_look(rule):
     root = Path(__file__).parents[2]
     name = type(get_rule(rule)).__name__
-    assert name in svdinv_core.__all__  # compiled programs find it there
+    assert name in svdinv_core.__all__  # compiled programs look it up there
     assert name in svdinv.rules.__all__
     assert rule in methods.RULES
     assert f'"{rule}"' in svdinv.svd.__doc__

@@ -1,1 +1,1 @@
-"""What several test files share: matrix families, and one way to drive every framework."""
+"""Shared by the tests: families of matrices, references, and one way to call every framework."""

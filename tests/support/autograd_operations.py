@@ -42,7 +42,7 @@ cotangent = np.conj
 
 
 def realified(loss, x):
-    """A loss of real arrays, and the way back, for what takes real arrays only."""
+    """Make a loss of real arrays, for transforms that take no others, and map gradients back."""
     if not np.iscomplexobj(x):
         return loss, x, lambda g: g
     return (
@@ -66,7 +66,7 @@ def _decomposed_at_midpoint(decomposition, x, raw):
 
 @contextlib.contextmanager
 def registrations(apply, decompose):
-    """Something else in the place of the two primitives: plain operations, in one trace."""
+    """Replace the two primitives by ordinary operations, in one trace."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(svdinv.autograd, "_apply", apply)
         patch.setattr(svdinv.autograd, "_decompose", decompose)
@@ -75,7 +75,7 @@ def registrations(apply, decompose):
 
 
 def second(loss, problem):
-    """Hessian times direction of the registration-free form, forward over reverse."""
+    """Hessian times direction of the form without registration, forward over reverse."""
     with registrations(_at_midpoint, _decomposed_at_midpoint):
         tangent = autograd.make_jvp(autograd.grad(loss))(problem.x)(problem.direction)[1]
         return cotangent(tangent)

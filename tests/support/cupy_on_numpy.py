@@ -1,9 +1,9 @@
 """A stand-in for CuPy on a machine without a GPU: its names and signatures, computed by NumPy.
 
-What CuPy does not have, this does not have either: every name is looked up in the real package,
-which imports without a GPU, every call is bound to its signature there, an array has the attributes
-of a CuPy array, is never taken for NumPy's, and counts the looks at its values, for which a GPU has
-to be waited.
+It has nothing that CuPy does not have. Every name is looked up in the real package, which can be
+imported without a GPU, and every call is bound to the signature there. An array has the attributes
+of a CuPy array and is not accepted as an array of NumPy. It counts how often values are read,
+because this waits for a GPU.
 
     python -m support.cupy_on_numpy run svdinv.cupy --device cuda -k soft
 """
@@ -21,14 +21,14 @@ import numpy as np
 __all__ = ["install", "looks"]
 
 looks: list[str] = []
-"""Each look at values, by the method that took it."""
+"""Each reading of values, by the method that did it."""
 
 _real: Any = None
 _UFUNC = {"out", "where", "dtype", "casting"}
 
 
 def _inside(value: Any) -> Any:
-    """An argument as NumPy takes it; CuPy refuses NumPy's arrays."""
+    """Convert an argument for NumPy; refuse arrays of NumPy, as CuPy does."""
     if isinstance(value, Array):
         return value.inside
     if isinstance(value, np.ndarray):
@@ -39,11 +39,11 @@ def _inside(value: Any) -> Any:
 
 
 def _outside(value: Any) -> Any:
-    """A result as CuPy gives it: an array of no dimension too."""
+    """Convert a result as CuPy would: a number becomes an array without dimensions."""
     if isinstance(value, (np.ndarray, np.generic)):
         return Array(np.asarray(value))
     if isinstance(value, (list, tuple)):
-        return tuple(map(_outside, value))  # CuPy has no named ones
+        return tuple(map(_outside, value))  # CuPy has no named tuples
     return value
 
 
@@ -156,7 +156,7 @@ class Device:
 
 
 def _function(real: Any, own: Any, where: str) -> Any:
-    """A function of CuPy by that of NumPy, whose arguments have to be those of CuPy's."""
+    """A function of CuPy, computed by that of NumPy; accepts only the arguments of CuPy."""
     try:
         signature: Any = inspect.signature(real)
     except ValueError:  # a universal function
@@ -192,7 +192,7 @@ def _module(real: Any, own: Any, name: str) -> Any:
 
 
 def install() -> Any:
-    """Put the stand-in where CuPy is imported from, and give it."""
+    """Install the stand-in where CuPy is imported from, and return it."""
     global _real
     import cupy as real
 

@@ -1,4 +1,4 @@
-"""Implementations with a defect that was put in on purpose, and those without."""
+"""Implementations with a planted defect, and the same without it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ZeroedOnTies(Sound):
 
 
 class FromTheRule(Sound):
-    """What a linear rule says of products, it says of every loss of the factors."""
+    """A linear rule, which is right for products, is used for every loss of the factors."""
 
     def _plan(self, observable, inputs):
         fn, args, keywords, step = super()._plan(observable, inputs)
@@ -92,7 +92,7 @@ class AbsoluteTolerance(Sound):
 
 
 class SingleInside(Sound):
-    """Double precision is computed in single."""
+    """Double precision is computed in single precision."""
 
     def vjp(self, observable, inputs, cotangents):
         narrow = [tuple(x.astype(np.float32) for x in y) for y in (inputs, cotangents)]
@@ -109,7 +109,7 @@ class NotAdjoint(Sound):
 
 
 class SpoiltBatch(Sound):
-    """One NaN, and every matrix of the batch is NaN."""
+    """One NaN makes every matrix of the batch NaN."""
 
     def vjp(self, observable, inputs, cotangents):
         grads = super().vjp(observable, inputs, cotangents)
@@ -141,7 +141,7 @@ class SoundDevice(Explicit):
 
 
 class WrongDevice(SoundDevice):
-    """A gradient that was made on the default device."""
+    """The gradient is on the default device."""
 
     def vjp(self, observable, inputs, cotangents):
         grads = super().vjp(observable, inputs, cotangents)

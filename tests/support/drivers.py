@@ -1,13 +1,13 @@
-"""One way to ask every framework for a vector-Jacobian and a Jacobian-vector product of a function.
+"""One way to compute vector-Jacobian and Jacobian-vector products in every framework.
 
-A driver is a framework's bridge with `svdinv`'s functions by their names: it calls one by `call`,
-and differentiates it by `vjp` and `jvp`. Arrays go in and come out as NumPy arrays; complex
-cotangents follow PyTorch's convention, ``dL = Re sum(conj(ct) * dx)``, in all of them. `args` are
-differentiated, `static` and keyword arguments are not.
+A driver is a framework's bridge that knows the functions of `svdinv` by name: `call` calls one,
+`vjp` and `jvp` differentiate it. Arrays are passed and returned as NumPy arrays. Complex cotangents
+follow PyTorch's convention, ``dL = Re sum(conj(ct) * dx)``, in all frameworks. `args` are
+differentiated; `static` and keyword arguments are not.
 
-JAX is compiled once for each function, its static arguments, and the shapes and dtypes it is given.
-Eager, each operation would be a program of its own; ``tests/transforms`` has that. What looks at
-values (`gauge`) is eager here too.
+JAX compiles once for each function, its static arguments, shapes and dtypes. In eager mode each
+operation would be a program of its own; ``tests/transforms`` tests that. Functions that read values
+(`gauge`) are eager here too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .namespaces import each
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-FRAMEWORKS = tuple(name for name in frameworks.FRAMEWORKS if name != "cupy")  # nor is there a GPU
+FRAMEWORKS = tuple(name for name in frameworks.FRAMEWORKS if name != "cupy")  # no GPU here
 
 
 def _tuple(x: Any) -> tuple[Any, ...]:
@@ -30,7 +30,7 @@ def _tuple(x: Any) -> tuple[Any, ...]:
 
 
 class Driver:
-    """Of a framework that differentiates."""
+    """The driver of a framework with automatic differentiation."""
 
     def __init__(self, bridge: Any) -> None:
         self.bridge, self.module = bridge, bridge.library
@@ -57,7 +57,7 @@ class Driver:
 
 
 class NumPyDriver(Driver):
-    """By explicit derivatives."""
+    """The driver of a framework with explicit derivatives."""
 
     def call(self, name, args, static=(), **kwargs):
         return _tuple(getattr(self.module, name)(*args, *static, **kwargs))

@@ -10,7 +10,7 @@ import pytest
 
 
 def norm(x: np.ndarray) -> np.ndarray:
-    """Frobenius norm of each matrix, immune to overflow and underflow of squares."""
+    """Frobenius norm of each matrix; squares neither overflow nor underflow."""
     x = np.asarray(x)
     x = x.astype(np.clongdouble if np.iscomplexobj(x) else np.longdouble)
     return np.sqrt(np.sum(np.abs(x) ** 2, axis=(-2, -1)))
@@ -25,7 +25,7 @@ def relative_error(got: np.ndarray, exact: np.ndarray) -> np.ndarray:
 
 
 def rejected(error: type[Exception], argument: str, call: Callable[[], Any]) -> None:
-    """An input is refused, in a sentence of ours that begins with the argument's name."""
+    """Assert that an input is refused, with our message, which begins with the argument's name."""
     with pytest.raises(error, match=f"^{argument}: ") as raised:
         call()
     assert type(raised.value) is error

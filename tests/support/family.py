@@ -1,8 +1,9 @@
-"""Random matrices with chosen singular values: the cells that accuracy is claimed over.
+"""Random matrices with chosen singular values: the family over which accuracy is promised.
 
-A cell is a size, a spectrum, a scale and a field (real or complex); it holds `count` matrices
-``A = U diag(S) Vh`` with Haar factors, and a threshold for each that no singular value comes
-closer to than 2 % of the largest. What is batched takes all cells of a size and a field at once.
+A cell is a size, a spectrum, a scale and a field (real or complex). It has `count` matrices
+``A = U diag(S) Vh`` with Haar factors, and for each a threshold. The distance of a threshold from
+every singular value is at least 2 % of the largest one. Batched tests take all cells of a size and
+a field at once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SPECTRA = (
 )
 SIZES = ((8, 8), (12, 7), (7, 12), (3, 5, 4, 4))
 SOME_SIZES = (pytest.param(SIZES[0], marks=pytest.mark.whole_family), *SIZES[1:])
-KINDS = tuple(  # of numbers, each precision and each field once
+KINDS = tuple(  # kinds of numbers: each precision and each field once
     pytest.param(
         precision,
         is_complex,
@@ -118,11 +119,11 @@ def draw(cell: Cell, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stack(several: list[Cell], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same for cells of one size and field, ``(cells, count, *size)``."""
+    """As `draw`, for several cells of one size and field, ``(cells, count, *size)``."""
     drawn = [draw(cell, count) for cell in several]
     return np.stack([x for x, _ in drawn]), np.stack([tau for _, tau in drawn])
 
 
 def scales(several: list[Cell], ndim: int) -> np.ndarray:
-    """Scale of each cell, to multiply an array of that many axes with."""
+    """The scale of each cell, shaped to multiply an array with `ndim` axes."""
     return np.reshape([cell.scale for cell in several], (-1, *(1,) * (ndim - 1)))

@@ -1,7 +1,7 @@
 """Functions with a name (inverses, roots, norms, projections): their values at 50 digits.
 
-A value is made from the factors ``U, S, Vh`` of the matrix itself, or from its eigenvectors and
-eigenvalues. The tangent is a central difference of it; no formula for a derivative takes part.
+A value is computed from the factors ``U, S, Vh`` of the matrix, or from its eigenvectors and
+eigenvalues. The tangent is a central difference of it. No formula for a derivative is used.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .operators import Reference, from_mp
 class Named:
     """A public function: how to call it at a scale, its value, and its condition.
 
-    The condition, of the singular values or eigenvalues relative to the largest, is infinite where
-    there is no derivative.
+    The condition depends on the singular values or eigenvalues relative to the largest. It is
+    infinite where there is no derivative.
     """
 
     function: str
@@ -31,11 +31,11 @@ class Named:
     kwargs: tuple[tuple[str, object], ...] = ()
     output: int = 0
     hermitian: bool = False
-    scales: bool = True  # may be called at any scale
+    scales: bool = True  # whether it can be called at any scale
 
 
 class Exact(Reference):
-    """Tangents of the functions here, of tall and of wide matrices."""
+    """Tangents of the functions here, for tall and for wide matrices."""
 
     def __init__(self, x, dx, scale, hermitian):
         super().__init__(x, dx, hermitian=hermitian)
@@ -199,8 +199,8 @@ NAMED = {
 }
 
 
-# How each is called, wherever all of them are: against NumPy in every framework, on CuPy, by every
-# driver, differentiated twice.
+# How each function is called in tests of all functions: against NumPy in every framework, on CuPy,
+# by every driver, differentiated twice.
 @dataclass(frozen=True)
 class Call:
     """A function of some of the inputs, with static arguments.
@@ -218,7 +218,7 @@ class Call:
     hessian: str = ""
 
     def options(self):
-        """The keywords; what a driver is chosen by is mostly not the question, and slow."""
+        """The keywords; a fixed driver, because choosing one is slow and tested elsewhere."""
         chosen = {} if self.inputs[0] in "hdp" else {"driver": "svd"}
         return dict(self.kwargs) | chosen
 

@@ -1,9 +1,9 @@
-"""Hostile matrices by the hundred thousand: every function, forward and reverse.
+"""A hundred thousand hostile matrices: every function, forward and reverse.
 
-`make hostile` runs it whole, `tests/adapters/test_hostile.py` in short. A matrix is made of its
-factors, so that the derivative is known by formula: tied values (to the last bit, or split by
-rounding), zeros, values many orders apart, scales from subnormal to nearly the largest number, and
-in every batch some with a NaN or an infinity.
+`make hostile` runs all of it, `tests/adapters/test_hostile.py` a part. Each matrix is made from its
+factors, so that its derivative is known by a formula. There are tied values (to the last bit, or
+split by rounding), zeros, values of very different size, scales from subnormal to nearly the
+largest number, and in every batch some matrices with a NaN or an infinity.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 CELLS = (((4, 4), False), ((6, 3), True), ((3, 5), False))
-SPOILT = 0.02  # share of the matrices with a NaN or an infinity
+SPOILT = 0.02  # fraction of the matrices with a NaN or an infinity
 RANK = 2
-RADIUS = 0.5  # of the nuclear ball, in which no matrix is but zero
-WEIGHTS = (1.0, 1.0, 1.5, 1.5)  # of the threshold: 0.45 is in the gap too
+RADIUS = 0.5  # of the nuclear ball; only zero matrices are inside
+WEIGHTS = (1.0, 1.0, 1.5, 1.5)  # of the threshold; 1.5 times 0.3 is in the gap of the values too
 TAU = 0.3  # threshold, relative to the largest value; no value is near it
 
 
 class Batch(NamedTuple):
     """Matrices ``(N, m, n)`` in a dtype; factors in double, with values at most 1; and cotangents.
 
-    `scale` is the power of two that A was multiplied by, `eps` how exact A is relative to its
-    largest value, `good` where no entry is spoilt.
+    `scale` is the power of two that A was multiplied by, `eps` the error of A relative to its
+    largest value, and `good` flags the matrices with finite entries.
     """
 
     A: Any
@@ -69,7 +69,7 @@ def spectra(rng, count, k):
 
 
 def draw(rng, count, shape, is_complex, dtype) -> Batch:
-    """A batch in which every kind of matrix is likely to be."""
+    """A batch that is likely to contain every kind of matrix."""
     (m, n), k = shape, min(shape)
     U = haar(rng, count, m, is_complex)[..., :k]
     V = haar(rng, count, n, is_complex)[..., :k]
@@ -98,7 +98,7 @@ def draw(rng, count, shape, is_complex, dtype) -> Batch:
 
 
 def derivative(b: Batch, G, f, plus, minus, ratio):
-    """``D[G]`` in double, from coefficients of the values of size 1."""
+    """``D[G]`` in double precision, from the coefficients for values of size 1."""
     Uh, Vh = (X.conj().swapaxes(-1, -2) for X in (b.U, b.V))
     P = Uh @ G @ b.V
     Ph = P.conj().swapaxes(-1, -2)
@@ -168,7 +168,7 @@ def aligned(b: Batch, G):
 
 
 def inverted(b: Batch, G):
-    """Of ``pinv``, for the adjoint of a cotangent of it."""
+    """Reverse mode of ``pinv``, for the adjoint of its cotangent."""
     S = _positive(b.S)
     product = 1 / (S[:, :, None] * S[:, None, :])
     return derivative(b, _conj(G), 1 / S, -product, product, S**-2)
@@ -200,7 +200,7 @@ def projector(b: Batch, G):
 
 
 def of_values(b: Batch, G):
-    """Half the sum of squares of values, for the values as their cotangent."""
+    """Reverse mode of half the sum of squares of the values."""
     return (b.U * b.S[:, None, :]) @ _conj(b.V)
 
 
@@ -272,7 +272,7 @@ def _positive(S):
 
 
 def _eigenvalues(b: Batch):
-    """Of a batch made by `as_hermitian`, in the order of its factors."""
+    """The eigenvalues of a batch made by `as_hermitian`, in the order of its factors."""
     return b.S * np.sum(b.U.conj() * b.V, axis=1).real.round()
 
 
@@ -286,7 +286,7 @@ def as_hermitian(b: Batch, indefinite: bool) -> Batch:
 
 
 def as_unit(b: Batch) -> Batch:
-    """The same at scale 1."""
+    """The batch at scale 1."""
     A = ((b.U * b.S[:, None, :]) @ _conj(b.V)).astype(b.A.dtype)
     A[~b.good] = b.A[~b.good]
     eps = np.full_like(b.eps, np.finfo(A.real.dtype).eps)
@@ -342,7 +342,7 @@ def nuclear(b: Batch, G):
 
 
 class Given(NamedTuple):
-    """What a function may be given beside the matrices, as arrays of a framework."""
+    """Further arguments of functions, as arrays of a framework."""
 
     tau: Any  # (N,)
     scale: Any  # (N, 1)
@@ -373,17 +373,17 @@ def full_rank(b: Batch):
 
 
 def _ordinary(b: Batch):
-    """Not subnormal."""
+    """Whether the matrices are not subnormal."""
     return b.eps < 2 * np.finfo(b.A.dtype).eps
 
 
 def semidefinite(b: Batch):
-    """In the spacing of subnormal numbers a positive value may have become a negative one."""
+    """Semidefinite: rounding to subnormal numbers may have made a positive value negative."""
     return full_rank(b) | _ordinary(b)
 
 
 def _representable(b: Batch):
-    """The reciprocal of the gap at the cut, or none of it is left."""
+    """Whether the reciprocal of the gap at the cut is representable, or the gap is 0."""
     gap = (b.S[:, RANK - 1] - b.S[:, RANK]) * b.scale
     return (gap == 0) | (gap > 1e5 * np.finfo(b.A.dtype).smallest_normal)
 
@@ -406,14 +406,14 @@ def _ball_condition(b: Batch):
 
 
 def _top_gap(b: Batch):
-    """To the largest value, of those that do not equal it."""
+    """The condition 1/gap, from the largest value to the next one that does not equal it."""
     gap = np.min(np.where(b.S[:, :1] == b.S, 1.0, b.S[:, :1] - b.S), axis=1)
-    split = (b.S[:, 1] == b.S[:, 0]) & ~_ordinary(b)  # of subnormal numbers: by far
+    split = (b.S[:, 1] == b.S[:, 0]) & ~_ordinary(b)  # subnormal rounding splits ties widely
     return np.where((gap > 0.01) & ~split, 1 / np.maximum(gap, 1e-300), np.inf)
 
 
 def _weighted_gap(b: Batch):
-    """Of values with different thresholds, one of them kept."""
+    """The condition 1/gap^2, between values with different thresholds, one of which is kept."""
     t = TAU * np.asarray(WEIGHTS[: b.S.shape[1]])
     i, j, _ = pairs(b.S)
     kept = t < b.S
@@ -424,12 +424,12 @@ def _weighted_gap(b: Batch):
 
 @dataclass(frozen=True)
 class Question:
-    """A function, its exact derivative, and how far a gradient may be from it.
+    """A function, its exact derivative, and the accepted error of a gradient.
 
-    `args` takes a `Given`. `exact` is the derivative in reverse mode, of matrices at scale 1, and
-    `along` that in forward mode; a function of c A is ``c^degree`` times that of A. `condition` is
-    infinite where the derivative does not exist or is not known; there, where `exists` holds,
-    results only have to be finite.
+    `args` takes a `Given`. `exact` is the derivative in reverse mode for matrices at scale 1, and
+    `along` the one in forward mode; a function of c A is ``c^degree`` times that of A. `condition`
+    is infinite where the derivative does not exist or is not known. There results only have to be
+    finite, if `exists` holds.
     """
 
     function: str
@@ -484,10 +484,10 @@ def square(shape, is_complex):
     return shape[0] == shape[1]
 
 
-# In the rows with a condition nothing but finiteness is asked where the derivative does not exist:
-# the truncations at a cut through a repeated value, `procrustes`, `polar`, `nuclear_norm`, `pinv`
-# and `lstsq` without full rank, weights that differ at a tie, the ball where a value equals the
-# threshold. `inv_sqrtm` and `logm` of a singular matrix are NaN, and nothing is asked.
+# In the rows with a condition only finite results are required where the derivative does not exist:
+# for truncations at a cut through a repeated value, for `procrustes`, `polar`, `nuclear_norm`,
+# `pinv` and `lstsq` without full rank, for weights that differ at a tie, and for the ball where a
+# value equals the threshold. `inv_sqrtm` and `logm` of a singular matrix are NaN and not checked.
 QUESTIONS: dict[str, Question] = {
     "svt": Question("svt", soft, lambda g: (g.tau,), along=soft),
     "svt, weights": Question(
@@ -628,8 +628,8 @@ QUESTIONS: dict[str, Question] = {
         exists=semidefinite,
     ),
 }
-# The caller's functions below divide by the scale, and so do their derivatives: to infinity, or to
-# nothing.
+# The caller's functions below divide by the scale, and so do their derivatives, which may then
+# overflow or underflow.
 MAPS = ("singular_value_map", "eigenvalue_map", "spectral_function")
 LEAST_COMPLEX_STEP = 1e-290
 
@@ -717,7 +717,7 @@ ANSWERS = {"numpy": numpy_answers, "torch": torch_answers, "jax": jax_answers}
 
 @dataclass
 class Tally:
-    """What was asked and found, a row for a function."""
+    """The number of checks and the findings, one row per function."""
 
     asked: int = 0
     compared: int = 0
@@ -730,7 +730,7 @@ def _finite(x):
 
 
 def _times(x, factor):
-    """In double."""
+    """The product in double precision."""
     return x.astype(np.result_type(x.dtype, np.float64)) * factor.reshape(-1, *[1] * (x.ndim - 1))
 
 
@@ -739,7 +739,7 @@ def _norm(x):
 
 
 def examine(name, framework, b: Batch, tally: Tally) -> None:
-    """Hold the answers of one module for one batch against the formula; faults go to the tally."""
+    """Compare the results of one module for one batch with the formula; faults go to the tally."""
     question = QUESTIONS[name]
     b = question.prepare(b)
     dtype = b.A.real.dtype
@@ -755,10 +755,10 @@ def examine(name, framework, b: Batch, tally: Tally) -> None:
             tally.faults.append(f"{where}: {what} of a spoilt matrix is finite")
     smallest = float(np.finfo(dtype).smallest_normal)
     seen, eps = b.good & question.exists(b), b.eps
-    if framework == "jax":  # XLA takes subnormal numbers for zero
+    if framework == "jax":  # XLA treats subnormal numbers as zero
         seen = seen & (b.scale * 1e-3 > smallest)
         eps = np.maximum(eps, np.where(b.S[:, 0] > 0, smallest / b.scale, 0.0))
-    if question.degree != 1:  # it or its derivative grows or falls with the scale, and overflows
+    if question.degree != 1:  # it or its derivative changes with the scale, and may overflow
         room = (0.7 if question.degree >= 0 else 0.4) * np.log2(1 / smallest)
         steepest = max(abs(question.degree), abs(question.degree - 1))
         seen = seen & (np.abs(np.log2(b.scale)) * steepest < room)
@@ -813,7 +813,7 @@ def batches(rng, total, size) -> Iterator[tuple[Any, Any, Batch]]:
 
 
 def run(total, size, frameworks, names=tuple(QUESTIONS), seed=0) -> dict[tuple[str, str], Tally]:
-    """Ask every module every question about every batch."""
+    """Check every function of every module on every batch."""
     rng = np.random.default_rng(seed)
     tallies = {(f, n): Tally() for f in frameworks for n in names}
     for shape, _, batch in batches(rng, total, size):

@@ -53,7 +53,7 @@ def _decomposed_at_midpoint(decomposition, x, raw):
 
 @contextlib.contextmanager
 def registrations(apply, decompose):
-    """Something else in the place of the two custom derivatives."""
+    """Replace the two custom derivatives."""
     before = svdinv.jax._apply, svdinv.jax._decompose
     svdinv.jax._apply, svdinv.jax._decompose = apply, decompose
     try:
@@ -63,7 +63,7 @@ def registrations(apply, decompose):
 
 
 def second(loss, problem):
-    """Hessian times direction of the registration-free form, forward over reverse."""
+    """Hessian times direction of the form without registration, forward over reverse."""
     with registrations(_at_midpoint, _decomposed_at_midpoint):
         product = jax.jit(lambda x, d: jax.jvp(jax.grad(loss), (x,), (d,))[1])
         return cotangent(product(problem.x, problem.direction))

@@ -1,4 +1,4 @@
-"""Prints, as JSON, what functions do to a batch sharded over eight host devices.
+"""Print, as JSON, the results of functions of a batch sharded over eight host devices.
 
 An argument is a mesh and a function: ``python -m support.jax_sharded "explicit svt"``.
 """
@@ -60,7 +60,7 @@ def check(name, kind):
 
 
 def eager(name):
-    """Operation by operation, where a decision about the values is not a traced one."""
+    """Operation by operation, where decisions about values are not traced."""
     x, W, gradient, expected = batch(name)
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
     X = jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch")))

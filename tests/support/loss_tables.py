@@ -1,4 +1,4 @@
-"""Kinds of loss by rule: the error of the gradient through `svd` at repeated values, and beside.
+"""Kinds of loss by rule: the error of the gradient through `svd` at and near repeated values.
 
     python tests/support/loss_tables.py [--draws N] [--frameworks]
 
@@ -79,7 +79,7 @@ class Problem:
         U, V = haar(rng, batch, m, k, is_complex), haar(rng, batch, n, k, is_complex)
         self.x = (U * values) @ adjoint(V)
         S, Vh = np.broadcast_to(values, (*batch, k)), adjoint(V)
-        if gap:  # the divided differences of what is decomposed, not of what was meant
+        if gap:  # the divided differences of the values as rounded, not as intended
             U, S, Vh = np.linalg.svd(self.x, full_matrices=False)
         self.x = single(self.x) if precision == "float32" else self.x
         self.sums = sums
@@ -90,7 +90,7 @@ class Problem:
         ])  # fmt: skip
 
     def errors(self, pull_back: Pullback) -> Array:
-        """Of every loss and draw, relative to the gradient (or a tenth of the cotangents)."""
+        """The error for every loss and draw, relative to the gradient (or a tenth of ct)."""
         factors, pullback = pull_back(self.x)
         cts = []
         for i, (s, Ws) in enumerate(zip(self.sums, self.weights, strict=True)):

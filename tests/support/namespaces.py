@@ -1,4 +1,4 @@
-"""Every array namespace the core is run on, with the way in and out of it."""
+"""Every array namespace on which the core is tested, with conversions from and to NumPy."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def namespace(name: str):
 
 
 def each(f, x):
-    """Apply f to every array in tuples of them, named or not, some of which may be absent."""
+    """Apply f to every array in a (nested) tuple, named or not; None stays None."""
     if isinstance(x, tuple):
         parts = (each(f, y) for y in x)
         return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
@@ -61,7 +61,7 @@ def _program(name: str, owner, method: str):
     def call(*arrays):
         return getattr(owner, method)(xp, *arrays)
 
-    if name == "jax":  # operation by operation each would be a program of its own
+    if name == "jax":  # jitted, because in eager mode each operation is a program of its own
         import jax
 
         return jax.jit(call)

@@ -1,8 +1,9 @@
-"""What every public function is watched through under every transform: one array, and a loss.
+"""One array and one loss for each public function, to test it under every transform.
 
 An observable ``B(x)`` of a function is chosen so that its gradient exists at an exact tie and is
-known there: ``L = Re <W, B(x)>``, with the gradient from the explicit derivative in NumPy, which
-other tests hold to 50 digits. A dropped rule gives NaN there, zero, or another number.
+known there. The loss is ``L = Re <W, B(x)>``, and the reference is the explicit derivative in
+NumPy, which other tests compare with 50 digits. A dropped rule gives NaN, zero or another number
+there.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ TIED = ("identity", "twice a unitary", "tall batch")
 
 @dataclass(frozen=True)
 class Observable:
-    """`of` gives B from a framework's module, its operations and x; `gradient` from x and W."""
+    """`of` computes B from a framework's module, its operations and x; `gradient` from x and W."""
 
     of: Callable[[Any, Any, Any], Any]
     gradient: Callable[[Any, Any], Any]
     hermitian: bool = False
     real: bool = False
-    second: bool = True  # has second derivatives
-    everywhere: bool = True  # or under the most used transforms alone
+    second: bool = True  # whether it has second derivatives
+    everywhere: bool = True  # False: tested under the most used transforms only
     by_rule: str | None = None  # observable with the gradient that a limit may put in the place
 
 
 def rank_of(x):
-    """2 where the third value differs, and else all of them."""
+    """2 if the third value differs, else the number of all values."""
     return 2 if x.shape[-1] == 3 else 4
 
 
@@ -119,7 +120,7 @@ def _only(W, index, count):
 
 
 class Operations:
-    """What observables are written in: a framework's, and a few made of them."""
+    """The operations in which observables are written: a framework's, and a few made of them."""
 
     def __init__(self, bridge):
         self.bridge, self.conjugates = bridge, bridge.conjugates
@@ -137,7 +138,7 @@ class Operations:
         return self.bridge.as_type_of(s, like)[..., None, None]
 
     def cotangent(self, ct):
-        """In the framework's own convention."""
+        """Convert a cotangent to the framework's own convention."""
         return self.bridge.conj(ct) if self.conjugates else ct
 
 
@@ -194,7 +195,7 @@ BY_RULE = {
 
 
 def observable(name):
-    """Any of them."""
+    """The observable of that name."""
     return OBSERVABLES[name] if name in OBSERVABLES else BY_RULE[name]
 
 
@@ -237,7 +238,7 @@ def _inputs(observable):
 
 
 def _weights(observable, x, name):
-    """Normal, of the observable's shape; for eigh without what a tie leaves to the rule."""
+    """Random weights of the observable's shape; for eigh without the part a tie leaves open."""
     rng = np.random.default_rng(1)
     value = np.asarray(observable.of(svdinv.numpy, NUMPY, x))
     W = normal(rng, value.shape, np.iscomplexobj(value))

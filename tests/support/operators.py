@@ -1,7 +1,7 @@
 """The functions of the singular values and eigenvalues, and their derivatives at 50 digits.
 
-The reference is a central difference of the function itself in 50-digit arithmetic; no formula
-for a derivative takes part.
+The reference is a central difference of the function itself in 50-digit arithmetic. No formula for
+a derivative is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ mp.mp.dps = 50
 _STEP = mp.mpf(10) ** -20  # its square is below double precision, and its inverse leaves 30 digits
 
 
-@cache  # the same function for the same arguments: a compiled program is found again
+@cache  # the same function object for the same arguments, so that its compiled program is reused
 def tanh(framework, scale=1.0):
     """``scale tanh(s/scale)`` in a framework's operations (also of complex arrays, for NumPy's)."""
     function = driver(framework).tanh
@@ -36,9 +36,9 @@ def inverse_root(framework, scale=1.0):
 class Case:
     """A public function: how to call it, and its value at 50 digits.
 
-    `value` makes it from the factors ``U, S, Vh`` of a tall or square matrix (eigenvectors,
+    `value` computes it from the factors ``U, S, Vh`` of a tall or square matrix (eigenvectors,
     eigenvalues and None for a Hermitian one), at a given scale of the matrix. `condition`, from
-    the singular values and the matrix, is how far the derivative can exceed its argument.
+    the singular values and the matrix, bounds the size of the derivative relative to its argument.
     """
 
     function: str
@@ -144,7 +144,7 @@ def from_mp(x, is_complex):
 
 
 class Reference:
-    """Tangents of every case at one matrix in one direction; it is decomposed twice in all."""
+    """Tangents of every case at one matrix in one direction, from two decompositions in all."""
 
     def __init__(self, x, dx, scale=1.0, hermitian=False):
         self.is_complex, self.scale, self.hermitian = np.iscomplexobj(x), scale, hermitian

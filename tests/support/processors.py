@@ -1,9 +1,9 @@
 """``make processors``: the numerical tests on the code paths that other processors take.
 
-Every library chooses its code by the processor it finds. An environment variable makes it choose
-otherwise, as far as this processor can. A setting is one such variable for each library. For each,
-in processes of their own: the conformance suite, ``compare --case all`` in every framework and
-dtype, and the tests that once failed on one kind of processor only.
+Every library chooses its code by the processor. An environment variable makes it choose other code,
+if this processor can run it. A setting is one such variable for each library. Each setting runs, in
+separate processes, the conformance suite, ``compare --case all`` in every framework and dtype, and
+the tests that once failed on one kind of processor only.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ TIMEOUT = 1800
 """Seconds for one process."""
 EAGER, COMPILED = ("numpy", "torch", "autograd"), ("jax", "tensorflow")
 SOME = "not hvp and not batch and (soft or nuclear or polar or hermitian)"
-"""What is run of the suite where every case is compiled; elsewhere all of it."""
+"""The part of the suite for frameworks that compile every case; others run all of it."""
 RULES = "svt,inv,fit,native"
-"""Of `compare`: the exact operator, a linear rule, one with a regression of its own."""
+"""Methods of `compare`: the exact operator, a linear rule, a rule with a regression, native."""
 WORKERS = 2
 """Settings at a time."""
 DTYPES = "float32,float64,complex64,complex128"
@@ -79,7 +79,7 @@ SETTINGS = [
 
 
 def flags(cpuinfo: str) -> set[str]:
-    """What a processor can do, from Linux's list; nothing beyond its oldest code elsewhere."""
+    """The flags of the processor, from Linux's list; none on other systems."""
     found = re.search(r"^flags\s*: (.*)$", cpuinfo, re.MULTILINE)
     return set(found[1].split()) if found else set()
 
@@ -90,7 +90,7 @@ def possible(settings, available):
 
 @dataclass
 class Result:
-    """What came of a setting in a framework; shares are of the tolerance."""
+    """The results of a setting in a framework; errors are fractions of the tolerance."""
 
     suite: float = 0.0
     single: float = 0.0
@@ -102,7 +102,7 @@ class Result:
 
 
 def environment(setting):
-    """Ours, without what any setting sets; one thread unless the setting is about threads."""
+    """Our environment without the variables of settings; one thread, unless it is about threads."""
     others = {k for s in SETTINGS for k in s.variables}
     env = {k: v for k, v in os.environ.items() if k not in others}
     if "threads" not in setting.name:
@@ -118,7 +118,7 @@ def _call(setting, *arguments):
 
 
 def of_suite(result, report):
-    """Add what the suite found, from a module's part of its JSON."""
+    """Add the results of the suite, from a module's part of its JSON."""
     for outcome in report["outcomes"]:
         if outcome["status"] == "fail":
             result.failures.append(f"{outcome['id']}: {outcome['note']}")
@@ -129,7 +129,7 @@ def of_suite(result, report):
 
 
 def of_compare(result, report, framework):
-    """Add what `compare` found, from its JSON: errors of svt, and the share of the tolerance."""
+    """Add the results of `compare`, from its JSON: errors of svt, and fractions of tolerances."""
     for group in report["groups"]:
         for row in group["rows"]:
             if row["framework"] != framework:
@@ -151,7 +151,7 @@ def of_compare(result, report, framework):
 
 
 def measure(setting):
-    """Everything, by framework, and what failed that is no framework's."""
+    """All results by framework, and failures that belong to no framework."""
     results = {name: Result() for name in (*EAGER, *COMPILED)}
     failures = []
     command = ("-m", "svdinv_conformance")

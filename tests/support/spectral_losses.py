@@ -60,7 +60,7 @@ def weights(rng, loss, x):
 
 
 def cotangents(loss, U, S, Vh, W):
-    """Of U, S and Vh."""
+    """The cotangents of U, S and Vh."""
     kind, f = LOSSES[loss]
     f, slope = FUNCTIONS[f]
     V, zeros = adjoint(Vh), np.zeros_like
@@ -78,7 +78,7 @@ def cotangents(loss, U, S, Vh, W):
 
 
 def gradient(loss, U, S, Vh, W):
-    """Exact, for factors with values that are equal or far apart."""
+    """The exact gradient, for values that are equal or far apart."""
     kind, f = LOSSES[loss]
     f, slope = FUNCTIONS[f]
     V, Uh = adjoint(Vh), adjoint(U)

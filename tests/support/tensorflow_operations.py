@@ -77,7 +77,7 @@ def _decomposed_at_midpoint(decomposition, x, raw):
 
 @contextlib.contextmanager
 def registrations(apply, decompose):
-    """Something else in the place of the two custom derivatives."""
+    """Replace the two custom derivatives."""
     before = svdinv.tensorflow._apply, svdinv.tensorflow._decompose
     svdinv.tensorflow._apply, svdinv.tensorflow._decompose = apply, decompose
     try:
@@ -87,6 +87,6 @@ def registrations(apply, decompose):
 
 
 def second(loss, problem):
-    """Hessian times direction of the registration-free form."""
+    """Hessian times direction of the form without registration."""
     with registrations(_at_midpoint, _decomposed_at_midpoint):
         return numpy(hessian_product(loss, array(problem.x), array(problem.direction)))

@@ -23,7 +23,7 @@ OPERATIONS = _Operations(driver("torch").bridge)
 
 
 class Loss(torch.nn.Module):
-    """``Re <W, B(x)>``; of a module, so that it can be saved."""
+    """``Re <W, B(x)>``, as a module, so that it can be saved."""
 
     def __init__(self, observable, W):
         super().__init__()
@@ -51,7 +51,7 @@ def cotangent(g):
 
 @contextlib.contextmanager
 def midpoint():
-    """Every derivative without registration."""
+    """Compute every derivative without registration."""
     with pytest_patch(svdinv.torch, "_dropped", lambda: True):
         yield
 
@@ -67,7 +67,7 @@ def pytest_patch(owner, attribute, value):
 
 
 def second(loss, problem):
-    """Hessian times direction of the registration-free form, backward over backward."""
+    """Hessian times direction of the form without registration, backward over backward."""
     x, d = array(problem.x).requires_grad_(), array(problem.direction)
     with midpoint():
         (g,) = torch.autograd.grad(loss(x), x, create_graph=True)

@@ -32,7 +32,7 @@ def tests_of(framework: str) -> Any:
 
 
 def tables() -> str:
-    """One table for each framework, and the rows of what it cannot do."""
+    """One table for each framework, and the table of limits."""
     if str(TESTS) not in sys.path:
         sys.path.insert(0, str(TESTS))
     from svdinv._limits import LIMITS

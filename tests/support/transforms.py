@@ -1,4 +1,4 @@
-"""Cells of the matrix function x transform x framework, and how each is checked by value."""
+"""The cells function x transform x framework, and how each is checked by value."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ BOUND = {"float64": 1e-11, "float32": 1e-4}
 class Transform:
     """A way to differentiate or to run a function.
 
-    `kind` says what `run` gives for a loss, a matrix and a direction: its "gradient", its
+    `kind` says what `run` computes for a loss, a matrix and a direction: its "gradient", its
     "tangent", the product of its "second" derivative with the direction, or, for the observable
-    in the place of the loss, its "value". `compiled`, where there is one, does all matrices of a
-    cell in one program: it takes `run`, and then the losses, matrices and directions as tuples.
-    `matrices` names those the transform is run on (None: all).
+    instead of the loss, its "value". `compiled`, if given, runs all matrices of a cell in one
+    program: it takes `run`, and then the losses, matrices and directions as tuples. `matrices`
+    names those the transform is run on (None: all).
     """
 
     name: str
@@ -42,7 +42,7 @@ class Transform:
         return self.name
 
     def results(self, functions: Any, xs: Any, ds: Any) -> tuple[Any, ...]:
-        """What it gives at each matrix."""
+        """The results at each matrix."""
         if self.compiled is not None:
             return tuple(self.compiled(self.run)(functions, xs, ds))
         return tuple(map(self.run, functions, xs, ds))
@@ -62,8 +62,8 @@ def limit(framework: str, transform: str, observable: str, is_complex: bool) -> 
 
 
 PATHS = ("svd", "svd tanh", "svt relative", "singular_value_map", "polar positive", "eigh")
-"""One observable for each way through an adapter: factors, factors under the rule auto, an operator
-with a parameter, a function of the caller, several results, a Hermitian matrix."""
+"""One observable for each path through an adapter: factors, factors under the rule auto, an
+operator with a parameter, a function of the caller, several results, a Hermitian matrix."""
 
 
 def asked(transform: Transform, name: str, usual: tuple[str, ...]) -> bool:
@@ -77,14 +77,14 @@ def asked(transform: Transform, name: str, usual: tuple[str, ...]) -> bool:
 
 
 TWICE = ("svd", "svt relative", "eigh")
-"""Of those, for second derivatives: `test_in_every_order` has every operator."""
+"""The same for second derivatives; `test_in_every_order` tests every operator."""
 
 
 def cells(transforms: Any, usual: tuple[str, ...]) -> list[Any]:
     """Every transform with every observable it applies to, as parameters of a test.
 
-    Under second derivatives those beside :data:`TWICE`, and under other transforms that are not
-    `usual` those beside :data:`PATHS`, are for `make family`.
+    Only `make family` runs observables outside :data:`TWICE` for second derivatives, and outside
+    :data:`PATHS` for other transforms that are not `usual`.
     """
 
     def is_some(transform: Transform, name: str) -> bool:
@@ -108,9 +108,9 @@ def cells(transforms: Any, usual: tuple[str, ...]) -> list[Any]:
 
 
 def with_fewer_matrices(transforms: Any, usual: tuple[str, ...]) -> tuple[Transform, ...]:
-    """The same, those that are not `usual` without the batch of tall matrices.
+    """The transforms, those that are not `usual` without the batch of tall matrices.
 
-    Where every cell is a program to compile, matrices are what a cell costs.
+    If every cell is a program to compile, the number of matrices decides what it costs.
     """
     first, second = ("identity", "twice a unitary"), ("twice a unitary", "distinct")
     return tuple(
@@ -131,7 +131,7 @@ def relative(got: Any, expected: Any) -> float:
 
 
 def check(framework: Any, transform: Transform, name: str) -> None:
-    """Hold a cell to the exact gradient (or value) at every matrix it is for."""
+    """Compare a cell with the exact gradient (or value) at each of its matrices."""
     wanted = transform.matrices or (None if transform.kind == "second" else TIED)
     chosen = [p for p in problems(name) if wanted is None or p.name in wanted]
     assert chosen
@@ -152,8 +152,8 @@ def check(framework: Any, transform: Transform, name: str) -> None:
 def check_red(
     framework: Any, transform: Transform, name: str, without: Any, match: str = "inf"
 ) -> None:
-    """Hold that a cell fails in a context in which its rule is taken away."""
-    if transform.kind == "second":  # what is cached is right, whoever comes first
+    """Assert that a cell fails in a context that takes its rule away."""
+    if transform.kind == "second":  # cache the reference before the rule is taken away
         for problem in problems(name):
             second(framework, name, problem.name)
     with without, pytest.raises(AssertionError, match=match):
@@ -161,7 +161,7 @@ def check_red(
 
 
 def check_other(framework: Any, transform: Transform, name: str, problem: Any) -> None:
-    """The answer is not the exact one, but that of the rule that a row of limits names."""
+    """Assert that the result is not the exact one, but that of the rule in the row of limits."""
     by_rule = OBSERVABLES[name].by_rule
     x, d = framework.array(problem.x), framework.array(problem.direction)
     got, wanted = (
@@ -174,7 +174,7 @@ def check_other(framework: Any, transform: Transform, name: str, problem: Any) -
     else:
         exact = framework.cotangent(exact)
     assert relative(got, wanted) <= BOUND["float64"], problem.name
-    assert relative(got, exact) > 1e-3, problem.name  # or there would be nothing to say
+    assert relative(got, exact) > 1e-3, problem.name  # else the row of limits is not needed
 
 
 def errors(framework: Any, transform: Transform, name: str, chosen: list[Any]) -> list[float]:
@@ -208,22 +208,22 @@ def _error(framework: Any, kind: str, name: str, got: Any, problem: Any) -> floa
     assert kind == "second"
     got, expected = framework.cotangent(got), second(framework, name, problem.name)
     if problem.name != "distinct":
-        # What a rule says at a tie is no function's derivative: two orders of differentiation
-        # give a matrix and its transpose, and agree on the curvature along a direction.
+        # At a tie a rule is not the derivative of a function: two orders of differentiation give a
+        # matrix and its transpose, and agree on the curvature along a direction.
         got, expected = (np.vdot(h, problem.direction).real for h in (got, expected))
     return relative(got, expected)
 
 
 @cache
 def second(framework: Any, name: str, matrix: str) -> Any:
-    """Hessian times direction of the registration-free form, the reference of every transform."""
+    """Hessian times direction of the form without registration, the reference for transforms."""
     (problem,) = (p for p in problems(name) if p.name == matrix)
     loss = framework.loss(name, problem.W)
     return framework.second(loss if matrix == "distinct" else in_one_basis(loss), problem)
 
 
 def in_one_basis(loss: Any) -> Callable[[Any], Any]:
-    """A loss with tied singular vectors from one driver, on which second derivatives depend."""
+    """Fix the driver of a loss: second derivatives at ties depend on the basis it finds."""
 
     def call(x: Any) -> Any:
         with one_basis():
@@ -234,7 +234,7 @@ def in_one_basis(loss: Any) -> Callable[[Any], Any]:
 
 @contextlib.contextmanager
 def one_basis() -> Any:
-    """Every factor from one driver."""
+    """Compute all factors by one driver."""
     factors_for = _driver.factors_for
 
     def by_svd(backend: Any, operation: Any, x: Any, params: Any = (), driver: str = "") -> Any:
@@ -255,7 +255,7 @@ def value(name: str, problem: Any) -> Any:
 
 
 def native(xp: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """What is left of an operator and of a decomposition when the rule is removed."""
+    """An operator and a decomposition without their rules."""
 
     def apply(operator: Any, x: Any, raw: Any, params: Any) -> Any:
         return operator.apply(Point(xp, x, operator.decomposition.compute(xp, x), params))
