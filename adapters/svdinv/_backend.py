@@ -139,6 +139,10 @@ class Backend(ABC):
         """``function(xp, *arrays)``, which the framework differentiates."""
         return function(self.xp, *arrays)
 
+    def uncompiled(self, function: Callable[..., Any], *args: Any) -> Any:
+        """``function(*args)``, outside of a program that could not hold functions of the caller."""
+        return function(*args)
+
     def caller_function(self, name: str, fn: Function) -> Function:
         """Accept a function from the caller; the framework will differentiate it."""
         return fn

@@ -167,9 +167,10 @@ class Truncate(Calls[ArrayT]):
         backend, operator = self._operator(x)
         if operator is not None:
             check_of_operator(driver, rank)
-            found = _of_operator(backend, operator, selection, seed)
-            factors = backend.apply(LeadingFactors(found.linear, chosen), *found.at)
-            return self._triples(backend, factors, found.triples[3:], operator.dtype)
+            result: TruncatedSVDResult[ArrayT] = backend.uncompiled(
+                self._truncated_operator, backend, operator, selection, chosen, seed
+            )
+            return result
         backend, array, dtype, shape = self._prepare(x)
         driver = _for_entries(shape, driver, rank)
         if _takes_krylov(backend, array, shape, selection, driver):
@@ -192,6 +193,19 @@ class Truncate(Calls[ArrayT]):
         if operator is not None:
             check_computed(operator.dtype)
         return backend, operator
+
+    def _truncated_operator(
+        self,
+        backend: Backend,
+        operator: LinearOperator,
+        selection: Selection,
+        rule: Rule,
+        seed: int,
+    ) -> TruncatedSVDResult[ArrayT]:
+        """The leading part of a matrix that is known by its products."""
+        found = _of_operator(backend, operator, selection, seed)
+        factors = backend.apply(LeadingFactors(found.linear, rule), *found.at)
+        return self._triples(backend, factors, found.triples[3:], operator.dtype)
 
     def _triples(
         self, backend: Backend, factors: Any, measures: tuple[Any, ...], dtype: Any

@@ -208,6 +208,15 @@ class _SparseProduct:
         )
 
 
+def _call(function: Any, *args: Any) -> Any:
+    return function(*args)
+
+
+_uncompiled: Any = torch.compiler.disable(
+    _call, reason="svdinv calls the functions of a LinearOperator outside of compiled programs"
+)
+
+
 class _TorchBackend(Backend):
     array_name = "torch.Tensor"
     xp = _xp
@@ -297,6 +306,9 @@ class _TorchBackend(Backend):
     def call(self, function: Any, *arrays: Any) -> Any:
         with full_precision(arrays[0]):
             return function(_xp, *arrays)
+
+    def uncompiled(self, function: Any, *args: Any) -> Any:
+        return _uncompiled(function, *args) if torch.compiler.is_compiling() else function(*args)
 
     def sparse(self, x: Any) -> LinearOperator | None:
         if (

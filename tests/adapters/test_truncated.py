@@ -158,7 +158,7 @@ KEEPS = [
 @pytest.mark.parametrize("how", ["svd", "krylov"])
 def test_what_is_kept(options, count, how):
     if how == "krylov" and "rank" not in options:
-        with pytest.raises(ValueError, match="rank: 'krylov' computes"):
+        with pytest.raises(ValueError, match="rank: 'krylov' needs"):
             svdinv.truncated_svd(np.eye(3), driver=how, **options)
         return
     A = np.diag(SPECTRUM) + 0.0
@@ -294,6 +294,23 @@ def test_gradients_of_an_operator_arrive_in_its_parameters(name):
     np.testing.assert_allclose(bridge.numpy(out), value, atol=1e-12)
     np.testing.assert_allclose(bridge.numpy(ct_d), np.sum(ct_A * W, axis=1), atol=1e-11)
     np.testing.assert_allclose(bridge.numpy(ct_W), d[:, None] * ct_A, atol=1e-11)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of PyTorch, after a break
+def test_a_compiled_program_of_torch_calls_an_operator_outside_of_itself():
+    rng, bridge = np.random.default_rng(5), driver("torch").bridge
+    torch = bridge.module
+    d = bridge.array(rng.uniform(0.5, 2.0, 12)).requires_grad_()
+    W = bridge.array(rng.standard_normal((12, 9)))
+
+    def loss(d):
+        return 2.0 * bridge.real_sum(of_scaled(bridge, d, W) ** 3)
+
+    (expected,) = torch.autograd.grad(loss(d), d)
+    with pytest.raises(RuntimeError, match="the functions of a LinearOperator outside of compiled"):
+        torch.compile(loss, backend="aot_eager", fullgraph=True)(d)
+    (ct,) = torch.autograd.grad(torch.compile(loss, backend="aot_eager")(d), d)
+    torch.testing.assert_close(ct, expected)
 
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
