@@ -37,6 +37,7 @@ class LinearOperator:
         Arrays of the framework, at least one of them of floating point. These get the gradients,
         so everything you differentiate has to be among them, and in JAX everything that is traced.
         JAX compiles once for each pair of functions: do not create new functions at every step.
+        `torch.compile` calls the functions outside of its program.
 
     Raises
     ------
