@@ -23,11 +23,12 @@ def test_it_imports_nothing_of_ours():
 
 def test_the_command_runs_it():
     arguments = ["-m", SUITE, "run", "smallsvd", "--framework", "torch"]
-    done = call(*arguments, "--xfails-file", "known-failures.txt")
+    some = ["--dtype", "float32,complex64"]
+    done = call(*arguments, *some, "--xfails-file", "known-failures.txt")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "smallsvd on cpu (torch" in done.stdout
     soft = re.search(r"^[ |]*soft[ |]+(\d+)[ |]+(\S+)", done.stdout, re.MULTILINE)
-    assert int(soft[1]) > 700  # passes
+    assert int(soft[1]) > 300  # passes
     assert soft[2] == "."  # fails
     without = call(*arguments, "-k", "reconstruction and tied and float64")
     assert without.returncode == 1

@@ -327,7 +327,7 @@ def test_a_copy_of_the_core_is_an_implementation(cases, tmp_path, monkeypatch):
 
 
 def test_svdinv_over_a_strict_namespace(cases):
-    """In double precision; on its second device `evidence` runs all."""
+    """In double precision; on its second device `evidence` runs single precision."""
     chosen = [case for case in cases if case.dtype in ("float64", "complex128")]
     report = run(resolve("svdinv", "array-api"), plan(chosen))
     assert report.failed == []
