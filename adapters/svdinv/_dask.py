@@ -16,6 +16,8 @@ import array_api_compat.dask.array as _dask
 import array_api_compat.numpy as _numpy
 import dask.array as da
 import numpy as np
+from dask.blockwise import Blockwise
+from dask.graph_manipulation import clone
 
 from svdinv_core import Situation
 
@@ -55,6 +57,30 @@ def _real(dtype: Any) -> Any:
     return np.zeros(0, dtype).real.dtype
 
 
+def _again(x: Any) -> Any:
+    """x for one pass over it: its chunks are computed again, not held until the next pass.
+
+    Only where x is read, or made chunk by chunk from one array that is read and from single chunks.
+    """
+    graph, name = x.dask, x.name
+    small = []
+    while isinstance(graph.layers.get(name), Blockwise):
+        long = []
+        for dependency in graph.dependencies[name]:
+            keys = graph.layers[dependency].get_output_keys()
+            if len(keys) > 1:
+                long.append(dependency)
+            else:
+                chunks = ((1,),) * (len(next(iter(keys))) - 1)
+                small.append(da.Array(graph, dependency, chunks, dtype=x.dtype))
+        if not long:
+            return clone(x, omit=small or None)
+        if len(long) > 1:
+            break
+        (name,) = long
+    return x
+
+
 class _Linalg:
     """The functions below ``xp.linalg``."""
 
@@ -70,7 +96,7 @@ class _Linalg:
     @staticmethod
     def qr(x: Any, /, *, mode: str) -> Any:
         if x.ndim == 2 and x.numblocks[0] > 1:
-            return da.linalg.qr(x.rechunk({1: -1}))  # by blocks of rows
+            return da.linalg.qr(_again(x).rechunk({1: -1}))  # by blocks of rows
         return _blockwise(
             _qr, "(m,n)->(m,k),(k,n)", x, (x.dtype, 2), (x.dtype, 2), k=min(x.shape[-2:])
         )
@@ -87,6 +113,24 @@ class _Linalg:
 
 class _Namespace:
     linalg = _Linalg
+
+    @staticmethod
+    def matmul(a: Any, b: Any, /) -> Any:
+        if a.numblocks[-1] > 1:  # a sum over chunks
+            return da.matmul(_again(a), _again(b))
+        if a.ndim != b.ndim or a.chunks[:-2] != b.chunks[:-2] or b.numblocks[-2] > 1:
+            return da.matmul(a, b)
+        # As da.matmul, but in one layer that does not reduce, which Dask fuses with its neighbours.
+        # The axes that are summed over are in one chunk, and stand for the outer ones.
+        axes = tuple(range(a.ndim))
+        return da.blockwise(
+            np.matmul,
+            axes,
+            *(a, axes, b, axes),
+            dtype=np.result_type(a, b),
+            adjust_chunks=dict(zip(axes[-2:], (a.chunks[-2], b.chunks[-1]), strict=True)),
+            align_arrays=False,
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(_dask, name)

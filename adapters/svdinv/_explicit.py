@@ -164,8 +164,13 @@ class _Recorder(ExplicitBackend):
             backend._looks,
             backend._largest_jacobi,
         )
+        self.iterates = backend.iterates
+        self._situation_of = backend.situation
         self.calls: list[_Call] = []
         self.given: list[tuple[Any, Any]] = []  # arguments, and the arrays made of them
+
+    def situation(self, x: Any) -> Situation:
+        return self._situation_of(x)
 
     def asarray(self, x: Any) -> Any:
         array = super().asarray(x)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import weakref
 
 import array_api_strict
+import dask
 import dask.array as da
+import distributed
 import numpy as np
 import pytest
 import svdinv
@@ -110,6 +113,78 @@ def test_dask_keeps_the_longer_side_in_its_chunks(name, wide):
     expected = svdinv.jvp(function, (x, *arguments), (dx,))[1]
     for got, wanted in ((lazy, out), (pulled, pullback(ct)[0]), (pushed, expected)):
         assert relative(got.compute(scheduler="synchronous"), wanted) < 1e-12
+
+
+class Read:
+    """An array that is read chunk by chunk, and knows how many of its chunks are in memory."""
+
+    ndim = 2
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.held = self.most = self.times = 0
+
+    def __getitem__(self, index):
+        chunk = self.array[index].copy()
+        weakref.finalize(chunk, self.forget)
+        self.held, self.times = self.held + 1, self.times + 1
+        self.most = max(self.most, self.held)
+        return chunk
+
+    def forget(self):
+        self.held -= 1
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("svt", (20.0,)), ("low_rank", (2,))])
+def test_dask_reads_chunks_again_rather_than_hold_them(name, arguments):
+    """Two passes for a value and three for a gradient, and never more than two chunks at once."""
+    x, ct = np.random.default_rng(0).standard_normal((2, 400, 4))
+    X, CT = Read(x), Read(ct)
+    function = getattr(svdinv, name)
+    out, pullback = svdinv.vjp(
+        function, da.from_array(X, chunks=(20, 4), inline_array=True), *arguments
+    )
+    (pulled, *_) = pullback(da.from_array(CT, chunks=(20, 4), inline_array=True))
+    expected, expected_pullback = svdinv.vjp(function, x, *arguments)
+    for got, wanted, passes in ((out, expected, 2), (pulled, expected_pullback(ct)[0], 3)):
+        X.times = 0
+        assert relative(got.compute(scheduler="synchronous"), wanted) < 1e-12
+        assert X.times == 20 * passes
+        assert max(X.most, CT.most) <= 2
+
+
+def test_dask_on_worker_processes():
+    """svt at a tie and a zero value, and svd at distinct values: values, vjp and jvp."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((n, 4)))[0] for n in (3000, 4))
+    tied, distinct = (left * np.array(s) @ right for s in ([2.0, 1, 1, 0], [4.0, 3, 2, 1]))
+    ct, dx = rng.standard_normal((2, *tied.shape))
+
+    def derivatives(tied, distinct, ct, dx):
+        out, pullback = svdinv.vjp(svdinv.svt, tied, 0.5)
+        yield out
+        yield from pullback(ct)
+        yield svdinv.jvp(svdinv.svt, (tied, 0.5), (dx,))[1]
+        (U, S, Vh), pullback = svdinv.vjp(svdinv.svd, distinct)
+        yield U * S**2 @ Vh
+        # of sum(ct * (U * S**2 @ Vh))
+        yield pullback(
+            (ct @ Vh.T * S**2, 2 * S * (U * (ct @ Vh.T)).sum(axis=0), S[:, None] ** 2 * (U.T @ ct))
+        )[0]
+        dU, dS, dVh = svdinv.jvp(svdinv.svd, (distinct,), (dx,))[1]
+        yield (dU * S**2 + U * (2 * S * dS)) @ Vh + U * S**2 @ dVh
+
+    lazy = derivatives(*(da.from_array(a, chunks=(500, 4)) for a in (tied, distinct, ct, dx)))
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit="600MB", dashboard_address=":0"
+        ) as workers,
+        distributed.Client(workers),
+    ):
+        results = dask.compute(*lazy)
+    expected = tuple(derivatives(tied, distinct, ct, dx))
+    for got, wanted in zip(results, expected, strict=True):
+        assert relative(got, wanted) < 1e-12
 
 
 def test_dask_brings_other_matrices_into_one_chunk():
