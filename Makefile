@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST ?= .venv-oldest
-# CPU builds of PyTorch; where this is out of reach, whatever pip is set up for.
+# The index of PyTorch's CPU builds. If it cannot be reached, pip's own settings are used.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_SOURCE = $(shell $(PYTHON) -c "from urllib.request import urlopen; \
   urlopen('$(TORCH_INDEX)/torch/', timeout=5)" 2>/dev/null && echo --extra-index-url $(TORCH_INDEX))
@@ -32,15 +32,15 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Two workers, each with one thread of its own; who is done takes from the other.
+# Two workers with one thread each; an idle worker takes tests from the other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Without the slowest tests.
+# Without the slow tests.
 fast: $(VENV)/ready
 	$(PYTEST) -m "not slow"
 
-# What `make test` runs on 10 matrices of each kind, on 200 and at every scale and gap; and every
-# function under every transform, where `make test` has a function for each way through an adapter.
+# The tests that `make test` runs on 10 matrices of each kind, on 200 and at every scale and gap; and
+# every function under every transform, where `make test` has one for each path through an adapter.
 family: $(VENV)/ready
 	$(PYTEST) --whole-family tests/adapters/test_svt_accuracy.py tests/core/test_svd_rules.py tests/adapters/test_fit.py \
 	  tests/adapters/test_operators.py tests/adapters/test_drivers.py tests/transforms \
@@ -50,7 +50,7 @@ family: $(VENV)/ready
 docs: $(VENV)/ready
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs -d build/doctrees
 
-# The oldest versions of everything, but for CuPy; PyTorch in an environment of its own.
+# The oldest versions of everything except CuPy; PyTorch has a separate environment.
 oldest: $(OLDEST)/ready
 	$(OLDEST)/bin/python -m pytest -n 2 -m "not slow" -k "numpy or jax or tensorflow or autograd" \
 	  tests/adapters/test_svt_accuracy.py tests/adapters/test_inputs.py tests/adapters/test_gauge.py tests/adapters/test_fit.py
@@ -64,7 +64,7 @@ oldest-torch: $(OLDEST)-torch/ready
 	  -k "(compile and (svt or svd)) or (compile and backward and eigh) or (export and svt)"
 	$(OLDEST)-torch/bin/python -m svdinv_conformance run svdinv.torch -k "soft or polar or gauge"
 
-# A hundred thousand hostile matrices through every function of PyTorch, JAX and NumPy: many minutes.
+# A hundred thousand hostile matrices in every function of PyTorch, JAX and NumPy; many minutes.
 hostile: $(VENV)/ready
 	PYTHONPATH=tests $(BIN)/python -m support.hostile
 
@@ -74,20 +74,20 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# One report to attach, gpu.html: the suite, the comparison and the timings on this machine's GPU.
+# One report, gpu.html: the suite, the comparison and the timings on this machine's GPU.
 gpu: $(VENV)/ready
 	$(BIN)/python -m svdinv_conformance gpu
 
-# The table of who passes what in docs/conformance.md; natives fail, which is what it shows.
+# The table of who passes what in docs/conformance.md; failures of native functions are expected.
 conformance-table: $(VENV)/ready
 	$(BIN)/python -m svdinv_conformance run native svdinv.numpy svdinv.torch svdinv.jax \
 	  svdinv.tensorflow svdinv.autograd --markdown docs/conformance.md; test $$? -le 1
 
-# The numerical tests as on other processors: the table of settings in docs/conformance.md.
+# The numerical tests as on other processors, for the table of settings in docs/conformance.md.
 processors: $(VENV)/ready
 	$(BIN)/python tests/support/processors.py --markdown docs/conformance.md
 
-# The tables and the picture of docs/performance.md, of this machine: let nothing else run.
+# The tables and the picture of docs/performance.md, on this machine; nothing else should run.
 performance: $(VENV)/ready
 	$(BIN)/python -m svdinv_conformance bench --markdown docs/performance.md \
 	  --plot docs/images/cost.png

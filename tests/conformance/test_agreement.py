@@ -1,4 +1,4 @@
-"""What is judged, what is excused, and that a real difference is never excused."""
+"""Which results are judged, which are excused, and that a real difference is never excused."""
 
 from __future__ import annotations
 

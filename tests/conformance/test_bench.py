@@ -1,4 +1,4 @@
-"""``python -m svdinv_conformance bench``: what it computes and writes. No time is tested."""
+"""``python -m svdinv_conformance bench``: its numbers and files. Times are not tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``svdinv_conformance.check``: it passes what is right and finds what is wrong, in one line."""
+"""``svdinv_conformance.check`` accepts right derivatives and finds wrong ones, in one line."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def left_projector(A):
 
 
 def of(defect, observable, output=0):
-    """The derivatives of an implementation, as those written by hand."""
+    """The derivatives of an implementation, passed as derivatives written by hand."""
     implementation = defect()
 
     def value(*inputs):
@@ -112,7 +112,7 @@ FOUND = {
     "SpoiltBatch": (SOFT, "svt", matrix(), {"tau": TAU, "batched": True}),
     "InPlace": (SOFT, "svt", matrix(3, 3), {"tau": TAU}),
 }
-"""All but one that is about devices, and one about projectors, which is asked for below."""
+"""All defects except one about devices and one about projectors, which has its own test."""
 
 
 @pytest.mark.parametrize("name", FOUND)
@@ -126,7 +126,7 @@ def test_every_planted_defect_is_found(name):
 
 
 def test_a_projector_by_a_linear_rule_is_found():
-    """In reverse mode: forward mode at a tie is that of a linear rule in any implementation."""
+    """In reverse mode; in forward mode every implementation uses a linear rule at a tie."""
     factors = Observable("factors", {"cut": 0.625})
     q, _ = np.linalg.qr(matrix(4, 4))
     x = q[:, :3] @ np.diag([2.0, 1.0, 0.3])

@@ -324,7 +324,7 @@ def test_out_of_memory(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
 
 @pytest.mark.parametrize("swallows", [False, True])
 def test_ctrl_c(tmp_path: Path, swallows: bool) -> None:
-    """In the middle of foreign code, which may swallow an exception."""
+    """During code of other packages, which may swallow an exception."""
     caught = "KeyboardInterrupt" if swallows else "ValueError"
     (tmp_path / "slow.py").write_text(
         "import sys, time\nprint('here', flush=True)\nwhile True:\n"
@@ -332,7 +332,7 @@ def test_ctrl_c(tmp_path: Path, swallows: bool) -> None:
     )
     arguments = [sys.executable, "-m", "svdinv_conformance", "run", "slow", "--framework", "torch"]
     pipe = subprocess.PIPE
-    # Where the tests run in the background of a shell, SIGINT is ignored, by heirs as well.
+    # If the tests run in the background of a shell, they and their children ignore SIGINT.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(arguments, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
@@ -387,7 +387,7 @@ def test_every_framework_agrees(
     rules: str,
     shape: tuple[int, ...],
 ) -> None:
-    """Every built-in case: all rules where one shape makes one program, one rule in all shapes."""
+    """Every built-in case: all rules for one shape, and one rule for all shapes."""
     target = tmp_path / "r.json"
     cases = [
         name
@@ -424,7 +424,7 @@ class OnGPU(NumPy):
 def test_one_report_of_a_gpu(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The three commands, of the frameworks that see it, on one page; the worst exit status."""
+    """One page has the three commands for the frameworks that see a GPU; the worst exit status."""
     monkeypatch.setattr(gpu, "FRAMEWORKS", {"torch": OnGPU, "numpy": NumPy, "cupy": OnGPU})
     given = []
 

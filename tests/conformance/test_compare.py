@@ -1,4 +1,4 @@
-"""The comparison itself: losses, rows, agreement, and gradients that were made wrong on purpose."""
+"""The comparison: losses, rows, agreement, and gradients that are wrong on purpose."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Twin(NumPy):
 
 
 class Scaled(Twin):
-    """Off by one part in a billion."""
+    """Wrong by one part in a billion."""
 
     def alter(self, x: Any, tau: Any = None) -> tuple[Any, ...]:
         return x * (1 + 1e-9), tau

@@ -1,7 +1,7 @@
-"""Every case in every framework: nothing fails, and nothing is expected to.
+"""Every case in every framework passes, and there are no expected failures.
 
-In every dtype; where each case is compiled `make test` has one in full, one of the other precision
-for what compiles quickly, and `make family` has all.
+All dtypes are tested. For frameworks that compile every case, `make test` runs one dtype in full
+and quick cases in the other precision, and `make family` runs all.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def report_of(name, cases):
 
 
 def some_cases(whole, quick):
-    """Every case in the first dtype but of wide matrices, and quick ones of all.
+    """The cases of the first dtype except wide matrices, and the quick cases of both dtypes.
 
-    What is special about a wide matrix is in the core, and is asked of the other frameworks.
+    Wide matrices are handled by the core, which the tests of the other frameworks cover.
     """
     return [
         case
@@ -60,9 +60,9 @@ WRONG = {
     "batch",
     "tied, scaled 1e+30",
 }
-"""NaN where PyTorch computes equal values, rounding divided by rounding where it does not."""
+"""NaN if PyTorch computes equal values, else a rounding error divided by another."""
 RIGHT = {"distinct", "empty"}
-"""Nothing is divided by a small gap. Everything else depends on how values happen to be rounded."""
+"""Here nothing is divided by a small gap. Other results depend on how values are rounded."""
 
 
 def test_native_pytorch_fails_where_values_are_close():

@@ -1,4 +1,4 @@
-"""The cases that ship are what the generator writes."""
+"""The published cases are those that the generator writes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_some_cases_are_reproduced_byte_for_byte():
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=900
     )
     *files, imported = done.stdout.split("\0")
-    assert imported.strip() == "[]"  # nothing of the library takes part
+    assert imported.strip() == "[]"  # it imports nothing of the library
     seen = 0
     for text in files:
         kind = json.loads(text)["observable"]

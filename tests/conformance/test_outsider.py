@@ -1,4 +1,4 @@
-"""A package with three functions, which knows nothing of svdinv, from its own folder."""
+"""The suite on a package with three functions that does not know svdinv, run from its folder."""
 
 from __future__ import annotations
 

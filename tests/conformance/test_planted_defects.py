@@ -1,4 +1,4 @@
-"""Defects that were put in on purpose, and the test of the suite that finds each.
+"""Planted defects, and the test of the suite that finds each.
 
 An implementation without the defect passes the same test.
 """
@@ -79,7 +79,7 @@ def test_a_planted_defect_is_caught(tests: dict[str, Test], planted: Planted) ->
         test.run(planted.defect(), planted.device)
     assert planted.says in str(caught.value)
     if caught.value.used != np.inf:
-        assert caught.value.used > 1e3  # nothing that a little more tolerance would hide
+        assert caught.value.used > 1e3  # a larger tolerance would not hide it
 
 
 def test_the_absolute_tolerance_is_found_by_the_scale_alone(tests: dict[str, Test]) -> None:

@@ -1,4 +1,4 @@
-"""``make processors``: what it runs, and that it notices a failure."""
+"""``make processors`` runs the right programs, and notices a failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exact gradient against 50-digit arithmetic, and its parts against what defines them."""
+"""The exact gradient against 50-digit arithmetic, and its parts against their definitions."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from svdinv_conformance.suite import evidence
 from svdinv_conformance.suite.table import BEGIN, END
 
 SMALL = ["-k", "nuclear and tied and square and not hvp"]
-"""A framework's own gradient passes, too: that of the sum of the values divides by no gap."""
+"""A framework's own gradient passes too, because that of a sum of values divides by no gap."""
 
 
 def run(capsys, *arguments):
@@ -51,7 +51,7 @@ def test_a_run(capsys):
 
 
 def test_failures_are_listed_and_are_status_1(capsys):
-    # On a tie PyTorch divides rounding by rounding, or zero by zero: 12 failures each.
+    # At a tie PyTorch divides a rounding error by another, or zero by zero: 12 failures each.
     some = ["-k", "soft/square/tied/ or soft/square/triple/"]
     status, out, _ = run(capsys, "native.torch", "svdinv.numpy", *some)
     assert status == 1

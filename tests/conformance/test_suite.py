@@ -72,7 +72,7 @@ def test_the_cases_cover_what_they_are_for(cases):
 
 
 def test_the_values_are_those_that_the_matrix_has(cases):
-    """Exactly representable, and the gap that the name says: NumPy finds the same values."""
+    """They are exactly representable, with the gap of the name, and NumPy finds the same ones."""
     for path in DATA.glob("*.json"):
         for record in json.loads(path.read_text())["cases"]:
             of_matrix = (c for c in cases if f"{c.id}/".startswith(f"{record['case_id']}/"))
@@ -125,7 +125,7 @@ def test_losses_of_factors_have_one_case_each(cases):
 
 
 def test_values_against_numpy(cases):
-    """The 50-digit value of a well-posed case is what LAPACK gives, to rounding."""
+    """The 50-digit value of a well-posed case agrees with LAPACK to rounding error."""
     case = find(cases, "soft/tall/distinct/complex::complex128")
     U, S, Vh = np.linalg.svd(case.inputs["a"], full_matrices=False)
     expected = (U * np.maximum(S - case.inputs["tau"], 0)) @ Vh
@@ -171,7 +171,7 @@ def test_tolerances_follow_precision_and_condition(cases):
 
 
 def test_second_derivatives_are_asked_for_at_ties(cases):
-    """Not a finite one alone, but of the factors themselves."""
+    """Values are compared; only for the factors themselves is a finite one enough."""
     found = Counter()
     for case in cases:
         if case.hvp and case.dtype in ("float64", "complex128"):
@@ -305,7 +305,7 @@ def test_names_that_stand_for_nothing(spec, kind, words):
     ],
 )
 def test_peers_fail_where_the_documentation_says(cases, name, passes, fails, words):
-    """Where dropped values are tied; by what is dropped; of small matrices."""
+    """For tied dropped values, by the part of dropped vectors, and for small matrices."""
     peer = resolve(f"svdinv_conformance.suite.peers:{name}")
     only = [f"truncated/{which}/real/product" for which in (passes, fails)]
     (right, wrong) = run(peer, plan(cases, only=only, expression="float32::vjp")).outcomes
@@ -315,7 +315,7 @@ def test_peers_fail_where_the_documentation_says(cases, name, passes, fails, wor
 
 
 def test_a_copy_of_the_core_is_an_implementation(cases, tmp_path, monkeypatch):
-    """Copied under another name, as its users do."""
+    """A copy under another name, as users make it."""
     import shutil
 
     source = Path(__file__).parents[2] / "svdinv_core"
@@ -327,7 +327,7 @@ def test_a_copy_of_the_core_is_an_implementation(cases, tmp_path, monkeypatch):
 
 
 def test_svdinv_over_a_strict_namespace(cases):
-    """In double precision; on its second device `evidence` runs single precision."""
+    """In double precision; `evidence` runs single precision, on the second device."""
     chosen = [case for case in cases if case.dtype in ("float64", "complex128")]
     report = run(resolve("svdinv", "array-api"), plan(chosen))
     assert report.failed == []

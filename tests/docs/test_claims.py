@@ -1,4 +1,4 @@
-"""Every claim of the README names its test, and every name leads to a claim and to a test."""
+"""Every claim of the README has a test, and every entry of claims.toml has a claim and a test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ while TESTS.name != "tests":
     TESTS = TESTS.parent
 README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
 CLAIMS = tomllib.loads((TESTS / "claims.toml").read_text(encoding="utf-8"))
-# What is in the tables of `support.functions` is tested by those who go through them.
+# The functions in the tables of `support.functions` are tested by the tests that go through these.
 for case in NAMED.values():
     CLAIMS["functions"].setdefault(case.function, []).append(
         "test_functions::test_derivatives_at_50_digits"
@@ -25,7 +25,7 @@ for call in CALLS:
     CLAIMS["functions"].setdefault(call.function, []).append(
         "test_functions::test_every_framework_has_the_derivatives_of_numpy"
     )
-# Timings are not tested, and what only introduces something is no claim.
+# Timings are not tested, and a sentence that only introduces something is not a claim.
 NO_CLAIM = (
     "A differentiable SVD that never",
     "One tiny matrix",
@@ -39,12 +39,12 @@ NO_CLAIM = (
 
 
 def section():
-    """What claims something: from the top to the commands, without code."""
+    """The part of the README with claims: from the top to the commands, without code."""
     return re.sub(r"```.*?```", "", README[: README.index("## Two commands")], flags=re.DOTALL)
 
 
 def names(head):
-    """What stands in the first column of the table with a heading, one name in backticks each."""
+    """The names in backticks in the first column of the table with a heading."""
     table = section()[section().index(f"| {head} |") :].split("\n\n")[0]
     cells = (row.split("|")[1] for row in table.splitlines()[2:])
     return {
@@ -53,7 +53,7 @@ def names(head):
 
 
 def sentences():
-    """Of the section's text: what ends with a full stop."""
+    """The sentences of the section's text."""
     paragraphs = (
         " ".join(p.split()) for p in section().split("\n\n") if not p.startswith(("|", "#", "!"))
     )

@@ -13,12 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-NEEDS = re.compile(r"\A---\nneeds: (.*)\n---\n")  # packages that this project does not need
+NEEDS = re.compile(r"\A---\nneeds: (.*)\n---\n")  # packages that only this document needs
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 
 
 def run(document):
-    """Run the blocks of a document in order, in one namespace; return it and what was printed."""
+    """Run the blocks of a document in order, in one namespace; return it and the output."""
     names, printed = {}, io.StringIO()
     with contextlib.redirect_stdout(printed):
         for block in FENCE.findall(document.read_text()):
@@ -39,7 +39,7 @@ def test_examples_run(document):
             pytest.importorskip(package)
     with warnings.catch_warnings():
         if needs:
-            warnings.simplefilter("ignore")  # their own
+            warnings.simplefilter("ignore")  # warnings of those packages
         run(document)
 
 

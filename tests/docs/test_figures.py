@@ -1,4 +1,4 @@
-"""The scripts that draw the documents' pictures run, and the pages say what they print."""
+"""The scripts that draw the pictures run, and the pages have the tables that they print."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_errors_of_the_rules(tmp_path):
     for block in ("errors of the rules", "tolerances of inv"):
         committed, written = rows(DOCS / "choosing_a_rule.md", block), rows(page, block)
         assert [row[0] for row in written] == [row[0] for row in committed]
-        # with fewer draws the numbers are others, but of the same size
+        # with fewer draws the numbers differ, but have the same size
         for old, new in zip(committed[2:], written[2:], strict=True):
             for a, b in zip(old[1:], new[1:], strict=True):
                 if "finite" in a or not a:

@@ -1,4 +1,4 @@
-"""What the README says of errors and of time is measured."""
+"""The errors and times in the README are measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NATIVES = ("torch", "jax", "tensorflow")
 
 
 def stated():
-    """The table of the README: for each gap, of each column the number and whether NaN is said."""
+    """The table of the README: for each gap and column the number, and whether it says NaN."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"\| gap \|.*\n\|.*\n((?:\|.*\n)+)", text)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
@@ -35,7 +35,7 @@ def test_errors_of_gradients_beside_a_tie():
         some_nan = False
         for gap, row in stated().items():
             (number, says_nan), at = row[column], found.gaps.index(gap)
-            # rounding differs between processors, and decides which pair comes out equal
+            # rounding differs between processors, and decides which computed pair is equal
             assert 1 / 30 < found.errors[label][at] / number < 30, (gap, label)
             assert says_nan or not found.nonfinite[label][at], (gap, label)
             some_nan |= says_nan

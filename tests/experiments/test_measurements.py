@@ -44,7 +44,7 @@ def test_data_step_solves_its_equation(name, mu, hold):
     left = operator.adjoint(operator.forward(x)) + mu * x
     right = operator.adjoint(y) + mu * z
     hold("experiments: data step", np.abs(left - right).max(), 1e-13)
-    if mu == 0:  # what is measured is put back, the rest is left alone
+    if mu == 0:  # measured entries are restored, the others do not change
         hold("experiments: data step", np.abs(operator.forward(x) - y).max(), 1e-13)
 
 

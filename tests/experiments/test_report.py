@@ -1,4 +1,4 @@
-"""The result page is what the command makes of the committed result files."""
+"""The result page is the one that the command makes from the committed result files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_committed_results_say_what_they_are():
     for path in results.FOLDER.glob("*.json"):
         content = results.read(path)
         assert content["experiment"], path
-        assert "/" not in str(content.get("data", {})), path  # no path of anybody's machine
+        assert "/" not in str(content.get("data", {})), path  # no path of a machine
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Table 1, shrunk: who is exact, who is not finite, and what the label is worth."""
+"""Table 1 in small: which methods are exact, which are not finite, and the label's error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_diagonal_matrices_tell_nothing_apart(rows):
             for method, error in row["errors"].items():
                 if method in ("plain", table1.NATIVE):
                     assert error["nonfinite"] == row["matrices"]
-                elif method == table1.EXACT:  # multiplies and divides by a value
+                elif method == table1.EXACT:  # it multiplies and divides by a value
                     assert error["nonfinite"] == 0
                     assert error["exact"] < 1e-12
                 else:
@@ -45,7 +45,7 @@ def test_error_falls_with_the_gap():
     gaps = (0.0, 1e-12, 1e-8, 1e-2)
     curves = table1.gap_curves(count=40, gaps=gaps)
     soft = curves["median"]["soft threshold"]
-    assert soft["plain"][0] is None or soft["plain"][0] > 1e-2  # NaN, or rounding by rounding
+    assert soft["plain"][0] is None or soft["plain"][0] > 1e-2  # NaN, or a quotient of roundings
     assert soft["inv"][3] < 1e-4 < 1e-3 < soft["inv"][2]
     assert max(soft[table1.EXACT]) < 1e-5
     label = soft[table1.LABEL]

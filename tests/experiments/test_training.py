@@ -1,4 +1,4 @@
-"""Networks, training, solvers and commands of the experiments, shrunk."""
+"""Networks, training, solvers and commands of the experiments, in small."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_networks_reach_every_parameter():
 
 
 def test_a_smooth_start_is_a_solver(photographs, series):
-    """Untrained it reconstructs better than what it is given, with no low-rank step to speak of."""
+    """Untrained, it improves its input, with almost no effect of the low-rank step."""
     image = data.whole_images()["chelsea"][:, :64, :64]
     y, mask = colour.sample("chelsea", image, 0.4)
     torch.manual_seed(0)
@@ -216,7 +216,7 @@ def test_gradients_of_the_rules_are_those_of_svt(photographs, hold):
 
 
 def test_dynamic_network_learns():
-    """From lines that move from frame to frame, on a subject it has not seen."""
+    """With lines that move from frame to frame, tested on a subject it has not seen."""
     series = data.dynamic_series("phantom", (8, 32, 32), subjects=3, slices=4)
     train, test = dynamic.split(series)
     mask = "vista-4"
@@ -241,7 +241,7 @@ def test_rate():
 
 
 def test_a_large_gradient_is_shortened(photographs):
-    """The first step of Adam goes by signs; the second is what tells lengths apart."""
+    """Adam's first step depends on signs only; the second one shows the length."""
     problem = colour.Problem(photographs, 0.4, batch=2, side=8)
     after = []
     for largest in (None, 1e-12):
@@ -404,7 +404,7 @@ def test_ports_have_the_same_loss_curve(framework, photographs):
 
 @pytest.mark.parametrize("framework", ["jax", "keras"])
 def test_steps_that_are_timed_are_the_same(framework, photographs):
-    """Loss and gradient of the first kernel, whose order of axes Keras has otherwise."""
+    """Loss and gradient of the first kernel, whose axes are in another order in Keras."""
     (y, mask), target = colour.Problem(photographs, 0.4, 2, 8)(np.random.default_rng(0))
     batch = y.numpy(), mask.numpy(), target.numpy()
     torch.manual_seed(0)
@@ -475,7 +475,7 @@ def test_real_sets():
     assert images.source == "CIFAR-100"
     assert images.pixels.shape == (1000, 3, 32, 32)
     assert len(pictures) == 14
-    # neighbouring pixels of a photograph are alike: the mosaic is taken apart as it should be
+    # neighbouring pixels of a photograph are alike, which shows that the mosaic is split correctly
     x = images.pixels.astype(float)
     assert np.abs(np.diff(x, axis=-1)).mean() < 0.4 * np.abs(np.diff(x, axis=0)).mean()
 

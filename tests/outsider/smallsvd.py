@@ -1,4 +1,4 @@
-"""A package of somebody else's: three functions over PyTorch, and nothing of svdinv.
+"""A package of somebody else: three functions over PyTorch, which does not use svdinv.
 
 Its soft threshold has the exact gradient; its ``svd`` is PyTorch's.
 """
@@ -24,7 +24,7 @@ def _factors(x, tau):
 
 
 def _apply(x, tau, G):
-    """The derivative in x (its own adjoint) of a direction or cotangent; and that in tau."""
+    """The derivative in x along G, which is self-adjoint, and the derivative in tau."""
     U, S, Vh, kept, f = _factors(x, tau)
     GV, UG = G @ Vh.mH, U.mH @ G
     P = U.mH @ GV

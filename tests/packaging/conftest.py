@@ -1,4 +1,4 @@
-"""What is published, built once for the tests here."""
+"""The published files, built once for the tests here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def unpacked(built, tmp_path_factory):
-    """The packages as the wheel has them, to put on a path."""
+    """The packages as in the wheel, to put on a path."""
     target = tmp_path_factory.mktemp("site")
     with zipfile.ZipFile(built.wheel) as wheel:
         wheel.extractall(target)

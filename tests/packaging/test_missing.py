@@ -1,4 +1,4 @@
-"""A framework that is absent, and one that is there and does not work."""
+"""Errors for a framework that is missing, and for one that is installed but broken."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MODULES = [
     *((f"svdinv.{name}", name, name) for name in FRAMEWORKS),
     ("svdinv_conformance", "rich", "conformance"),
 ]
-BREAKABLE = [row for row in MODULES[:-1] if row[1] != "numpy"]  # which svdinv itself imports
+BREAKABLE = [row for row in MODULES[:-1] if row[1] != "numpy"]  # svdinv itself imports NumPy
 
 
 def error_of(program, *, cwd=None):
-    """What a program writes to stderr, and the last line of it."""
+    """The output of a program on stderr, and its last line."""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=cwd)
     assert done.returncode == 1
     return done.stderr, done.stderr.strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""What is published: its files, and what it does where little else is installed."""
+"""The published package: its files, and how it works where little else is installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES = {
 
 
 def files(folder):
-    """Files below a folder, relative to it, without what Python leaves behind."""
+    """Files below a folder, relative to it, without Python's caches."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return {path.as_posix() for path in found if "__pycache__" not in path.parts}
 
@@ -65,14 +65,14 @@ def test_the_wheel_says_what_it_needs(built):
 def test_lower_bounds_are_the_versions_of_make_oldest():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    del extras["docs"]  # tools, of which only the versions of tests/requirements.txt are run
+    del extras["docs"]  # these tools are tested in the versions of tests/requirements.txt only
     groups = [project["dependencies"], *extras.values()]
     stated = dict(r.split(">=") for group in groups for r in group if ">=" in r)
     files = (ROOT / "tests" / name for name in ("oldest.txt", "oldest-torch.txt"))
     lines = [line for file in files for line in file.read_text().splitlines()]
     tried = dict(line.split("==") for line in lines if "==" in line)
     tried["tensorflow"] = tried.pop("tensorflow-cpu")
-    del stated["cupy-cuda12x"]  # the version of tests/requirements.txt
+    del stated["cupy-cuda12x"]  # tested in the version of tests/requirements.txt
     assert {name: tried.get(name) for name in stated} == stated
 
 

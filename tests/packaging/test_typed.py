@@ -1,7 +1,7 @@
-"""Programs of users, with the types they get from the wheel, under mypy and pyright.
+"""Programs of users under mypy and pyright, with the types of the wheel.
 
-``assert_type`` in the programs says what has to be found; a line with a wrong type has to fail.
-Everything is strict, but for pyright on JAX and TensorFlow, whose own types are not.
+``assert_type`` in the programs states the types; a line with a wrong type has to fail. All checks
+are strict, except pyright for JAX and TensorFlow, whose own types are not.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from support.packages import call
 
 PROGRAMS = Path(__file__).parent / "typed"
 FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
-TYPED = FRAMEWORKS[:3]  # TensorFlow's arrays are Any: nothing is wrong there
+TYPED = FRAMEWORKS[:3]  # TensorFlow's arrays are Any, so that no type is wrong there
 WRONG = "    wrong: int = factors.S\n    print(wrong)\n"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The programs, and the same with a wrong type in each, away from our settings."""
+    """The programs, and copies with a wrong type in each, outside of our settings."""
     folder = tmp_path_factory.mktemp("programs")
     for name in FRAMEWORKS:
         program = (PROGRAMS / f"{name}_program.py").read_text()

@@ -1,4 +1,4 @@
-"""A copy of the core inside another package: its parts, its numbers, its check."""
+"""A copy of the core inside another package: its imports, its numbers, its check."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import svdinv_core
 ROOT = Path(__file__).parents[2]
 CORE = Path(svdinv_core.__file__).parent
 ADAPTERS = Path(svdinv.__file__).parent
-SHIM = ("_tensorflow_namespace.py", "_failures.py", "_limits.py")  # what TensorFlow needs besides
+SHIM = ("_tensorflow_namespace.py", "_failures.py", "_limits.py")  # also needed for TensorFlow
 
 PACKAGES = ("torch", "jax", "jaxlib", "tensorflow", "cupy", "dask", "array_api_strict")
 
-NAMESPACES = {  # own packages, and a program for: xp, from NumPy, to NumPy
+NAMESPACES = {  # its packages, and a program that defines: xp, from NumPy, to NumPy
     "numpy": ((), "xp = np; to = back = np.asarray"),
     "torch": (
         ("torch",),

@@ -26,12 +26,12 @@ def pulled_back(loss, x, d):
 
 
 def elementwise(loss, x, d):
-    """Of the losses of two matrices, one of which is not differentiated."""
+    """The gradient of the losses of two matrices, one of which is not differentiated."""
     return autograd.elementwise_grad(lambda y: anp.stack([loss(y), loss(x)]))(x)
 
 
 def jacobian(loss, x, d):
-    """Of the loss of each of two matrices, by the matrices; its diagonal blocks are gradients."""
+    """The Jacobian of the losses of two matrices; its diagonal blocks are the gradients."""
     X = np.stack([x, x])
     return autograd.jacobian(lambda Y: anp.stack([loss(Y[0]), loss(Y[1])]))(X)[1, 1]
 
@@ -41,7 +41,7 @@ def in_a_tuple(loss, x, d):
 
 
 def second_by_hand(of):
-    """What takes real arrays only."""
+    """Second derivatives by a transform that takes real arrays only."""
 
     def run(loss, x, d):
         loss, pairs, back = realified(loss, x)
@@ -78,7 +78,7 @@ TRANSFORMS = (
         "tangent",
         lambda loss, x, d: tangent(autograd.checkpoint(loss), x, d),
     ),
-    # A Hessian is symmetric: a direction is a cotangent of the gradient, too.
+    # A Hessian is symmetric, so a direction can be used as a cotangent of the gradient.
     Transform("make_hvp", "second", lambda loss, x, d: autograd.make_hvp(loss)(x)[0](d)),
     Transform(
         "make_jvp(grad)",
@@ -115,7 +115,7 @@ def test_cell(transform, observable):
 @pytest.mark.parametrize("observable", ["svt", "svd"])
 @pytest.mark.parametrize("name", ["grad", "make_hvp"])
 def test_a_cell_goes_red_without_its_rule(name, observable):
-    """Its own rule divides by the gaps."""
+    """Without it autograd's own rule divides by the gaps."""
     (transform,) = (t for t in TRANSFORMS if t.name == name)
     without = autograd_operations.registrations(*native(_autograd_namespace))
     with np.errstate(all="ignore"):
@@ -129,7 +129,7 @@ def test_the_functions_that_look_at_the_type_take_what_is_inside_a_trace():
         return autograd.grad(lambda y: anp.sum(module.svt(y, 0.5)) + module.nuclear_norm(y))(x)
 
     np.testing.assert_array_equal(gradient(svdinv), gradient(svdinv.autograd))
-    # The matrix decides: beside one of NumPy, a threshold inside a trace is of another framework.
+    # The matrix decides: for a matrix of NumPy, a traced threshold is of another framework.
     with pytest.raises(
         TypeError, match=r"^tau: expected a number or a numpy.ndarray, got ArrayBox"
     ):
@@ -138,7 +138,7 @@ def test_the_functions_that_look_at_the_type_take_what_is_inside_a_trace():
 
 
 def test_single_precision_stays():
-    """Also where weights in double precision make such cotangents, which autograd does not cast."""
+    """Also if weights in double precision make double cotangents, which autograd does not cast."""
     for name in OBSERVABLES:
         for problem in problems(name):
             if problem.name == "distinct" or name == "gauge_residual":  # autograd's own product

@@ -33,7 +33,7 @@ from support.transforms import (
 
 
 def realified(loss, x):
-    """A loss of real arrays, and the way back, for what takes real arrays only."""
+    """Make a loss of real arrays, for transforms that take no others, and map gradients back."""
     if not jnp.iscomplexobj(x):
         return loss, x, lambda g: g
     pairs = jnp.stack([x.real, x.imag], axis=-1)
@@ -100,7 +100,7 @@ def shapes(xs):
 
 
 def reloaded(run):
-    """Exported functions, written and read again, with their own derivatives of first order."""
+    """Exported functions, serialized and loaded, with their own first derivatives."""
 
     def results(functions, xs, ds):
         program = jax.jit(lambda *xs: tuple(map(run, functions, xs, ds)))
@@ -114,7 +114,7 @@ PLATFORMS = ("cuda", "rocm", "tpu")
 
 
 def lowered(run):
-    """The gradient lowered for devices that are not here; and its value on the one that is."""
+    """The gradient, lowered for devices that are not available, and its value on the CPU."""
 
     def results(functions, xs, ds):
         program = jax.jit(lambda *xs: tuple(map(run, functions, xs, ds)))
@@ -219,13 +219,13 @@ JITTED = [t for t in TRANSFORMS if t.compiled is jitted]
     ],
 )
 def test_outside_jit(transform, observable):
-    """What the cells compile gives the same operation by operation."""
+    """In eager mode the results are the same as in the compiled cells."""
     eager = replace(transform, compiled=None, matrices=("twice a unitary",))
     check(jax_operations, eager, observable)
 
 
 def test_with_all_optimizations():
-    """As users have it, in a process of its own: elsewhere the tests compile quickly."""
+    """As for users, in a separate process; the other tests compile without optimization."""
     root = Path(__file__).parents[2]
     chosen = "test_cell and grad and jit and svt or multiplies_no_denominators"
     files = [__file__, *root.rglob("test_drivers.py")]

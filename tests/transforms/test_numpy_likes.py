@@ -1,4 +1,4 @@
-"""Every function on the arrays of frameworks that do not differentiate by themselves."""
+"""Every function on arrays of frameworks without automatic differentiation."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def expected(name, x):
     arguments, _ = CALLS[name]
     given = arguments(np)
     out, pullback = svdinv.numpy.vjp(getattr(svdinv.numpy, name), x, *given)
-    cts = as_tuple(out)  # no function here depends on the choice of vectors through its results
+    cts = as_tuple(out)  # a loss with these cotangents does not depend on the choice of vectors
     (ct_x, *_) = pullback(cts if isinstance(out, tuple) else cts[0])
     dout = svdinv.numpy.jvp(getattr(svdinv.numpy, name), (x, *given), (x, *map(none, given)))[1]
     return as_tuple(out), cts, ct_x, as_tuple(dout)
@@ -92,7 +92,7 @@ def test_dask_is_lazy_forward_and_backward(name, is_complex):
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("name", ["svt", "svt of small values", "pinv", "nuclear_norm"])
 def test_dask_keeps_the_longer_side_in_its_chunks(name, wide):
-    """One matrix with a tie and a zero value, in uneven chunks, one of them shorter than wide."""
+    """One matrix with a tie and a zero value, in uneven chunks, one of them wider than tall."""
     rng = np.random.default_rng(0)
     left, right = (np.linalg.qr(rng.standard_normal((n, 4)))[0] for n in (100, 4))
     x = left * np.array([2.0, 1.0, 1.0, 0.0]) @ right
@@ -209,7 +209,7 @@ def test_dask_computes_nothing_before_it_is_asked():
 @pytest.mark.parametrize("version", ["2024.12", "2025.12"])
 @pytest.mark.parametrize("name", [n for n in CALLS if n != "eigenvalue_map"])
 def test_array_api_strict_with_its_flags(name, version, device):
-    """No indexing by mask, no shape that depends on data, and the device kept."""
+    """No indexing by a mask, no shape that depends on data, and the device does not change."""
     arguments, hermitian = CALLS[name]
     xp, device = array_api_strict, array_api_strict.Device(device)
     x = matrices(hermitian, True)

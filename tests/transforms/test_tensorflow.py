@@ -41,7 +41,7 @@ def forward_over_reverse(loss, x, d):
 
 
 def in_function(run, **kwargs):
-    """All matrices of a cell in one function."""
+    """Run all matrices of a cell in one function."""
 
     def results(functions, xs, ds):
         return tf.function(lambda xs, ds: tuple(map(run, functions, xs, ds)), **kwargs)(xs, ds)
@@ -58,7 +58,7 @@ def specs(xs, lead=()):
 
 
 def unknown_batch(run):
-    """Of three matrices; one loss for each, because the weights are of one matrix."""
+    """Run three matrices of unknown batch length; one loss for each, with its own weights."""
 
     def results(functions, xs, ds):
         f = tf.function(
@@ -88,7 +88,7 @@ def gradients_of_a_function(run):
 
 
 def gradients(f, xs):
-    """Of the sum of the values, each of which is of one matrix."""
+    """The gradients of a sum of values, one for each matrix."""
     with tf.GradientTape() as tape:
         tape.watch(xs)
         values = f(*xs)
@@ -104,7 +104,7 @@ def persistent(loss, x, d):
 
 
 def jacobian(loss, x, d):
-    """Of the loss of each of two matrices, by the matrices; its diagonal blocks are gradients."""
+    """The Jacobian of the losses of two matrices; its diagonal blocks are the gradients."""
     X = tf.stack([x, x])
     with tf.GradientTape() as tape:
         tape.watch(X)
@@ -117,7 +117,7 @@ def mapped(loss, x, d):
 
 
 def saved(functions, xs, run, options=None):
-    """What a saved and loaded model makes of the matrices, as a function of them."""
+    """The results of a saved and loaded model, as a function of the matrices."""
 
     class Program(tf.Module):
         @tf.function(input_signature=specs(xs))
@@ -134,7 +134,7 @@ def saved_gradient(run):
 
 
 def saved_forward(run):
-    """Only the value is saved: its gradient has to be in what is loaded."""
+    """Only the value is saved, and the loaded model has to contain its gradient."""
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
     value = lambda loss, x: loss(x)  # noqa: E731
     return lambda functions, xs, ds: gradients(saved(functions, xs, value, options), xs)
@@ -173,7 +173,7 @@ TRANSFORMS = with_fewer_matrices(ALL_TRANSFORMS, USUAL)
 
 
 def apart(cell):
-    """Whatever XLA compiles and a loaded model holds stays in memory while the process lasts."""
+    """Mark a cell for a separate process: XLA's programs and loaded models are never freed."""
     if not str(cell.values[0]).startswith(("XLA", "SavedModel")):
         return cell
     return pytest.param(*cell.values, id=cell.id, marks=[*cell.marks, pytest.mark.apart])
@@ -193,7 +193,7 @@ def test_a_batch_of_tall_matrices_in_xla(observable):
 
 @pytest.mark.apart
 def test_xla_in_double_precision():
-    """Its own decompositions stop at 1e-6."""
+    """XLA's own decompositions stop at an error of 1e-6."""
     A = normal(np.random.default_rng(0), (2, 9, 6), False)
     H = A @ np.conj(np.swapaxes(A, -1, -2))
 
@@ -215,7 +215,7 @@ def test_xla_in_double_precision():
 
 
 def test_what_stays_in_memory(request):
-    """The cells of XLA and of saved models, in a process of their own."""
+    """The cells of XLA and of saved models, in a separate process."""
     whole = ["--whole-family"] if request.config.getoption("--whole-family") else []
     run = subprocess.run(
         [
@@ -279,7 +279,7 @@ def test_a_cell_goes_red_without_its_rule(name, observable):
 
 @pytest.mark.parametrize("observable", ["svt", "svd"])
 def test_forward_mode_in_a_function_goes_red_with_the_custom_gradient(monkeypatch, observable):
-    """TensorFlow passes it over without a word."""
+    """There TensorFlow silently ignores custom gradients."""
     (transform,) = (t for t in TRANSFORMS if t.name == "function(ForwardAccumulator)")
     monkeypatch.setattr(svdinv.tensorflow, "_passed_over", lambda *tensors: False)
     with pytest.raises(AssertionError, match=r"identity: \d"):

@@ -38,7 +38,7 @@ func = torch.func
 
 @pytest.fixture(autouse=True, scope="module")
 def settings():
-    """No answer from a cache of another version of the derivatives."""
+    """Switch off caches, which may hold programs with another version of the derivatives."""
     from torch._functorch import config
 
     threads = torch.get_num_threads()
@@ -55,7 +55,7 @@ def gradient(loss, x, create_graph=False):
 
 
 def realified(loss, x):
-    """A loss of real arrays, and the way back, for what takes real arrays only."""
+    """Make a loss of real arrays, for transforms that take no others, and map gradients back."""
     if not x.is_complex():
         return loss, x, lambda g: g
     return lambda r: loss(torch.view_as_complex(r)), torch.view_as_real(x), torch.view_as_complex
@@ -120,13 +120,13 @@ class Together(torch.nn.Module):
 
 
 def gradients(f, xs):
-    """Of the sum of the values, each of which is of one matrix."""
+    """The gradients of a sum of values, one for each matrix."""
     leaves = [x.detach().requires_grad_() for x in xs]
     return torch.autograd.grad(sum(f(*leaves)), leaves)
 
 
 def in_one_program(run):
-    """All matrices of a cell in one compiled program."""
+    """Run all matrices of a cell in one compiled program."""
 
     def results(functions, xs, ds):
         def all_of_them(xs, ds):
@@ -210,7 +210,7 @@ def conjugated(loss, x, d):
 
 
 def twice(f):
-    """Of a batch of the matrix twice, the second result."""
+    """The second result for a batch that contains the matrix twice."""
     return lambda loss, x, d: f(loss, torch.stack([x, x]))[1]
 
 
@@ -283,14 +283,14 @@ def test_cell(transform, observable):
 
 @pytest.mark.parametrize("observable", list(OBSERVABLES))
 def test_gradcheck(observable):
-    """Forward, reverse and both of each other, against differences, where the values differ."""
+    """Forward and reverse mode and their combinations, against differences, at distinct values."""
     entry = OBSERVABLES[observable]
     rng = np.random.default_rng(0)
     for dtype in (float,) if entry.real else (float, complex):
         A = normal(rng, (3, 3), dtype is complex)
         x = torch.tensor(A @ A.conj().T if entry.hermitian else A, requires_grad=True)
         observe = torch_operations.Loss(observable, np.zeros(())).observe
-        forward_mode = entry.second  # what has no second derivative has no forward mode either
+        forward_mode = entry.second  # without a second derivative there is no forward mode either
         assert torch.autograd.gradcheck(observe, (x,), check_forward_ad=forward_mode)
         if entry.second:
             assert torch.autograd.gradgradcheck(observe, (x,), check_fwd_over_rev=True)
@@ -302,7 +302,7 @@ def test_fn_that_takes_no_complex_values_is_refused_by_export():
             return svdinv.torch.singular_value_map(x, lambda s: torch.clamp(s, 0.5))
 
     x = torch.eye(3, requires_grad=True)
-    # PyTorch refuses it while it is exported, or else when the program runs.
+    # PyTorch refuses it during the export, or else when the program runs.
     words = f"{re.escape(str(limit('torch.export of fn')))}|not supported for complex"
     with pytest.raises(Exception, match=words):
         torch.export.export(Map(), (x,)).module()(x)
@@ -311,7 +311,7 @@ def test_fn_that_takes_no_complex_values_is_refused_by_export():
 @pytest.mark.parametrize("kind", ["meta", "fake"])
 @pytest.mark.parametrize("observable", [n for n in OBSERVABLES if n != "gauge_residual"])
 def test_tensors_without_values(observable, kind):
-    """Shapes and dtypes, forward and backward; whatever looked at a value would fail."""
+    """Shapes and dtypes, forward and backward; reading a value would raise."""
     device = {"meta": "meta", "fake": "cpu"}[kind]
     for problem in problems(observable):
         loss = torch_operations.Loss(observable, problem.W)
@@ -324,9 +324,9 @@ def test_tensors_without_values(observable, kind):
         assert (g.shape, g.dtype, g.device.type) == (x.shape, x.dtype, device)
 
 
-@pytest.mark.filterwarnings("ignore")  # of inductor's own, several
+@pytest.mark.filterwarnings("ignore")  # inductor raises several warnings of its own
 def test_the_inductor_backend():
-    """Once, with the compiler that users have: the cells above stop before it."""
+    """Once with the compiler that users have; the cells above use a backend without it."""
     for problem in problems("svt"):
         if problem.name == "twice a unitary":
             loss = torch_operations.Loss("svt", problem.W)
@@ -469,7 +469,7 @@ def _without_midpoint(patch, apply, decompose):
 )
 def test_a_cell_goes_red_without_its_rule(monkeypatch, remove, name, observable):
     (transform,) = (t for t in TRANSFORMS if t.name == name)
-    real = replace(transform, matrices=("identity",))  # its own complex one cannot be compiled
+    real = replace(transform, matrices=("identity",))  # complex numbers cannot be compiled
 
     @contextlib.contextmanager
     def without():

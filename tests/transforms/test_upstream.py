@@ -1,6 +1,6 @@
-"""The faults of frameworks that are worked around, each in a process of its own.
+"""Faults of frameworks that the library works around, each in a separate process.
 
-A test fails when its fault is gone: then the workaround it names can go too.
+A test fails when its fault is gone. Then the workaround that it names can be removed.
 """
 
 from __future__ import annotations

@@ -60,10 +60,11 @@ def marks(threshold: float) -> tuple[str, str]:
 
 
 _DESCRIPTION = """\
-Time one step of singular value thresholding, forward and backward, for svdinv, for the framework's
-own composition (svd, threshold, recompose, differentiate) and for its bare svd, in turn and in one
-run. Medians with half the distance of the quartiles; ratios; error of svdinv's gradient against the
-same in double precision; memory that the process grows by at its peak.
+Time one step of singular value thresholding, forward and backward, for svdinv, for the
+framework's own composition (svd, threshold, recompose, differentiate) and for its svd alone,
+which take turns in one run. The table has medians, plus or minus half the distance between the
+quartiles, ratios, the error of svdinv's gradient against double precision, and the growth of the
+process at its peak.
 """
 
 _EPILOG = f"""\

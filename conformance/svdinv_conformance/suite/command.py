@@ -42,8 +42,8 @@ from .xfails import read_xfails
 __all__ = ["add_parser", "execute"]
 
 _DESCRIPTION = """\
-Hold an implementation of differentiable SVD functions against references that were computed at 50
-digits from the definition of each function: ties, near-ties, zeros, bad scales, real and complex.
+Compare an implementation of differentiable SVD functions with references that were computed at 50
+digits from the definition of each function: ties, near-ties, zeros, extreme scales, real, complex.
 """
 
 _EPILOG = f"""\
