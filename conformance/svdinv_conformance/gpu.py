@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from .arguments import check_output, tell_written
-from .frameworks import FRAMEWORKS, UnavailableError
+from .frameworks import FRAMEWORKS, UnavailableError, load
 from .inputs import InputError
 
 __all__ = ["add_parser", "execute"]
@@ -37,13 +37,11 @@ def _frameworks() -> list[str]:
         If there is none, with the message of each framework.
     """
     found, reasons = [], []
-    for name, framework in FRAMEWORKS.items():
+    for name in FRAMEWORKS:
         if name in ("numpy", "autograd"):  # these compute on a CPU only
             continue
         try:
-            bridge = framework()
-            bridge.load()
-            bridge.check_device("cuda")
+            load(name, "cuda")
         except UnavailableError as reason:
             reasons.append(f"{name}: {reason}")
         else:

@@ -93,7 +93,7 @@ def _orthonormal(rng: np.random.Generator, m: int, k: int, is_complex: bool) -> 
     return np.asarray(q * (d / np.abs(d)))
 
 
-def _with_spectrum(m: int, n: int, values: list[float], is_complex: bool, seed: int = 7) -> Array:
+def _with_spectrum(m: int, n: int, values: list[float], is_complex: bool, seed: int) -> Array:
     """Build an ``m`` by ``n`` matrix with given singular values and random factors."""
     rng = np.random.default_rng(seed)
     k = min(m, n)
@@ -101,22 +101,18 @@ def _with_spectrum(m: int, n: int, values: list[float], is_complex: bool, seed: 
     return np.asarray((u * np.array(values)) @ np.conj(v.T))
 
 
-def _identity(c: bool) -> Array:
-    return np.eye(8, dtype=np.complex128 if c else np.float64)
+def _spectra(m: int, n: int, *spectra: list[float]) -> Callable[[bool], Array]:
+    """A matrix for each of some spectra; one alone is no batch."""
+
+    def build(c: bool) -> Array:
+        made = [_with_spectrum(m, n, s, c, seed) for seed, s in enumerate(spectra, 7)]
+        return made[0] if len(made) == 1 else np.stack(made)
+
+    return build
 
 
-def _zero(c: bool) -> Array:
-    return np.zeros((6, 6), dtype=np.complex128 if c else np.float64)
-
-
-def _batch(c: bool) -> Array:
-    return np.stack(
-        [
-            _with_spectrum(6, 6, [3.0, 2.5, 2.0, 1.5, 1.0, 0.5], c),
-            _with_spectrum(6, 6, [2.0, 2.0, 2.0, 1.0, 1.0, 0.5], c, seed=8),
-            _with_spectrum(6, 6, [1.0, 0.8, 0.8, 0.0, 0.0, 0.0], c, seed=9),
-        ]
-    )
+def _fixed(x: Array) -> Callable[[bool], Array]:
+    return lambda c: x.astype(np.complex128 if c else np.float64)
 
 
 # --- from a photograph ---------------------------------------------------------------------------
@@ -208,43 +204,38 @@ def _photo(size: int, how: str) -> Callable[[bool], Array]:
     return build
 
 
-def _spectrum(m: int, n: int, values: list[float]) -> Callable[[bool], Array]:
-    return lambda c: _with_spectrum(m, n, values, c)
-
-
 BUILT_IN: dict[str, tuple[str, Callable[[bool], Array]]] = {
-    "identity": ("8x8 identity: all values the same, the classic NaN", _identity),
+    "identity": ("8x8 identity: all values the same, the classic NaN", _fixed(np.eye(8))),
     "tied-pair": (
         "6x6, two equal values among distinct ones",
-        _spectrum(6, 6, [3.0, 2.0, 2.0, 1.0, 0.6, 0.2]),
+        _spectra(6, 6, [3.0, 2.0, 2.0, 1.0, 0.6, 0.2]),
     ),
     "triple-tie": (
         "6x6, three equal values and two equal values",
-        _spectrum(6, 6, [3.0, 3.0, 3.0, 1.0, 1.0, 0.2]),
+        _spectra(6, 6, [3.0, 3.0, 3.0, 1.0, 1.0, 0.2]),
     ),
-    "all-equal": (
-        "6x6, a random orthogonal matrix times 2",
-        _spectrum(6, 6, [2.0] * 6),
-    ),
+    "all-equal": ("6x6, a random orthogonal matrix times 2", _spectra(6, 6, [2.0] * 6)),
     "near-tie": (
         "6x6, two values 1e-12 apart",
-        _spectrum(6, 6, [3.0, 2.0 + 1e-12, 2.0, 1.0, 0.6, 0.2]),
+        _spectra(6, 6, [3.0, 2.0 + 1e-12, 2.0, 1.0, 0.6, 0.2]),
     ),
-    "zeros": (
-        "6x6 of rank 3: three zero values",
-        _spectrum(6, 6, [3.0, 2.0, 1.0, 0.0, 0.0, 0.0]),
+    "zeros": ("6x6 of rank 3: three zero values", _spectra(6, 6, [3.0, 2.0, 1.0, 0.0, 0.0, 0.0])),
+    "zero": ("6x6, nothing but zeros", _fixed(np.zeros((6, 6)))),
+    "tall": ("12x5 with a tied pair", _spectra(12, 5, [3.0, 2.0, 2.0, 1.0, 0.5])),
+    "wide": ("5x12 with a tied pair", _spectra(5, 12, [3.0, 2.0, 2.0, 1.0, 0.5])),
+    "batch": (
+        "three 6x6: distinct values, ties, ties and zeros",
+        _spectra(
+            6, 6, [3.0, 2.5, 2, 1.5, 1, 0.5], [2.0, 2, 2, 1, 1, 0.5], [1.0, 0.8, 0.8, 0, 0, 0]
+        ),
     ),
-    "zero": ("6x6, nothing but zeros", _zero),
-    "tall": ("12x5 with a tied pair", _spectrum(12, 5, [3.0, 2.0, 2.0, 1.0, 0.5])),
-    "wide": ("5x12 with a tied pair", _spectrum(5, 12, [3.0, 2.0, 2.0, 1.0, 0.5])),
-    "batch": ("three 6x6: distinct values, ties, ties and zeros", _batch),
     "distinct": (
         "6x6, well separated values: nothing should go wrong here",
-        _spectrum(6, 6, [3.0, 2.4, 1.9, 1.3, 0.8, 0.4]),
+        _spectra(6, 6, [3.0, 2.4, 1.9, 1.3, 0.8, 0.4]),
     ),
     "tiny-scale": (
         "6x6 with a tied pair, all entries near 1e-12",
-        _spectrum(6, 6, [3e-12, 2e-12, 2e-12, 1e-12, 6e-13, 2e-13]),
+        _spectra(6, 6, [3e-12, 2e-12, 2e-12, 1e-12, 6e-13, 2e-13]),
     ),
     "photo": ("astronaut, 64x64 crop, one matrix per colour", _photo(64, "none")),
     "photo-tiled": (

@@ -425,7 +425,10 @@ def test_one_report_of_a_gpu(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One page has the three commands for the frameworks that see a GPU; the worst exit status."""
-    monkeypatch.setattr(gpu, "FRAMEWORKS", {"torch": OnGPU, "numpy": NumPy, "cupy": OnGPU})
+    for name in ("torch", "cupy"):
+        monkeypatch.setitem(FRAMEWORKS, name, OnGPU)
+    for name in ("jax", "tensorflow"):
+        monkeypatch.delitem(FRAMEWORKS, name)
     given = []
 
     def one(arguments: list[str], console: Any) -> int:

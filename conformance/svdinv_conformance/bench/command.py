@@ -25,7 +25,7 @@ from ..arguments import (
     tell_written,
     write_json,
 )
-from ..frameworks import FRAMEWORKS
+from ..frameworks import load
 from ..inputs import InputError
 from ..markdown import around_marks, write_between
 from ..suite.case import DTYPES
@@ -142,15 +142,12 @@ def _explain(options: argparse.Namespace, console: Console) -> int:
     except argparse.ArgumentTypeError as error:
         raise InputError(f"--explain: {error}") from None
     x = np.zeros(wanted.lengths, wanted.dtype)
-    make = {"torch": "tensor", "jax": "device_put", "tensorflow": "constant"}
     for name in distinct(options.framework) or USUAL:
-        host = FRAMEWORKS[name]()
         try:
-            host.load()
+            array = load(name).array(x)
         except UnavailableError as reason:
             console.print(f"{name}: {reason}", highlight=False)
             continue
-        array = getattr(host.module, make.get(name, "asarray"))(x)
         console.print(f"{name}, svt of {lengths} {dtype}:", highlight=False)
         for number, step in enumerate(explain(array), 1):
             mark = "tried" if step.tried else "-"

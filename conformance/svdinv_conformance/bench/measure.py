@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..frameworks import FRAMEWORKS, Bridge, UnavailableError, first_line
+from ..frameworks import FRAMEWORKS, UnavailableError, first_line, load
 from ..inputs import normal
 from ..suite.implementation import Implementation
 from .steps import Step, of_implementation, steps_of
@@ -136,7 +136,7 @@ def measure(
         In the order of shapes, frameworks, modes; modes that a framework does not have are left
         out, and what is not there has its reason.
     """
-    wanted = [
+    asked = [
         (shape, name, mode)
         for shape in shapes
         for name in frameworks
@@ -144,43 +144,27 @@ def measure(
         if mode in FRAMEWORKS[name].modes
     ]
     results = []
-    for done, (shape, name, mode) in enumerate(wanted):
+    for done, (shape, name, mode) in enumerate(asked):
         if progress is not None:
-            progress(done, len(wanted), f"{shape}, {name} {mode}")
+            progress(done, len(asked), f"{shape}, {name} {mode}")
         measured = Measured(shape, name, mode, device)
         results.append(measured)
-        try:
-            bridge = FRAMEWORKS[name]()
-            bridge.load()
-            bridge.check_device(device)
-        except UnavailableError as reason:
-            measured.reason = str(reason)
-            continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                _fill(measured, bridge, driver, threshold, repeat, seed, implementations or {})
+                bridge = load(name, device)
+                x, tau, ct, measured.kept = problem(shape, threshold, seed)
+                steps = steps_of(bridge, mode, x, tau, ct, device, driver)
+                for other, implementation in (implementations or {}).items():
+                    steps[other] = of_implementation(implementation, x, tau, ct, device)
+                got, wanted = bridge.numpy(steps["svdinv"]()[1]), exact(x, tau, ct)
+                measured.error = float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
+                measured.sides = time_in_turn(steps, repeat)
+            except UnavailableError as reason:
+                measured.reason = str(reason)
             except Exception as error:  # a framework that cannot is a row, not the end
                 measured.reason = f"{type(error).__name__}: {first_line(error)}"
     return results
-
-
-def _fill(
-    measured: Measured,
-    bridge: Bridge,
-    driver: str,
-    threshold: float,
-    repeat: int,
-    seed: int,
-    implementations: Mapping[str, Implementation],
-) -> None:
-    x, tau, ct, measured.kept = problem(measured.shape, threshold, seed)
-    steps = steps_of(bridge, measured.mode, x, tau, ct, measured.device, driver)
-    for name, implementation in implementations.items():
-        steps[name] = of_implementation(implementation, x, tau, ct, measured.device)
-    got, wanted = bridge.numpy(steps["svdinv"]()[1]), exact(x, tau, ct)
-    measured.error = float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
-    measured.sides = time_in_turn(steps, repeat)
 
 
 def time_in_turn(steps: Mapping[str, Step], repeat: int) -> dict[str, Timing]:

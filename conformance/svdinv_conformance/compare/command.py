@@ -30,7 +30,7 @@ from ..inputs import ARRANGEMENTS, BUILT_IN, Input, InputError, built_in, from_i
 from ..suite.case import DTYPES
 from ..suite.evidence import gather
 from .methods import EXACT, LOSSES, METHODS, NATIVE, RULES
-from .report import as_json, print_comparison
+from .report import GLOSSARY, as_json, print_comparison
 from .runner import Plan, compare
 
 __all__ = ["add_parser", "execute"]
@@ -42,6 +42,11 @@ framework and with every gradient rule, and print one table: how far each gradie
 exact one, how far the frameworks are from each other, how many entries are not finite, and how
 long it took.
 """
+
+
+def _explained(word: str, text: str) -> str:
+    return textwrap.fill(text, 98, initial_indent=f"  {word:16}", subsequent_indent=" " * 18)
+
 
 _EPILOG = f"""\
 examples:
@@ -61,20 +66,8 @@ examples:
 losses (L = Re <W, f(x)>, W standard normal, the same everywhere):
 {textwrap.indent(chr(10).join(f"{name:15} {text}" for name, text in LOSSES.items()), "  ")}
 
-methods:
-  svt, svdvals    the library's exact operators, for soft and nuclear
-  {", ".join(RULES)}
-                  gradient rules of the library's svd: what to do where values are tied
-  native          the framework's own SVD gradient
-
-columns:
-  Error           against the exact gradient at the rounded matrix, relative, Frobenius norm,
-                  largest over the batch. The exact gradient comes from a Jacobi decomposition in
-                  extended precision and shares nothing with the library.
-  in tau          the same for the gradient in the threshold (soft); left out of a narrow table
-  Agreement       largest relative difference to another framework or device
-  NaN/inf         non-finite entries of the gradient
-  ms              median of one forward and backward pass, without the first
+methods and columns:
+{chr(10).join(_explained(*item) for item in GLOSSARY.items())}
 
 what counts as disagreement:
   Frameworks find different, equally good singular vectors, so results are held to a tolerance:

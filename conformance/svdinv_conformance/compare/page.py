@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..frameworks import FRAMEWORKS, Bridge, UnavailableError
+from ..frameworks import UnavailableError, load
 from ..style import html_page
 from ..suite.page import evidence_section
 from .methods import EXACT, NATIVE
 from .pairs import as_table, in_words, largest_differences
 from .plots import difference_image, gap_plot, gradient_image, matrix_image
 from .report import (
+    GLOSSARY,
     describe,
     execution_note,
     format_error,
@@ -30,24 +32,6 @@ from .runner import Comparison, Group
 from .sweep import DRAWS, SIZE, sweep
 
 __all__ = ["render", "write_page"]
-
-_GLOSSARY = {
-    "svt, svdvals": "the library's exact operators: the soft threshold of the singular values, and "
-    "the values alone. No rule is needed.",
-    "inv, pinv, tf, ...": "rules of the library's <code>svd</code>: what the derivative of the "
-    "singular vectors does where two values are (nearly) the same.",
-    "native": "the framework's own SVD gradient.",
-    "Error": "relative error against the exact gradient at the same, rounded matrix, the largest "
-    "over the batch (under a picture: of the matrix shown). The exact gradient comes from a Jacobi "
-    "decomposition in extended precision and shares no code with the library.",
-    "in tau": "the same for the gradient in the threshold.",
-    "Agreement": "largest relative difference to another framework or device, for the same "
-    "method and type.",
-    "Verdict": "results are held to 64 &epsilon; &kappa;, where &kappa; bounds how rounding is "
-    "amplified by the gaps between the values. What a tie leaves open is reported, not judged.",
-    "ms": "median of one forward and backward pass, without the first. JAX is compiled, the others "
-    "run eagerly. Whatever else the machine was doing shows in it.",
-}
 
 
 def _image(png: bytes, alt: str) -> str:
@@ -110,20 +94,6 @@ def _figure(pngs: list[bytes], name: str, note: str) -> str:
     )
 
 
-def _loaded(names: list[str]) -> dict[str, Bridge]:
-    """Give those of the frameworks that are there and compute on the CPU."""
-    present = {}
-    for name in names:
-        framework = FRAMEWORKS[name]()
-        try:
-            framework.load()
-            framework.check_device("cpu")
-        except UnavailableError:
-            continue
-        present[name] = framework
-    return present
-
-
 def _pairs(result: Comparison) -> str:
     """The largest difference of each two, and where the worst one is."""
     differences = largest_differences(result)
@@ -134,7 +104,10 @@ def _pairs(result: Comparison) -> str:
 
 
 def _sweeps(result: Comparison, tell: Callable[[str], None] | None) -> str:
-    frameworks = _loaded(list(result.versions))
+    frameworks = {}
+    for name in result.versions:
+        with suppress(UnavailableError):
+            frameworks[name] = load(name, "cpu")
     if not frameworks:
         return ""
     figures = []
@@ -190,7 +163,7 @@ def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str
     sweeps = _sweeps(result, tell)
     found = "".join(f"<p>{escape(s)}</p>" for s in sentences(result))
     grade = "" if result.agrees else " bad"
-    glossary = "".join(f"<dt>{escape(k)}</dt><dd>{v}</dd>" for k, v in _GLOSSARY.items())
+    glossary = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in GLOSSARY.items())
     pictures = (
         '<p class="soft">Each pair of pictures is a gradient (left) and its distance from the '
         "exact one (right), for the first matrix of the batch (of a photograph: the red channel). "

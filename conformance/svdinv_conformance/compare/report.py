@@ -20,6 +20,7 @@ from .pairs import as_table, in_words, largest_differences
 from .runner import Comparison, Group, Row
 
 __all__ = [
+    "GLOSSARY",
     "as_json",
     "describe",
     "execution_note",
@@ -32,6 +33,27 @@ __all__ = [
     "table",
     "verdict",
 ]
+
+
+GLOSSARY = {
+    "svt, svdvals": "the library's exact operators, for soft and nuclear. They need no rule.",
+    "auto, inv, ...": "rules of the library's svd: what the derivative of the singular vectors "
+    "does where two values are (nearly) the same.",
+    "native": "the framework's own SVD gradient.",
+    "Error": "relative error against the exact gradient at the same, rounded matrix, in the "
+    "Frobenius norm, the largest over the batch (under a picture: of the matrix shown). The exact "
+    "gradient comes from a Jacobi decomposition in extended precision and shares no code with the "
+    "library.",
+    "in tau": "the same for the gradient in the threshold (soft); left out of a narrow table.",
+    "Agreement": "largest relative difference to another framework or device, for the same "
+    "method and type.",
+    "NaN/inf": "non-finite entries of the gradient.",
+    "ms": "median of one forward and backward pass, without the first. JAX is compiled, the others "
+    "run eagerly. Whatever else the machine was doing shows in it.",
+    "Verdict": "results are held to a tolerance that grows with how the gaps between the values "
+    "amplify rounding. What a tie leaves open is reported, not judged.",
+}
+"""The words of the table, for the help and for the page."""
 
 
 def format_error(value: float | None) -> str:

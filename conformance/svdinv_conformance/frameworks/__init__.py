@@ -16,6 +16,7 @@ __all__ = [
     "NumPy",
     "UnavailableError",
     "first_line",
+    "load",
 ]
 
 AUTODIFF: dict[str, type[AutodiffBridge]] = {
@@ -25,3 +26,18 @@ AUTODIFF: dict[str, type[AutodiffBridge]] = {
 
 FRAMEWORKS: dict[str, type[Bridge]] = {"numpy": NumPy, **AUTODIFF, "cupy": CuPy}
 """The class of each framework, in the order of the table."""
+
+
+def load(name: str, device: str | None = None) -> Bridge:
+    """Make the bridge of a framework that is there, and computes on a device if one is named.
+
+    Raises
+    ------
+    UnavailableError
+        If it is not there.
+    """
+    bridge = FRAMEWORKS[name]()
+    bridge.load()
+    if device is not None:
+        bridge.check_device(device)
+    return bridge
