@@ -56,22 +56,25 @@ class Driver:
         return self._run("jvp", name, static, kwargs, tuple(args), tuple(tangents))
 
 
-class NumPyDriver(Driver):
-    """The driver of a framework with explicit derivatives."""
+class ExplicitDriver(Driver):
+    """The driver of a framework whose derivatives are called by name."""
 
     def call(self, name, args, static=(), **kwargs):
-        return _tuple(getattr(self.module, name)(*args, *static, **kwargs))
+        out = getattr(self.module, name)(*each(self.array, tuple(args)), *static, **kwargs)
+        return each(self.numpy, _tuple(out))
 
     def vjp(self, name, args, cts, static=(), **kwargs):
         fn = getattr(self.module, name)
+        args, cts = each(self.array, (tuple(args), tuple(cts)))
         out, pullback = self.module.vjp(fn, *args, *static, **kwargs)
-        return _tuple(out), pullback(cts if isinstance(out, tuple) else cts[0])
+        cts = pullback(cts if isinstance(out, tuple) else cts[0])
+        return each(self.numpy, (_tuple(out), cts))
 
     def jvp(self, name, args, tangents, static=(), **kwargs):
-        out, dout = self.module.jvp(
-            getattr(self.module, name), (*args, *static), tangents, **kwargs
-        )
-        return _tuple(out), _tuple(dout)
+        fn = getattr(self.module, name)
+        args, tangents = each(self.array, (tuple(args), tuple(tangents)))
+        out, dout = self.module.jvp(fn, (*args, *static), tangents, **kwargs)
+        return each(self.numpy, (_tuple(out), _tuple(dout)))
 
 
 @cache
@@ -81,4 +84,5 @@ def driver(name: str) -> Driver:
     bridge.load()
     if name == "jax":
         bridge.module.config.update("jax_enable_x64", True)
-    return Driver(bridge) if isinstance(bridge, frameworks.AutodiffBridge) else NumPyDriver(bridge)
+    kind = Driver if isinstance(bridge, frameworks.AutodiffBridge) else ExplicitDriver
+    return kind(bridge)
