@@ -77,6 +77,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture
+def whole_family(request):
+    """Whether this is `make family`."""
+    return request.config.getoption("--whole-family")
+
+
+@pytest.fixture
 def sizes(request):
     """Sizes of matrices; without --whole-family small square ones stand for larger ones."""
     return SIZES if request.config.getoption("--whole-family") else SIZES[1:]

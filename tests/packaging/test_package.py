@@ -144,9 +144,8 @@ def test_the_conformance_extra_is_complete(install, tmp_path):
     command = (install("conformance"), "-m", "svdinv_conformance")
     done = call(*command, "run", "svdinv.numpy", "-k", "soft", "--html", "run.html", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    done = call(*command, "compare", "--case", "photo-tiled", "--repeat", "1", cwd=tmp_path)
+    few = ("--case", "photo-tiled", "--repeat", "1")
+    done = call(*command, "compare", *few, "--html", "compare.html", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"svt: error at most \d\S*e-1\d", done.stdout)
-    done = call(*command, "compare", "--html", "compare.html", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "compare.html").stat().st_size > 1e5

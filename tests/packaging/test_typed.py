@@ -31,17 +31,10 @@ def folder(tmp_path_factory):
     return folder
 
 
-def mypy(folder, unpacked, file):
-    command = (sys.executable, "-m", "mypy", "--strict", "--config-file=")
-    return call(*command, file, cwd=folder, path=unpacked)
+def programs(kind, names=FRAMEWORKS):
+    return [f"{name}_{kind}.py" for name in names]
 
 
-def pyright(folder, unpacked, file):
-    command = (sys.executable, "-m", "pyright", "--pythonpath", sys.executable)
-    return call(*command, file, cwd=folder, path=unpacked)
-
-
-@pytest.fixture(scope="module")
 def pyright_runs():
     pytest.importorskip("pyright")
     command = [sys.executable, "-m", "pyright", "--version"]
@@ -52,38 +45,27 @@ def pyright_runs():
         pytest.skip(f"pyright does not run here: {reason}")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FRAMEWORKS)
-def test_mypy_finds_the_types(name, folder, unpacked):
-    done = mypy(folder, unpacked, f"{name}_program.py")
-    assert done.returncode == 0, done.stdout + done.stderr
+CHECKERS = {
+    "mypy": ("mypy", "--strict", "--config-file="),
+    "pyright": ("pyright", "--pythonpath", sys.executable),
+}
+FOUND = {"mypy": "[assignment]", "pyright": "reportAssignmentType"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TYPED)
-def test_mypy_finds_a_wrong_type(name, folder, unpacked):
-    done = mypy(folder, unpacked, f"{name}_wrong.py")
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_types_are_found_and_a_wrong_one_is(checker, folder, unpacked):
+    """All programs at once: the frameworks' own types are what takes time."""
+    if checker == "pyright":
+        pyright_runs()
+    files = programs("program") + programs("wrong", TYPED)
+    done = call(sys.executable, "-m", *CHECKERS[checker], *files, cwd=folder, path=unpacked)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "[assignment]" in done.stdout
-    assert "Found 1 error" in done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("pyright_runs")
-@pytest.mark.parametrize("name", FRAMEWORKS)
-def test_pyright_finds_the_types(name, folder, unpacked):
-    done = pyright(folder, unpacked, f"{name}_program.py")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("pyright_runs")
-@pytest.mark.parametrize("name", TYPED)
-def test_pyright_finds_a_wrong_type(name, folder, unpacked):
-    done = pyright(folder, unpacked, f"{name}_wrong.py")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "reportAssignmentType" in done.stdout
-    assert "1 error" in done.stdout
+    errors = [line for line in done.stdout.splitlines() if "error:" in line]
+    wrong = {Path(line.split(":")[0].strip()).name for line in errors}
+    assert len(errors) == len(TYPED), done.stdout
+    assert wrong == set(programs("wrong", TYPED))
+    assert done.stdout.count(FOUND[checker]) == len(TYPED), done.stdout
 
 
 @pytest.mark.slow

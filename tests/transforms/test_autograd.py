@@ -108,8 +108,8 @@ USUAL = ("grad", "jacobian", "make_jvp", "make_hvp")
 
 
 @pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS, USUAL))
-def test_cell(transform, observable):
-    check(autograd_operations, transform, observable)
+def test_cell(transform, observable, whole_family):
+    check(autograd_operations, transform, observable, whole_family)
 
 
 @pytest.mark.parametrize("observable", ["svt", "svd"])
