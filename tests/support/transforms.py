@@ -130,7 +130,7 @@ def relative(got: Any, expected: Any) -> float:
 
 
 def check(framework: Any, transform: Transform, name: str, whole: bool = False) -> None:
-    """Compare a cell with the exact gradient (or value) at the sample of its matrices, or at all."""
+    """Compare a cell with the exact gradient (or value) at its sample of matrices, or at all."""
 
     def row_of(problem: Any) -> Any:
         return limit(framework.name, transform.name, name, np.iscomplexobj(problem.x))
