@@ -19,9 +19,10 @@ from typing import Any
 import matrices
 import mpmath as mp
 import numpy as np
-from observables import HERMITIAN, NAMED, REAL, Observable
-from policy import EPS, FACTOR, LOOSEST, condition, second_condition, slope, undefined
+from observables import HERMITIAN, REAL, Observable
+from policy import EPS, condition, second_condition, slope, undefined
 from references import DIGITS, Direction, Point, Reference
+from svdinv_conformance.suite.case import LOOSEST, NAMED, SAFETY
 
 SCHEMA = 1
 VERSION = "1"
@@ -438,9 +439,9 @@ def compare_by(observable: Observable, made: Any, taus: list[Any], kappa: Any, o
             ),
             default=1.0,
         )
-        if FACTOR * eps * worst <= LOOSEST:
+        if SAFETY * eps * worst <= LOOSEST:
             conditions[precision] = float(f"{worst:.4g}")
-    return {order: {"kind": "norm", "eps_factor": FACTOR, "condition": conditions}}
+    return {order: {"kind": "norm", "eps_factor": SAFETY, "condition": conditions}}
 
 
 def collect(only: str = "") -> dict[str, list[Any]]:

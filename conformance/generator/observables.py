@@ -1,6 +1,6 @@
 """The observables by their definitions: what each makes of a decomposition at 50 digits.
 
-No derivative is in this file, nor anything from the library.
+No derivative is in this file, nor anything from the library: of the suite, names alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import mpmath as mp
+from svdinv_conformance.suite.case import NAMED
 
 FUNCTIONS: dict[str, Callable[[mp.mpf], mp.mpf]] = {
     "tanh": mp.tanh,
@@ -18,18 +19,6 @@ FUNCTIONS: dict[str, Callable[[mp.mpf], mp.mpf]] = {
     "exp": mp.exp,
 }
 """Elementwise functions, applied as ``c f(s/c)`` with the scale ``c`` of the observable."""
-
-
-NAMED = {
-    "shrink": ("singular_value_clip", "project_nuclear_ball", "range_projector", "schatten_norm",
-               "spectral_norm", "spectral_function"),
-    "invert": ("pinv", "procrustes", "lstsq"),
-    "rotate": ("procrustes",),
-    "roots": ("sqrtm", "inv_sqrtm", "powm", "logm", "expm"),
-    "align": ("align_points",),
-    "tensor": ("tensor_svt",),
-}  # fmt: skip
-"""Functions of one matrix that are asked of together, an output for each."""
 
 HERMITIAN = ("hermitian", "roots", "eigenvalues")
 """Kinds that are asked of the Hermitian part of the matrix."""

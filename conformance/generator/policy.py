@@ -34,8 +34,6 @@ from typing import Any
 from observables import Observable
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
-FACTOR = 64
-LOOSEST = 1e-2
 SMALLEST_GAP = 2.0**-48
 """A pair closer than this is tied in double precision for the purpose of `reconstruction`."""
 

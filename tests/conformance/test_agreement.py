@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from svdinv_conformance.compare.agreement import (
-    LOOSEST,
     PROMISED,
-    SAFETY,
     judge,
     tie_rtol,
     undefined,
 )
 from svdinv_conformance.compare.methods import RULES
+from svdinv_conformance.suite.case import LOOSEST, SAFETY
 
 from svdinv_core.rules import default_degeneracy_rtol, promised_rtol
 

@@ -32,10 +32,9 @@ from svdinv_conformance.suite import (
     resolve,
     run,
 )
-from svdinv_conformance.suite.case import DATA
+from svdinv_conformance.suite.case import DATA, NAMED
 from svdinv_conformance.suite.checks import relative_error
 from svdinv_conformance.suite.explicit import Explicit
-from svdinv_conformance.suite.observables import NAMED
 from svdinv_conformance.suite.report import as_json, write_junit
 from svdinv_conformance.suite.table import BEGIN, END, markdown, situation
 

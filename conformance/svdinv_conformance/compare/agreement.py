@@ -42,26 +42,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..suite.case import LOOSEST, SAFETY
 from .methods import EXACT, NATIVE, THRESHOLDED
 
 __all__ = [
-    "LOOSEST",
     "PROMISED",
-    "SAFETY",
     "Judgement",
     "judge",
     "tie_rtol",
     "undefined",
 ]
 
-SAFETY = 64.0
-"""Multiple of eps and of the amplification that counts as rounding."""
-
 PROMISED = {"float32": 1e-5, "float64": 1e-12}
 """Relative error that the exact operators keep to, by precision."""
-
-LOOSEST = 1e-2
-"""A comparison that would need a larger tolerance is not judged."""
 
 _GUARD = 2.0
 """Frameworks round the tie tolerance differently: a gap this close above it counts as a tie."""

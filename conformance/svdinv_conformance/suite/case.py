@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DATA", "DTYPES", "Case", "Observable", "Tolerance", "load_cases"]
+__all__ = [
+    "DATA",
+    "DTYPES",
+    "LOOSEST",
+    "NAMED",
+    "SAFETY",
+    "Case",
+    "Observable",
+    "Tolerance",
+    "load_cases",
+]
 
 Array = NDArray[Any]
 
@@ -22,6 +32,23 @@ DATA = Path(__file__).parents[1] / "data" / "v1"
 """Folder of the cases that ship with this version."""
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
+
+NAMED: dict[str, tuple[str, ...]] = {
+    "shrink": ("singular_value_clip", "project_nuclear_ball", "range_projector", "schatten_norm",
+               "spectral_norm", "spectral_function"),
+    "invert": ("pinv", "procrustes", "lstsq"),
+    "rotate": ("procrustes",),
+    "roots": ("sqrtm", "inv_sqrtm", "powm", "logm", "expm"),
+    "align": ("align_points",),
+    "tensor": ("tensor_svt",),
+}  # fmt: skip
+"""Functions that are tested together, with an output for each."""
+
+SAFETY = 64
+"""Multiple of eps and of the amplification that counts as rounding."""
+
+LOOSEST = 1e-2
+"""A comparison that would need a larger tolerance is not judged."""
 
 _SINGLE = {"float64": "float32", "complex128": "complex64"}
 

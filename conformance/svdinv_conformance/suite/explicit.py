@@ -15,9 +15,9 @@ from typing import Any
 
 from ..frameworks import NumPy
 from ..frameworks.bridge import averages
-from .case import Observable
+from .case import NAMED, Observable
 from .implementation import Arrays, NotApplicable, OnBridge
-from .observables import NAMED, OWN, ahead, back, call, follow, groups
+from .observables import OWN, ahead, back, call, follow, groups
 
 __all__ = ["CORE_NAMES", "Core", "Explicit"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..frameworks import Bridge
-from .case import Observable
+from .case import NAMED, Observable
 from .implementation import Arrays, Functions, NotApplicable
 
 __all__ = ["FUNCTIONS", "NAMED", "OWN", "Call", "ahead", "back", "call", "evaluate", "follow"]
@@ -28,17 +28,6 @@ FUNCTIONS: dict[str, Callable[[Bridge, Any], Any]] = {
     "exp": lambda ops, s: ops.exp(s),
 }
 """The elementwise functions ``f`` of `smooth` and `hermitian`, used as ``c f(s/c)``."""
-
-NAMED: dict[str, tuple[str, ...]] = {
-    "shrink": ("singular_value_clip", "project_nuclear_ball", "range_projector", "schatten_norm",
-               "spectral_norm", "spectral_function"),
-    "invert": ("pinv", "procrustes", "lstsq"),
-    "rotate": ("procrustes",),
-    "roots": ("sqrtm", "inv_sqrtm", "powm", "logm", "expm"),
-    "align": ("align_points",),
-    "tensor": ("tensor_svt",),
-}  # fmt: skip
-"""Functions that are tested together, with an output for each."""
 
 OWN = {
     "soft": "svt", "nuclear": "nuclear_norm", "values": "svdvals", "eigenvalues": "eigvalsh",
