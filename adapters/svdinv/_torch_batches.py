@@ -15,7 +15,7 @@ import torch
 
 from ._threads import Workers
 
-__all__ = ["by_shards", "in_pieces", "is_plain", "waits", "work"]
+__all__ = ["in_pieces", "is_plain", "waits", "work"]
 
 Decompose = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
@@ -101,31 +101,3 @@ def in_pieces(fn: Decompose, x: torch.Tensor) -> Any:
         torch.cat(parts).reshape(*batch, *parts[0].shape[1:])
         for parts in zip(*results, strict=True)
     )
-
-
-def by_shards(fn: Any, x: Any) -> Any:
-    """``fn(x)``; for a `DTensor` that is not split within matrices, each process does its own."""
-    placements = getattr(x, "placements", None)
-    if placements is None or not all(
-        p.is_replicate() or (p.is_shard() and p.dim < x.ndim - 2) for p in placements
-    ):
-        return fn(x)
-    from torch.distributed.tensor import DTensor
-
-    batch = tuple(x.shape[:-2])
-
-    def whole(part: torch.Tensor) -> Any:
-        if part.ndim < len(batch):  # the Q of a QR that was not requested
-            return part
-        shape = torch.Size((*batch, *part.shape[len(batch) :]))
-        stride = torch.empty(shape, device="meta").stride()
-        return DTensor.from_local(
-            part.contiguous(),
-            x.device_mesh,
-            placements,
-            run_check=False,
-            shape=shape,
-            stride=stride,
-        )
-
-    return tuple(map(whole, fn(x.to_local())))

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from ._failures import apart
-from ._torch_batches import by_shards, in_pieces
+from ._torch_batches import in_pieces
+from ._torch_sharding import by_shards, summed
 
 __all__ = [
     "abs",
@@ -66,7 +67,6 @@ imag = torch.imag
 isfinite = torch.isfinite
 log = torch.log
 log1p = torch.log1p
-matmul = torch.matmul
 sqrt = torch.sqrt
 ones_like = torch.ones_like
 real = torch.real
@@ -129,6 +129,11 @@ def maximum(x1: torch.Tensor, x2: torch.Tensor | float, /) -> torch.Tensor:
 
 def permute_dims(x: torch.Tensor, axes: tuple[int, ...], /) -> torch.Tensor:
     return x.permute(axes).contiguous()  # the next operations use the new last axis
+
+
+def matmul(x1: torch.Tensor, x2: torch.Tensor, /) -> torch.Tensor:
+    product: torch.Tensor = summed(torch.matmul(x1, x2))
+    return product
 
 
 def matrix_transpose(x: torch.Tensor, /) -> torch.Tensor:
@@ -201,4 +206,9 @@ class linalg:
 
     @staticmethod
     def diagonal(x: torch.Tensor, /) -> torch.Tensor:
-        return torch.diagonal(x, dim1=-2, dim2=-1)
+        diagonal: torch.Tensor = by_shards(_diagonal, x)[0]
+        return diagonal
+
+
+def _diagonal(x: torch.Tensor) -> tuple[torch.Tensor]:
+    return (torch.diagonal(x, dim1=-2, dim2=-1),)

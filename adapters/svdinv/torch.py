@@ -69,6 +69,7 @@ from ._gauge import Watch
 from ._limits import limit
 from ._torch_batches import is_plain, waits, work
 from ._torch_function import full_precision
+from ._torch_sharding import with_long_side_split
 from .operators import LinearOperator
 
 WORTH_A_CHOICE = 3e4
@@ -225,7 +226,7 @@ class _TorchBackend(Backend):
         if not isinstance(x, torch.Tensor):
             return None
         _check_dense("x", x)
-        return x
+        return with_long_side_split(x)
 
     def parameter(self, value: Any, like: Any, dtype: Any) -> Any:
         if isinstance(value, torch.Tensor):

@@ -363,28 +363,70 @@ weights = torch.arange(16, dtype=torch.float64).reshape(4, 4)
 (model(x) * weights).sum().backward()
 print(model.module.matrix.grad.tolist(), model.module.tau.grad.item(), sep=";")
 
-from torch.distributed.tensor import DeviceMesh, Shard, distribute_tensor
-from torch.distributed.tensor.debug import CommDebugMode
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
+from torch.utils._python_dispatch import TorchDispatchMode
 
-mesh = DeviceMesh("cpu", [0, 1])
-for shape in (3, 6, 4), (512, 4):  # a batch that two do not divide, and the rows of one matrix
-    x = torch.tensor(np.random.default_rng(0).standard_normal(shape), requires_grad=True)
-    spread = distribute_tensor(x.detach(), mesh, [Shard(0)]).requires_grad_()
-    with CommDebugMode() as calls:
+class Sent(TorchDispatchMode):
+    entries = 0
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = str(func)
+        if "c10d_functional" in name and "wait" not in name and "wrap" not in name:
+            self.entries += args[0].numel()
+        if any(issubclass(t, torch.distributed.tensor.DTensor) for t in types):
+            return NotImplemented  # of the tensors in it
+        return func(*args, **kwargs or {})
+
+line, plane = init_device_mesh("cpu", (2,)), init_device_mesh("cpu", (1, 2))
+rng = np.random.default_rng(0)
+for shape, mesh, dims, most in (
+    ((3, 6, 4), line, [0], 0),  # a batch that two do not divide
+    ((512, 4), line, [0], 100),  # rows: a triangle for each block, and a sum of 4 by 4
+    ((4, 512), line, [1], 100),
+    ((4, 512, 4), plane, [0, 1], 400),  # the batch, and the rows of its matrices
+    ((512, 4), line, [1], 1024),  # the shorter side, which is gathered
+):
+    placements = [Shard(d) for d in dims]
+    x = torch.tensor(rng.standard_normal(shape), requires_grad=True)
+    spread = distribute_tensor(x.detach(), mesh, placements).requires_grad_()
+    whole = svdinv.torch.svt(x, 1.0)
+    (plain,) = torch.autograd.grad((whole * whole * whole).sum(), x, create_graph=True)
+    (twice,) = torch.autograd.grad((plain * plain).sum(), x)
+    with Sent() as sent:
         out = svdinv.torch.svt(spread, 1.0)
-    assert out.placements == (Shard(0),)
-    assert calls.get_total_counts() == (0 if len(shape) == 3 else 1)  # of small triangles
-    (out * out).sum().backward()
-    plain = svdinv.torch.svt(x, 1.0)
-    (plain * plain).sum().backward()
-    assert spread.grad.placements == (Shard(0),)
-    torch.testing.assert_close(out.full_tensor(), plain)
-    torch.testing.assert_close(spread.grad.full_tensor(), x.grad)
+        (g,) = torch.autograd.grad((out * out * out).sum(), spread, create_graph=True)
+    assert sent.entries <= most, (shape, sent.entries)
+    (h,) = torch.autograd.grad((g * g).sum(), spread)
+    if most < 1024:
+        assert list(out.placements) == placements
+    assert list(g.placements) == placements
+    for got, wanted in (out, whole), (g, plain), (h, twice):
+        torch.testing.assert_close(got.full_tensor(), wanted)
+
+class Penalised(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (
+            torch.nn.Parameter(torch.tensor(np.random.default_rng(s).standard_normal(shape)))
+            for s, shape in enumerate([(40, 6), (3, 40)])  # of the second not all rows are a pair
+        )
+    def forward(self, x):
+        return (self.second @ (svdinv.torch.svt(self.first, 1.0) @ x)).square().sum()
+
+x = torch.tensor(rng.standard_normal((6, 5)))
+gradients = []
+for model in Penalised(), fully_shard(Penalised()):
+    loss, penalty = model(x), svdinv.torch.nuclear_norm(model.second)
+    (loss + getattr(penalty, "full_tensor", lambda: penalty)()).backward()
+    gradients.append([p.grad for p in model.parameters()])
+for plain, spread in zip(*gradients):
+    torch.testing.assert_close(spread.full_tensor(), plain)
 dist.destroy_process_group()
 """
 
 
 def test_two_processes_average_the_exact_gradients_and_keep_shards(tmp_path):
+    """DistributedDataParallel, distributed tensors, sharded parameters; second derivatives too."""
     runs = [
         subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", DISTRIBUTED, str(rank), str(tmp_path / "store")],
