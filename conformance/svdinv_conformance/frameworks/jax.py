@@ -58,7 +58,8 @@ class Jax(AutodiffBridge):
             yield
 
     def array(self, x: NDArray[Any], device: str = "cpu") -> Any:
-        return self.module.device_put(np.asarray(x), self.module.devices(device)[0])
+        with self.double_precision(True):  # the dtype is kept
+            return self.module.device_put(np.asarray(x), self.module.devices(device)[0])
 
     def device(self, x: Any) -> str:
         (device,) = x.devices()

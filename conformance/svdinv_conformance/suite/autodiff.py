@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from numpy.typing import NDArray
-
 from ..frameworks import AutodiffBridge
 from ..frameworks.bridge import Function
 from .case import Observable
@@ -49,16 +47,12 @@ class Autodiff(OnBridge):
         self._prepared: dict[tuple[str, ...], Function] = {}
         self._kind = ""
 
-    def array(self, x: NDArray[Any], device: str) -> Any:
-        """From NumPy."""
-        with self.bridge.settings(device):
-            return self.bridge.array(x, device)
-
     def observe(self, observable: Observable) -> Function:
         """The observable as a function of its inputs."""
         return lambda *inputs: evaluate(self.functions, self.bridge, observable, inputs)
 
-    def _run(self, what: str, observable: Observable, inputs: Arrays, *others: Arrays) -> Any:
+    def _run(self, what: str, observable: Observable, inputs: Arrays, *others: Arrays) -> Arrays:
+        """Value, or derivative without the value that a framework gives beside it."""
         if observable.kind != self._kind:  # compiled functions take memory
             self._prepared.clear()
             self._kind = observable.kind
@@ -69,28 +63,25 @@ class Autodiff(OnBridge):
             self._prepared[key] = self.bridge.prepare(what, self.observe(observable), mode)
         try:
             with self.bridge.settings(place):
-                return self._prepared[key](inputs, *others)
+                out = self._prepared[key](inputs, *others)
         except self.bridge.no_derivative as error:
             raise NotApplicable(str(error)) from None
+        return tuple(out[1] if what in ("vjp", "jvp") else out)
 
     def value(self, observable: Observable, inputs: Arrays) -> Arrays:
         """The outputs."""
-        outputs: Arrays = self._run("value", observable, inputs)
-        return outputs
+        return self._run("value", observable, inputs)
 
     def vjp(self, observable: Observable, inputs: Arrays, cotangents: Arrays) -> Arrays:
         """Reverse mode."""
-        grads: Arrays = self._run("vjp", observable, inputs, cotangents)[1]
-        return grads
+        return self._run("vjp", observable, inputs, cotangents)
 
     def jvp(self, observable: Observable, inputs: Arrays, tangents: Arrays) -> Arrays:
         """Forward mode."""
-        dout: Arrays = self._run("jvp", observable, inputs, tangents)[1]
-        return dout
+        return self._run("jvp", observable, inputs, tangents)
 
     def hvp(
         self, observable: Observable, inputs: Arrays, cotangents: Arrays, tangents: Arrays
     ) -> Arrays:
         """Derivative of the reverse mode."""
-        second: Arrays = self._run("hvp", observable, inputs, cotangents, tangents)
-        return second
+        return self._run("hvp", observable, inputs, cotangents, tangents)

@@ -113,24 +113,10 @@ class OnBridge:
         self, bridge: Bridge, module: Any, name: str, versions: Mapping[str, str] | None = None
     ) -> None:
         self.bridge, self.functions, self.name = bridge, Functions(module), name
+        self.array, self.numpy, self.device = bridge.array, bridge.numpy, bridge.device
+        self.check_device = bridge.check_device
         self._versions = {bridge.name: bridge.version(), **(versions or {})}
 
     def versions(self) -> Mapping[str, str]:
         """Version of each package that takes part."""
         return self._versions
-
-    def check_device(self, device: str) -> None:
-        """Raise `UnavailableError` if a device cannot be computed on."""
-        self.bridge.check_device(device)
-
-    def array(self, x: NDArray[Any], device: str) -> Any:
-        """From NumPy."""
-        return self.bridge.array(x, device)
-
-    def numpy(self, x: Any) -> NDArray[Any]:
-        """To NumPy."""
-        return self.bridge.numpy(x)
-
-    def device(self, x: Any) -> str:
-        """The device an array lies on."""
-        return self.bridge.device(x)
