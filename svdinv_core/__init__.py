@@ -65,7 +65,7 @@ from .truncated import (
 )
 from .weighted import WeightedThreshold
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __all__ = [
     "MIXES",
