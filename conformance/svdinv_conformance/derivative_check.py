@@ -7,6 +7,7 @@ No formula for a derivative is used.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -227,15 +228,17 @@ def check(
     if not places:
         raise ValueError("where: the function has no derivative at any of these")
     precision = "float32" if start.real.dtype == np.float32 else "float64"
-    question = _Question(
-        _Derivatives(bridge, fn, by_hand),
-        _definition(like, parameters),
-        parameters["tau"] if with_tau else None,
-        RTOL[precision] if rtol is None else rtol,
-        batched,
-    )
     for place, a in places:
-        asked = _Asked(question, place, a, np.random.default_rng(seed))
+        asked = _Asked(
+            derivatives=_Derivatives(bridge, fn, by_hand),
+            definition=_definition(like, parameters),
+            tau=parameters["tau"] if with_tau else None,
+            bound=RTOL[precision] if rtol is None else rtol,
+            batched=batched,
+            place=place,
+            x=a,
+            rng=np.random.default_rng(seed),
+        )
         if "vjp" in by_hand or not by_hand:
             asked.gradient()
         if "jvp" in by_hand or not by_hand:
@@ -279,16 +282,6 @@ class _Derivatives(NamedTuple):
         )
 
 
-class _Question(NamedTuple):
-    """The comparison to make at every place; the definition takes a matrix and, if given, tau."""
-
-    derivatives: _Derivatives
-    definition: Callable[..., Any]
-    tau: float | None
-    bound: float
-    batched: bool
-
-
 def _places(x: Array, like: str | Definition, where: Sequence[str], parameters: Any) -> Any:
     u, s, vh = np.linalg.svd(x.astype(np.result_type(x, np.float64)), full_matrices=False)
     s = s.astype(x.real.dtype)
@@ -317,25 +310,34 @@ def _definition(like: str | Definition, parameters: Any) -> Callable[..., Any]:
     return of
 
 
+@dataclass
 class _Asked:
-    """The comparison at one place."""
+    """The comparison at one place; the definition takes a matrix and, if given, tau."""
 
-    def __init__(self, question: _Question, place: str, x: Array, rng: Any) -> None:
-        self.question, self.place, self.x, self.rng = question, place, x, rng
-        self.size = float(np.linalg.norm(x)) or 1.0
-        self.has_tau = question.tau is not None
-        tau = np.asarray(question.tau, dtype=x.real.dtype)
-        self.inputs = self._batch(x, tau) if self.has_tau else self._batch(x)
+    derivatives: _Derivatives
+    definition: Callable[..., Any]
+    tau: float | None
+    bound: float
+    batched: bool
+    place: str
+    x: Array
+    rng: np.random.Generator
+
+    def __post_init__(self) -> None:
+        self.size = float(np.linalg.norm(self.x)) or 1.0
+        self.has_tau = self.tau is not None
+        tau = np.asarray(self.tau, dtype=self.x.real.dtype)
+        self.inputs = self._batch(self.x, tau) if self.has_tau else self._batch(self.x)
 
     def _batch(self, *arrays: Array) -> Tangent:
         """The arrays, or batches of two with one full of NaN behind the first."""
-        if not self.question.batched:
+        if not self.batched:
             return arrays
         x, *rest = arrays
         return np.stack([x, np.full_like(x, np.nan)]), *(np.stack([a, a]) for a in rest)
 
     def _first(self, x: Array) -> Array:
-        return np.asarray(x[0]) if self.question.batched else x
+        return np.asarray(x[0]) if self.batched else x
 
     def _normal(self, shape: tuple[int, ...], is_complex: bool) -> Array:
         real = self.x.real.dtype
@@ -349,11 +351,11 @@ class _Asked:
         """The definition at ``x + h (n1 d1 + n2 d2 + ...)``."""
         mp = _mp()
         h = mp.mpf(10) ** STEP * self.size
-        a, tau = mp.matrix(self.x.tolist()), mp.mpf(self.question.tau or 0)
+        a, tau = mp.matrix(self.x.tolist()), mp.mpf(self.tau or 0)
         for count, (d, *d_tau) in steps:
             a = a + h * count * mp.matrix(d.tolist())
             tau += sum(h * count * mp.mpf(float(t)) for t in d_tau)
-        return self.question.definition(a, **({"tau": tau} if self.has_tau else {}))
+        return self.definition(a, **({"tau": tau} if self.has_tau else {}))
 
     def _difference(self, *directions: Tangent) -> Array:
         """The derivative along one direction, or the second one along two."""
@@ -376,16 +378,16 @@ class _Asked:
         ct = self._normal(
             () if is_scalar else exact.shape, np.iscomplexobj(self.x) and not is_scalar
         )
-        return np.stack([ct, ct]) if self.question.batched else ct
+        return np.stack([ct, ct]) if self.batched else ct
 
     def _hold(self, what: str, error: float, size: float) -> None:
         if not np.isfinite(error):
             raise DerivativeError(f"the {what} {self.place} is not finite")
         relative = error / size if size else error
-        if relative > self.question.bound:
+        if relative > self.bound:
             raise DerivativeError(
                 f"the {what} {self.place} is wrong: relative error {relative:.1e}, "
-                f"and {self.question.bound:.0e} would be rounding"
+                f"and {self.bound:.0e} would be rounding"
             )
 
     def gradient(self) -> None:
@@ -393,14 +395,14 @@ class _Asked:
         directions = [self._direction() for _ in range(DIRECTIONS)]
         exact = [self._difference(d) for d in directions]
         ct = self._cotangent(exact[0])
-        got = self.question.derivatives("vjp", self.inputs, (ct,))
+        got = self.derivatives("vjp", self.inputs, (ct,))
         self._compare("gradient", got, ct, directions, exact)
 
     def tangent(self) -> None:
         """``J d``, entry by entry."""
         d = self._direction()
         exact = self._difference(d)
-        (got,) = self.question.derivatives("jvp", self.inputs, self._along(d))
+        (got,) = self.derivatives("jvp", self.inputs, self._along(d))
         error = np.linalg.norm(np.reshape(self._first(got), exact.shape) - exact)
         self._hold("tangent", float(error), float(np.linalg.norm(exact)))
 
@@ -410,13 +412,13 @@ class _Asked:
         others = [self._direction() for _ in range(DIRECTIONS)]
         exact = [self._difference(d, e) for e in others]
         ct = self._cotangent(exact[0])
-        got = self.question.derivatives("hvp", self.inputs, (ct,), self._along(d))
+        got = self.derivatives("hvp", self.inputs, (ct,), self._along(d))
         # A derivative smaller than that of a power of x would be lost in its rounding errors.
         size = float(np.linalg.norm(self._difference(d)) * np.linalg.norm(others[0][0]))
         self._compare("second derivative", got, ct, others, exact, size / self.size)
 
     def _along(self, d: Tangent) -> Tangent:
-        return tuple(np.stack([a, a]) for a in d) if self.question.batched else d
+        return tuple(np.stack([a, a]) for a in d) if self.batched else d
 
     def _compare(
         self,

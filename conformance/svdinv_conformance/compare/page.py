@@ -31,7 +31,7 @@ from .report import (
 from .runner import Comparison, Group
 from .sweep import DRAWS, SIZE, sweep
 
-__all__ = ["render", "write_page"]
+__all__ = ["write_page"]
 
 
 def _image(png: bytes, alt: str) -> str:
@@ -133,15 +133,19 @@ def _sweeps(result: Comparison, tell: Callable[[str], None] | None) -> str:
     )
 
 
-def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str:
-    """Render a comparison as a page without any outside reference.
+def write_page(
+    result: Comparison, path: str | Path, tell: Callable[[str], None] | None = None
+) -> None:
+    """Write a comparison as a page without any outside reference.
 
     Parameters
     ----------
     result
         The comparison.
+    path
+        The file.
     tell
-        Called with the name of what is drawn next.
+        Called with the name of the next picture.
     """
     parts = []
     for group in result.groups:
@@ -191,11 +195,5 @@ def render(result: Comparison, tell: Callable[[str], None] | None = None) -> str
 <dl>{glossary}</dl>
 <footer>Exact gradient: {escape(reference_note(result))}.<br>
 Frameworks: {escape(execution_note(result))}.</footer>"""
-    return html_page("svdinv: gradients through the SVD, compared", top, main)
-
-
-def write_page(
-    result: Comparison, path: str | Path, tell: Callable[[str], None] | None = None
-) -> None:
-    """Write :func:`render`'s page to a file."""
-    Path(path).write_text(render(result, tell), encoding="utf-8")
+    whole = html_page("svdinv: gradients through the SVD, compared", top, main)
+    Path(path).write_text(whole, encoding="utf-8")
