@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,6 +24,13 @@ def _spec(x: Any) -> tuple[Any, ...]:
     """The explicit mesh axes of each axis of x; () in older versions of JAX, which have none."""
     sharding = getattr(getattr(x, "aval", x), "sharding", None)
     return tuple(getattr(sharding, "spec", ()))
+
+
+def _mesh(x: Any) -> Any:
+    """The mesh of an array: no mesh need be set."""
+    sharding = getattr(x.aval if isinstance(x, jax.core.Tracer) else x, "sharding", None)
+    mesh = getattr(sharding, "mesh", None)
+    return None if mesh is None or mesh.empty else mesh
 
 
 def is_spread(*arrays: Any) -> bool:
@@ -93,6 +101,8 @@ def by_the_compiler(
     """``function(*arrays)`` with automatic axes; ``specs(arrays, results)`` says the shardings."""
     on_one: Any = jax.ShapeDtypeStruct
     plain = jax.tree.map(lambda a: on_one(a.shape, a.dtype), arrays)
-    out = specs(arrays, jax.eval_shape(function, *plain))
+    wanted = specs(arrays, jax.eval_shape(function, *plain))
+    mesh = next(m for m in map(_mesh, jax.tree.leaves(arrays)) if m is not None)
+    wanted = jax.tree.map(partial(jax.sharding.NamedSharding, mesh), wanted)
     automatic: Any = jax.sharding.auto_axes
-    return automatic(function, out_sharding=out)(*arrays)
+    return automatic(function, out_sharding=wanted)(*arrays)
