@@ -17,6 +17,7 @@ from svdinv_conformance.compare.methods import (
     implement,
     methods_for,
 )
+from svdinv_conformance.compare.pairs import as_table, in_words, largest_differences
 from svdinv_conformance.compare.report import summary
 from svdinv_conformance.frameworks import FRAMEWORKS, Bridge, NumPy, UnavailableError
 from svdinv_conformance.inputs import built_in, normal
@@ -168,6 +169,24 @@ def test_the_odd_one_out_is_named() -> None:
     assert rows["numpy"].faults == rows["torch"].faults == ["disagrees with jax"]
     assert rows["jax"].faults == ["disagrees with numpy", "disagrees with torch"]
     assert rows["jax"].agreement == pytest.approx(1e-9, rel=1e-3)
+
+
+def test_the_largest_difference_of_each_two_is_where_it_is() -> None:
+    frameworks: dict[str, Bridge] = {"numpy": NumPy(), "jax": Scaled()}
+    cases = [built_in("distinct"), built_in("tall")]
+    plan = Plan(cases, ["soft"], ["svt"], list(frameworks), ["float64"], ["cpu"], repeat=1)
+    result = compare(plan, frameworks)
+    for row in result.rows[1::2]:
+        row.framework = "jax"
+    ((pair, found),) = largest_differences(result).items()
+    assert pair == ("numpy", "jax")
+    assert found.difference == pytest.approx(1e-9, rel=1e-3)
+    assert found.used > 100
+    assert found.where in ("distinct, soft, svt, float64", "tall, soft, svt, float64")
+    assert as_table({pair: found}).rows == [["numpy", "", "1.0e-09"], ["jax", "1.0e-09", ""]]
+    broken = largest_differences(run(Broken, case="distinct", methods=("svt",)))
+    assert [str(d) for d in broken.values()] == ["NaN/inf"]
+    assert "not finite of 1e-12 allowed" in in_words(broken)
 
 
 def test_raised_errors_keep_their_first_line() -> None:
