@@ -12,17 +12,16 @@ import numpy as np
 import pytest
 import svdinv.torch
 import torch
-from support import drivers
 from support.arrays import adjoint
 from support.drivers import driver
 from support.errors import norm
 from support.family import haar, normal
 from support.functions import CALLS
 from support.namespaces import each
+from svdinv_conformance.frameworks import AUTODIFF
 
 from svdinv_core import get_rule, rule_names
 
-FRAMEWORKS = tuple(name for name in drivers.FRAMEWORKS if name != "numpy")
 LINEAR = tuple(rule for rule in rule_names() if get_rule(rule).linear)
 SPECTRA = np.array([(1.0, 0.7, 0.2), (1.0, 1.0, 0.5), (0.8, 0.8, 0.8)])  # the last: the identity
 WEIGHTS = np.array([0.3, 0.3, 0.4])
@@ -98,7 +97,7 @@ def problem(name):
     return x, dx, cts, bent
 
 
-@pytest.mark.parametrize("name", FRAMEWORKS)
+@pytest.mark.parametrize("name", AUTODIFF)
 def test_at_ties_they_are_those_of_numpy(hold, name):
     """One program of all functions."""
     tested = driver(name)
@@ -294,7 +293,7 @@ def by_numpy(W, d1, d2):
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("name", FRAMEWORKS)
+@pytest.mark.parametrize("name", AUTODIFF)
 def test_in_every_order(hold, name, compiled):
     driver(name)
     loss, gradient, along, array, compile_ = ORDERS[name]()
@@ -442,7 +441,7 @@ def test_they_are_those_of_a_function_of_all_values(hold):
 
 
 @pytest.mark.parametrize("function", ["singular_value_map", "eigenvalue_map"])
-@pytest.mark.parametrize("name", FRAMEWORKS)
+@pytest.mark.parametrize("name", AUTODIFF)
 @np.errstate(all="ignore")  # autograd's operations are those of NumPy
 def test_of_a_function_that_mixes_the_values(name, function):
     """Right for distinct values; NaN at a tie and at a zero, for that matrix only."""
@@ -475,7 +474,7 @@ def test_of_a_function_that_mixes_the_values(name, function):
     ("name", "function"),
     [
         (name, function)
-        for name in FRAMEWORKS
+        for name in AUTODIFF
         for function in ("svt", "singular_value_map")
         if name not in ("jax", "tensorflow") or function == "svt"
     ],
@@ -529,7 +528,7 @@ OF_DECOMPOSITIONS = ["svdvals", *(f"{d} {r}" for d in ("svd", "eigh") for r in L
     ("name", "function"),
     [
         (name, function)
-        for name in FRAMEWORKS
+        for name in AUTODIFF
         for function in OF_DECOMPOSITIONS
         # to those that compile, rules are objects to hand on
         if name not in ("jax", "tensorflow") or function.split()[-1] in ("svdvals", "inv", "clip")
