@@ -10,6 +10,7 @@ import json
 import math
 import re
 import sys
+from functools import partial
 
 import jax
 import numpy as np
@@ -163,6 +164,17 @@ def spread(name, which, kind):
     }
 
 
+def memory(count):
+    """Bytes of each of so many devices for value and gradient of a long matrix, as compiled."""
+    mesh = jax.make_mesh((count,), ("rows",), devices=jax.devices()[:count])
+    with jax.set_mesh(mesh):
+        spec = NamedSharding(mesh, PartitionSpec("rows", None))
+        x = jax.ShapeDtypeStruct((2**16, 4), np.float32, sharding=spec)
+        both = jax.jit(lambda x, ct: jax.vjp(partial(jaxs.svt, tau=1.0), x)[1](ct))
+        used = both.lower(x, x).compile().memory_analysis()
+    return sum(getattr(used, f"{part}_size_in_bytes") for part in ("argument", "output", "temp"))
+
+
 def _entries(line):
     """Of the largest array of a line of compiled text."""
     return max(math.prod(map(int, s.split(","))) for s in re.findall(r"\[([\d,]+)\]", line))
@@ -181,6 +193,7 @@ if __name__ == "__main__":
             }
             | {f"both axes, {kind}": both_axes(kind) for kind in ("Auto", "Explicit")}
             | {case: spread(*of) for case, of in CASES.items()}
+            | {"memory": [memory(4), memory(8)]}
             | {f"{name}, eager": eager(name) for name in ("svt", "svt relative")}
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -336,6 +337,51 @@ def test_a_matrix_whose_long_side_is_spread_out_stays_where_it_is(sharded, case)
     assert result["on"] == [1 if scalar else devices, devices]
     if which != "square":
         assert result["gathered"] <= (1 / 5 if which == "short" else 1 / 8)
+
+
+def test_twice_the_devices_take_half_of_the_memory_each(sharded):
+    of_four, of_eight = sharded["memory"]
+    assert of_eight <= 0.55 * of_four
+
+
+DISTRIBUTED = """
+import sys
+import jax, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+rank, address = int(sys.argv[1]), sys.argv[2]
+jax.config.update("jax_enable_x64", True)
+jax.distributed.initialize(address, num_processes=2, process_id=rank)
+import svdinv.jax, svdinv.numpy
+
+x = np.random.default_rng(0).standard_normal((64, 4))
+sharding = NamedSharding(jax.make_mesh((2,), ("rows",)), PartitionSpec("rows", None))
+X = jax.make_array_from_callback(x.shape, sharding, lambda rows: x[rows])
+assert not X.is_fully_addressable
+out, pullback = svdinv.numpy.vjp(svdinv.numpy.svt, x, 1.0)
+lazy = jax.jit(jax.grad(lambda x: (svdinv.jax.svt(x, 1.0) ** 3).sum()))
+for got, wanted in (lazy(X), pullback(3 * out**2)[0]), (svdinv.jax.svt(X, 1.0), out):
+    (mine,) = got.addressable_shards
+    assert mine.data.shape == (32, 4)
+    np.testing.assert_allclose(mine.data, wanted[mine.index], atol=1e-12)
+"""
+
+
+def test_two_processes_hold_half_of_the_rows_each():
+    """Of the gradient in a compiled program, and of the value without one."""
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", DISTRIBUTED, str(rank), address],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for run in runs:
+        _, errors = run.communicate(timeout=300)
+        assert run.returncode == 0, errors[-2000:]
 
 
 @pytest.mark.parametrize("observable", ["svt", "svt relative"])
