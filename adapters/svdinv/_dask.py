@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import array_api_compat.dask.array as _dask
@@ -18,6 +19,7 @@ import dask.array as da
 import numpy as np
 from dask.blockwise import Blockwise
 from dask.graph_manipulation import clone
+from dask.layers import ArrayBlockIdDep
 
 from svdinv_core import Situation
 
@@ -81,6 +83,38 @@ def _again(x: Any) -> Any:
     return x
 
 
+def _r(a: Any) -> Any:
+    return np.linalg.qr(a, mode="r")
+
+
+def _q(a: Any, of_stack: Any, block: tuple[int, ...], *, ends: tuple[int, ...]) -> Any:
+    """Rows of Q, from a chunk and what its R becomes in the QR of all of them."""
+    end = ends[block[0]]
+    Q = np.linalg.qr(a)[0]
+    return Q @ of_stack[end - Q.shape[1] : end]
+
+
+def _stack(x: Any) -> tuple[Any, tuple[int, ...]]:
+    """The R of every chunk of rows, one below the other in one chunk, and their lengths."""
+    axes, n = (0, 1), x.shape[1]
+    rows = tuple(min(length, n) for length in x.chunks[0])
+    stack = da.blockwise(_r, axes, _again(x), axes, dtype=x.dtype, adjust_chunks={0: rows})
+    return stack.rechunk(-1), rows
+
+
+def _qr_read_again(x: Any) -> tuple[Any, Any]:
+    """``(Q, R)`` as those of `dask.array.linalg.qr`; Q comes from the chunks, read again.
+
+    So no chunk of Q waits for the QR of the stack.
+    """
+    axes = (0, 1)
+    stack, rows = _stack(x)
+    of_stack, R = _Linalg.qr(stack, mode="reduced")
+    made = partial(_q, ends=tuple(accumulate(rows)))
+    arguments = (x, axes, of_stack, axes, ArrayBlockIdDep(x.chunks), axes)
+    return da.blockwise(made, axes, *arguments, dtype=x.dtype, align_arrays=False), R
+
+
 class _Linalg:
     """The functions below ``xp.linalg``."""
 
@@ -96,10 +130,17 @@ class _Linalg:
     @staticmethod
     def qr(x: Any, /, *, mode: str) -> Any:
         if x.ndim == 2 and x.numblocks[0] > 1:
-            return da.linalg.qr(_again(x).rechunk({1: -1}))  # by blocks of rows
+            x = x.rechunk({1: -1})
+            return da.linalg.qr(x) if _again(x) is x else _qr_read_again(x)
         return _blockwise(
             _qr, "(m,n)->(m,k),(k,n)", x, (x.dtype, 2), (x.dtype, 2), k=min(x.shape[-2:])
         )
+
+    @staticmethod
+    def qr_r(x: Any, /) -> Any:
+        if x.ndim == 2 and x.numblocks[0] > 1:
+            x, _ = _stack(x.rechunk({1: -1}))
+        return _blockwise(_r, "(m,n)->(k,n)", x, (x.dtype, 2), k=min(x.shape[-2:]))
 
     @staticmethod
     def det(x: Any, /) -> Any:

@@ -135,7 +135,7 @@ class Read:
         self.held -= 1
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("svt", (20.0,)), ("low_rank", (2,))])
+@pytest.mark.parametrize(("name", "arguments"), [("svt", (20.0,)), ("procrustes", ())])
 def test_dask_reads_chunks_again_rather_than_hold_them(name, arguments):
     """Two passes for a value and three for a gradient, and never more than two chunks at once."""
     x, ct = np.random.default_rng(0).standard_normal((2, 400, 4))
