@@ -47,7 +47,8 @@ fast: $(VENV)/ready
 family: $(VENV)/ready
 	$(PYTEST) --whole-family tests/adapters/test_svt_accuracy.py tests/core/test_svd_rules.py tests/adapters/test_fit.py \
 	  tests/adapters/test_operators.py tests/adapters/test_drivers.py tests/transforms \
-	  tests/conformance/test_frameworks_conform.py tests/conformance/test_generator.py
+	  tests/conformance/test_frameworks_conform.py tests/conformance/test_generator.py \
+	  tests/conformance/test_command.py
 
 # The site, in build/docs/index.html; guides are executed.
 docs: $(VENV)/ready

@@ -377,7 +377,14 @@ def test_importing_imports_no_framework() -> None:
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
     ("dtype", "losses", "rules", "shape"),
-    [("float32", "soft,nuclear", "all", (6, 6)), ("complex128", "reconstruction,hard", "inv", ())],
+    [
+        ("float32", "soft,nuclear", "all", (6, 6)),
+        ("complex128", "reconstruction,hard", "inv", ()),
+        pytest.param("float32", "soft,nuclear", "all", (), marks=pytest.mark.whole_family),
+        pytest.param(
+            "complex128", "reconstruction,hard", "svt,auto,inv", (), marks=pytest.mark.whole_family
+        ),
+    ],
 )
 def test_every_framework_agrees(
     capsys: pytest.CaptureFixture[str],

@@ -35,13 +35,17 @@ def some_cases(most, quick):
     """
     programs = defaultdict(list)
     for case in load_cases((most, quick)):
-        if case.observable.kind in QUICK or (case.dtype == most and "/wide/" not in case.id):
-            programs[case.dtype, repr(case.observable), case.inputs["a"].shape].append(case)
+        programs[case.dtype, repr(case.observable), case.inputs["a"].shape].append(case)
+
+    def rank(cases):
+        case = cases[0]
+        return case.dtype != most or "/wide/" in case.id, -len(cases)
+
     kinds = set()
     some = []
-    for cases in sorted(programs.values(), key=len, reverse=True):
-        kind = cases[0].observable.kind
-        if len(cases) > 1 or kind not in kinds:
+    for cases in sorted(programs.values(), key=rank):
+        kind, (other, _) = cases[0].observable.kind, rank(cases)
+        if kind not in kinds or kind in QUICK or (len(cases) > 1 and not other):
             some += cases
         kinds.add(kind)
     return some
