@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
-from svdinv_conformance.compare.plots import STYLES
+from svdinv_conformance.compare.plots import OTHER, STYLES
 
 __all__ = [
     "colour_picture",
@@ -42,7 +42,7 @@ _EXTRA = {
 
 def _style(name: str) -> tuple[str, str, str]:
     short = name.removeprefix("svd-")
-    return _EXTRA.get(short) or STYLES.get(short) or ("#374151", ":", ".")
+    return _EXTRA.get(short) or STYLES.get(short) or OTHER
 
 
 def save(figure: Figure, path: Path, colours: int | None = None) -> None:

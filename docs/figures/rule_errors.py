@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from svdinv import numpy as svdinv
 from svdinv import rules
-from svdinv_conformance.compare.plots import STYLES
+from svdinv_conformance.compare.plots import OTHER, STYLES
 from svdinv_conformance.compare.sweep import THRESHOLD, matrices
 from svdinv_conformance.errors import norms, relative_difference
 from svdinv_conformance.frameworks import NumPy
@@ -134,7 +134,7 @@ def draw(results: dict[str, dict[str, dict[str, Array]]]) -> Figure:
         for axes, (name, by_rule) in zip(row, by_function.items(), strict=True):
             for rule, error in by_rule.items():
                 exact = rule not in rules.rule_names()
-                colour, line, marker = STYLES["svt" if exact else rule]
+                colour, line, marker = STYLES.get("svt" if exact else rule, OTHER)
                 (curve,) = axes.plot(
                     position,
                     np.clip(error, 1e-17, None),

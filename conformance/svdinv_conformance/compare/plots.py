@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .sweep import Sweep
 
-__all__ = ["STYLES", "difference_image", "gap_plot", "gradient_image", "matrix_image"]
+__all__ = ["OTHER", "STYLES", "difference_image", "gap_plot", "gradient_image", "matrix_image"]
 
 STYLES: dict[str, tuple[str, str, str]] = {
     "svt": ("#111827", "-", "o"),
@@ -32,6 +32,9 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "native autograd": ("#0f766e", "--", "."),
 }
 """Colour, line and marker of each curve."""
+
+OTHER = ("#374151", ":", ".")
+"""Colour, line and marker of a curve that is not in :data:`STYLES`."""
 
 _PIXELS = 288
 _NONFINITE = np.array([220, 38, 38], dtype=np.uint8)
@@ -59,7 +62,7 @@ def gap_plot(result: Sweep) -> bytes:
     top = 10 * float(np.max(drawable, initial=1.0))
     bad_curves = 0
     for label, error in result.errors.items():
-        colour, line, marker = STYLES.get(label, ("#374151", ":", "."))
+        colour, line, marker = STYLES.get(label, OTHER)
         drawn = np.where(np.isfinite(error), np.maximum(error, floor), np.nan)
         emphasised = label in ("svt", "svdvals")
         axes.plot(
