@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as _PartitionSpec
 
 PartitionSpec: Any = _PartitionSpec  # its constructor has no types
 
-__all__ = ["by_the_compiler", "devices", "factors_of", "is_spread"]
+__all__ = ["by_the_compiler", "devices", "factors_of", "is_spread", "whole"]
 
 
 def _spec(x: Any) -> tuple[Any, ...]:
@@ -36,6 +36,19 @@ def _mesh(x: Any) -> Any:
 def is_spread(*arrays: Any) -> bool:
     """Whether a matrix has rows or columns on several devices, by explicit axes."""
     return any(x.ndim >= 2 and any(axis is not None for axis in _spec(x)[-2:]) for x in arrays)
+
+
+def whole(arrays: Any) -> Any:
+    """The same arrays, on every device: for a look at values, which is no part of a program."""
+
+    reshard: Any = getattr(jax.sharding, "reshard", None)  # older versions have no explicit axes
+
+    def gathered(x: Any) -> Any:
+        if not is_spread(x):
+            return x
+        return reshard(x, PartitionSpec(*_spec(x)[:-2], None, None))
+
+    return jax.tree.map(gathered, arrays)
 
 
 def devices() -> int:

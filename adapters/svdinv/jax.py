@@ -52,7 +52,7 @@ from ._frameworks import is_foreign
 from ._gauge import Watch
 from ._jax_operator import apply as _apply
 from ._jax_operator import batched
-from ._jax_sharding import by_the_compiler, devices, factors_of, is_spread
+from ._jax_sharding import by_the_compiler, devices, factors_of, is_spread, whole
 from .operators import LinearOperator
 
 _xp: Any = _jax_namespace
@@ -167,7 +167,8 @@ def _watch_forward(watch: Watch, factors: SVDFactors) -> Any:
 def _watch_reverse(watch: Watch, factors: SVDFactors, cts: SVDFactors) -> Any:
     if any(isinstance(a, jax.core.Tracer) for a in (*factors, *cts)):
         raise watch.not_eager()
-    watch.look(_xp, factors, tuple(map(jnp.conj, cts)), lambda r: r.reshape(-1).tolist())
+    seen, along = whole((factors, tuple(map(jnp.conj, cts))))
+    watch.look(_xp, seen, along, lambda r: r.reshape(-1).tolist())
     return (cts,)
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import re
 import sys
+import warnings
 from functools import partial
 
 import jax
@@ -164,6 +165,16 @@ def spread(name, which, kind):
     }
 
 
+def watched():
+    """The residual that `gauge="warn"` tells of, for a loss of one vector of a sharded matrix."""
+    mesh = jax.make_mesh((8,), ("rows",))
+    sharding = NamedSharding(mesh, PartitionSpec("rows", None))
+    x = np.linalg.qr(np.random.default_rng(0).standard_normal((64, 3)))[0]  # all values are tied
+    with jax.set_mesh(mesh), warnings.catch_warnings(record=True) as told:
+        jax.grad(lambda x: jaxs.svd(x, gauge="warn").Vh[0].sum())(jax.device_put(x, sharding))
+    return [str(warning.message) for warning in told]
+
+
 def memory(count):
     """Bytes of each of so many devices for value and gradient of a long matrix, as compiled."""
     mesh = jax.make_mesh((count,), ("rows",), devices=jax.devices()[:count])
@@ -193,6 +204,7 @@ if __name__ == "__main__":
             }
             | {f"both axes, {kind}": both_axes(kind) for kind in ("Auto", "Explicit")}
             | {case: spread(*of) for case, of in CASES.items()}
+            | {"watched": watched()}
             | {"memory": [memory(4), memory(8)]}
             | {f"{name}, eager": eager(name) for name in ("svt", "svt relative")}
         )

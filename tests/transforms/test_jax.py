@@ -339,6 +339,11 @@ def test_a_matrix_whose_long_side_is_spread_out_stays_where_it_is(sharded, case)
         assert result["gathered"] <= (1 / 5 if which == "short" else 1 / 8)
 
 
+def test_a_look_at_the_gauge_of_a_sharded_matrix(sharded):
+    (message,) = sharded["watched"]
+    assert "gauge residual" in message
+
+
 def test_twice_the_devices_take_half_of_the_memory_each(sharded):
     of_four, of_eight = sharded["memory"]
     assert of_eight <= 0.55 * of_four
