@@ -17,9 +17,7 @@ SOME = (
     "values/square/pair-1e-08",
     "gauge/",
     "factors/wide/tied",
-    "invert/wide/tied",
     "align/square/tied",
-    "tensor/wide/rank-def",
 )
 
 SCRIPT = f"""

@@ -81,14 +81,19 @@ TWICE = ("svd", "svt relative", "eigh")
 """The same for second derivatives; `test_in_every_order` tests every operator."""
 
 
-def cells(transforms: Any, usual: tuple[str, ...]) -> list[Any]:
+def cells(
+    transforms: Any, usual: tuple[str, ...], few: dict[str, tuple[str, ...]] | None = None
+) -> list[Any]:
     """Every transform with every observable it applies to, as parameters of a test.
 
     Only `make family` runs observables outside :data:`TWICE` for second derivatives, and outside
-    :data:`PATHS` for other transforms that are not `usual`.
+    :data:`PATHS` for other transforms that are not `usual`; for those named in `few`, outside of
+    what it says.
     """
 
     def is_some(transform: Transform, name: str) -> bool:
+        if few is not None and transform.name in few:
+            return name in few[transform.name]
         if transform.kind == "second":
             return name in TWICE
         return transform.name in usual or name in PATHS

@@ -23,6 +23,7 @@ from support import jax_operations, jax_sharded
 from support.observables import OBSERVABLES, problems
 from support.transforms import (
     PATHS,
+    TWICE,
     Transform,
     cells,
     check,
@@ -202,10 +203,11 @@ ALL_TRANSFORMS = (
 
 USUAL = ("grad", "jit(grad)", "vmap(grad)", "jvp", "jvp(grad)")
 """Under which every function is asked."""
+FEW = dict.fromkeys(("grad", "vmap(grad)"), PATHS)
 TRANSFORMS = with_fewer_matrices(ALL_TRANSFORMS, ("jit(grad)",))  # every matrix
 
 
-@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS, USUAL))
+@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS, USUAL, FEW))
 def test_cell(transform, observable, whole_family):
     check(jax_operations, transform, observable, whole_family)
 
@@ -265,7 +267,7 @@ def test_vmap_over_the_threshold(relative_threshold):
 
 def test_without_double_precision():
     with jax.enable_x64(False):
-        for name in PATHS:
+        for name in TWICE:
             for problem in problems(name):
                 is_complex = np.iscomplexobj(problem.x)
                 if problem.name not in ("twice a unitary", "tall batch"):
@@ -284,7 +286,7 @@ MESHES = [
         name,
         mesh,
         id=f"{name}-{mesh}",
-        marks=() if mesh == "auto" or name in PATHS else pytest.mark.whole_family,
+        marks=() if name in PATHS else pytest.mark.whole_family,
     )
     for name, observable in OBSERVABLES.items()
     for mesh in ("auto", "explicit", "shard_map")

@@ -19,6 +19,7 @@ from support import torch_operations
 from support.family import normal
 from support.observables import OBSERVABLES, problems
 from support.transforms import (
+    TWICE,
     Transform,
     cells,
     check,
@@ -283,7 +284,11 @@ TRANSFORMS = tuple(
 )
 
 
-@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS, USUAL))
+COMPILED = ("compile(grad)", "compile(vjp)", "compile(jvp)", "compile(vmap(grad))")
+FEW = dict.fromkeys(COMPILED, (*TWICE, "singular_value_map"))
+
+
+@pytest.mark.parametrize(("transform", "observable"), cells(TRANSFORMS, USUAL, FEW))
 def test_cell(transform, observable, whole_family):
     check(torch_operations, transform, observable, whole_family)
 
