@@ -29,7 +29,7 @@ def report_of(name, cases):
 
 
 def some_cases(most, quick):
-    """Quick cases; and in the first dtype those that share a program, and one program a kind.
+    """Quick cases; and in the first dtype programs of three cases and more, and one a kind.
 
     Wide matrices are handled by the core, which the tests of the other frameworks cover.
     """
@@ -45,7 +45,7 @@ def some_cases(most, quick):
     some = []
     for cases in sorted(programs.values(), key=rank):
         kind, (other, _) = cases[0].observable.kind, rank(cases)
-        if kind not in kinds or kind in QUICK or (len(cases) > 1 and not other):
+        if kind not in kinds or kind in QUICK or (len(cases) > 2 and not other):
             some += cases
         kinds.add(kind)
     return some
