@@ -5,6 +5,7 @@ Other tensors pass through everything here as they are, and `torch.distributed` 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,18 +18,10 @@ def with_long_side_split(x: Any) -> Any:
 
     Its gradient is distributed as x is, which is what optimizers and `fully_shard` expect.
     """
-    placements = getattr(x, "placements", None)
-    if placements is None or x.ndim < 2:
+    if getattr(x, "placements", None) is None or x.ndim < 2:
         return x
-    from torch.distributed.tensor import Replicate
-
     short = x.ndim - 1 if x.shape[-2] >= x.shape[-1] else x.ndim - 2
-    return x.redistribute(
-        placements=[
-            Replicate() if p.is_partial() or (p.is_shard() and p.dim == short) else p
-            for p in placements
-        ]
-    )
+    return _replicated(x, lambda p: p.is_partial() or (p.is_shard() and p.dim == short))
 
 
 def by_shards(fn: Any, x: Any) -> Any:
@@ -67,6 +60,11 @@ def summed(x: Any) -> Any:
     placements = getattr(x, "placements", None)
     if placements is None or not any(p.is_partial() for p in placements):
         return x
+    return _replicated(x, lambda p: p.is_partial())
+
+
+def _replicated(x: Any, chosen: Callable[[Any], bool]) -> Any:
+    """A `DTensor`, whole on every process along the dimensions of the mesh that are chosen."""
     from torch.distributed.tensor import Replicate
 
-    return x.redistribute(placements=[Replicate() if p.is_partial() else p for p in placements])
+    return x.redistribute(placements=[Replicate() if chosen(p) else p for p in x.placements])

@@ -57,7 +57,9 @@ def some_cases(most, quick):
 )
 def test_it_passes_every_case(name, request):
     whole = request.config.getoption("--whole-family") or name not in SOME
-    report = report_of(name, load_cases() if whole else some_cases(*SOME[name]))
+    cases = load_cases() if whole else some_cases(*SOME[name])
+    assert {c.observable.kind for c in cases} == {c.observable.kind for c in load_cases()}
+    report = report_of(name, cases)
     assert [(o.test.id, o.note) for o in report.failed] == []
     assert report.count("xfail") == report.count("not run") == 0
     assert report.count("pass") >= LEAST[name] * (1 if whole else SHARE)
