@@ -55,6 +55,7 @@ docs: $(VENV)/ready
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs -d build/doctrees
 
 # The oldest versions of everything except CuPy; PyTorch has a separate environment.
+oldest: export XLA_FLAGS ?= --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 oldest: $(OLDEST)/ready
 	$(OLDEST)/bin/python -m pytest -n 2 -m "not slow" -k "numpy or jax or tensorflow or autograd" \
 	  tests/adapters/test_svt_accuracy.py tests/adapters/test_inputs.py tests/adapters/test_gauge.py tests/adapters/test_fit.py

@@ -294,6 +294,9 @@ MESHES = [
 ]
 
 
+EIGHT_DEVICES = " --xla_force_host_platform_device_count=8"
+
+
 @pytest.fixture(scope="module")
 def sharded(request):
     """Every function on eight host devices, in a process of its own."""
@@ -302,7 +305,7 @@ def sharded(request):
     run = subprocess.run(
         [sys.executable, "-m", "support.jax_sharded", *wanted],
         cwd=os.path.dirname(os.path.dirname(__file__)),
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        env={**os.environ, "XLA_FLAGS": os.environ["XLA_FLAGS"] + EIGHT_DEVICES},
         capture_output=True,
         text=True,
     )
