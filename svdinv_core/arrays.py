@@ -7,6 +7,7 @@ from math import frexp
 from .namespace import Array, Namespace
 
 __all__ = [
+    "add_product",
     "added",
     "adjoint",
     "cast_like",
@@ -188,6 +189,15 @@ def sum_to_shape(xp: Namespace, x: Array, shape: tuple[int | None, ...]) -> Arra
         x = xp.sum(x, axis=tuple(range(lead)))
     axes = tuple(i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1)
     return xp.sum(x, axis=axes, keepdims=True) if axes else x
+
+
+def add_product(xp: Namespace, x: Array, x1: Array, x2: Array) -> Array:
+    """``x + x1 @ x2``, in the memory of x if the namespace has a function for that.
+
+    So x must be an array that nothing else uses.
+    """
+    own = getattr(xp, "add_product", None)
+    return x + xp.matmul(x1, x2) if own is None else own(x, x1, x2)
 
 
 def added(x: Array | None, y: Array | None) -> Array | None:

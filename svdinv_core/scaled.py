@@ -19,6 +19,12 @@ matters only for values that the function depends on; :meth:`.drivers.gram.Gram.
 smallest of these. Each column of W has the size of its value, so nothing is lost if W comes from an
 SVD.
 
+If m is several times n, W is not formed either: the drivers for such matrices would compute it as
+``A V``, and products of A with n-by-n matrices are cheaper,
+
+    B    = A (V g V^H)
+    ct_A = G (V g V^H) + A (V K V^H)      C = V^H (A^H G) V
+
 For m < n the formulas are applied to ``A^H``.
 """
 
@@ -28,7 +34,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from .arrays import (
+    add_product,
+    added,
     adjoint,
+    cast_like,
     diagonal_matrix,
     first,
     leading,
@@ -39,7 +48,7 @@ from .arrays import (
     scale_rows,
     unit,
 )
-from .drivers import Driver, Needs, native
+from .drivers import TALL, Driver, Needs, native
 from .namespace import Array, Namespace
 from .operator import Arrays, Constant, Look, MatrixFunction, Point, unchanged
 from .rules import Pairs, Pinv
@@ -56,24 +65,48 @@ class ScaledFactors(NamedTuple):
     """``A = left @ right``, ``S (..., k)`` descending.
 
     ``left (..., m, k)`` and ``right (..., k, n)``. The factor of the shorter side is unitary. The
-    other one holds the singular vectors times their values; it is ``left`` if m >= n.
+    other one holds the singular vectors times their values; it is ``left`` if m >= n. If A is
+    long (`is_long`), ``A[..., None]`` is in its place; the additional axis shows it.
     """
 
     left: Array
     S: Array
     right: Array
 
+    @property
+    def wide(self) -> bool:
+        """Whether A has fewer rows than columns."""
+        if self.long:
+            return len(self.right.shape) > len(self.left.shape)
+        return bool(self.left.shape[-2] < self.right.shape[-1])
 
-def _is_wide(factors: ScaledFactors) -> bool:
-    return bool(factors.left.shape[-2] < factors.right.shape[-1])
+    @property
+    def long(self) -> bool:
+        """Whether A is long, so that it is in the place of a factor.
+
+        Lengths would not do: a compiler may know them at one time and not at another.
+        """
+        return len(self.left.shape) != len(self.right.shape)
+
+
+def is_long(m: Any, n: Any) -> bool:
+    """Whether one side is several times the other, so that singular vectors times values are not
+    formed. False if a length is not known."""
+    return isinstance(m, int) and isinstance(n, int) and TALL * min(m, n) <= max(m, n)
+
+
+def _sides(xp: Namespace, factors: ScaledFactors) -> tuple[Array, Array, Array]:
+    """``(W, V, V^H)`` of A, or of its adjoint if A is wide; A in place of W if A is long."""
+    left, _, right = factors
+    if factors.wide:
+        return adjoint(xp, right[..., 0] if factors.long else right), left, adjoint(xp, left)
+    return left[..., 0] if factors.long else left, adjoint(xp, right), right
 
 
 def _tall(xp: Namespace, factors: ScaledFactors) -> tuple[Array, Array, Array]:
     """``(W, V, V^H)`` of A, or of its adjoint if A is wide."""
-    left, _, right = factors
-    if _is_wide(factors):
-        return adjoint(xp, right), left, adjoint(xp, left)
-    return left, adjoint(xp, right), right
+    W, V, Vh = _sides(xp, factors)
+    return xp.matmul(W, V) if factors.long else W, V, Vh
 
 
 @dataclass(frozen=True)
@@ -104,7 +137,11 @@ class ScaledSVD:
         if 0 in A.shape:
             U, S, Vh = SVD().compute(xp, A)
             return ScaledFactors(U, S, Vh)  # empty, so there is nothing to scale
-        return ScaledFactors(*self.driver.compute(xp, A, unit=False, finite=finite))
+        if not is_long(*A.shape[-2:]):
+            return ScaledFactors(*self.driver.compute(xp, A, long="scaled", finite=finite))
+        left, S, right = self.driver.compute(xp, A, long="none", finite=finite)
+        whole = xp.expand_dims(A, axis=-1)
+        return ScaledFactors(*(whole if x is None else x for x in (left, S, right)))
 
     def _reciprocals(self, xp: Namespace, S: Array) -> tuple[Array, Array, Array]:
         """``1/(S_j - S_i)``, 0 on a tie; ``1/(S_j + S_i)``; and ``1/S``, 0 for a zero value.
@@ -118,7 +155,7 @@ class ScaledSVD:
 
     def jvp(self, xp: Namespace, factors: ScaledFactors, dA: Array) -> ScaledFactors:
         """Forward mode: with ``dV = V Omega``, ``Omega = (D + D^H)/(S_j^2 - S_i^2)``."""
-        wide = _is_wide(factors)
+        wide, long = factors.wide, factors.long
         W, V, Vh = _tall(xp, factors)
         one = unit(xp, first(factors.S))
         by_pair = xp.expand_dims(one, axis=-1)
@@ -128,11 +165,12 @@ class ScaledSVD:
         D = xp.matmul(adjoint(xp, W), dA_V)
         omega = scale(xp, inverse_total, scale(xp, inverse_gap, D + adjoint(xp, D)))
         dS = inverse_S * real_diagonal(xp, D)
-        dW = dA_V + xp.matmul(W, omega)
+        whole = xp.expand_dims(dA, axis=-1) if long else None
+        dW: Array = None if long else dA_V + xp.matmul(W, omega)
         omega = scale(xp, by_pair, omega)
         if wide:
-            return ScaledFactors(xp.matmul(V, omega), dS, adjoint(xp, dW))
-        return ScaledFactors(dW, dS, -xp.matmul(omega, Vh))
+            return ScaledFactors(xp.matmul(V, omega), dS, whole if long else adjoint(xp, dW))
+        return ScaledFactors(whole if long else dW, dS, -xp.matmul(omega, Vh))
 
     def vjp(
         self,
@@ -147,7 +185,15 @@ class ScaledSVD:
         ct_left, ct_S, ct_right = cotangents
         if ct_left is None and ct_S is None and ct_right is None:
             return None
-        wide = _is_wide(factors)
+        wide = factors.wide
+        ct_A: Array = None  # of A in the place of W
+        if factors.long:
+            whole, ct_left, ct_right = (
+                (ct_right, ct_left, None) if wide else (ct_left, None, ct_right)
+            )
+            ct_A = None if whole is None else whole[..., 0]
+            if ct_left is None and ct_S is None and ct_right is None:
+                return ct_A
         W, V, Vh = _tall(xp, factors)
         ct_W, ct_Vh = ct_left, ct_right
         if wide:
@@ -171,8 +217,8 @@ class ScaledSVD:
             diagonal = diagonal_matrix(xp, inverse_S * ct_S, W.dtype)
             core = diagonal if core is None else core + diagonal
         inner = xp.matmul(W, core)
-        ct_A = xp.matmul(inner if ct_W is None else inner + ct_W, Vh)
-        return adjoint(xp, ct_A) if wide else ct_A
+        more = xp.matmul(inner if ct_W is None else inner + ct_W, Vh)
+        return added(ct_A, adjoint(xp, more) if wide else more)
 
 
 class Divided(NamedTuple):
@@ -254,86 +300,106 @@ def at_values(at: Point, S: Array, *params: Array) -> Point:
 def one_sided(xp: Namespace, factors: ScaledFactors) -> OneSided:
     """The factors of A, or of its adjoint if A is wide, for second derivatives."""
     W, V, _ = _tall(xp, factors)
-    return OneSided(xp, W, V, factors.S, _is_wide(factors))
+    return OneSided(xp, W, V, factors.S, factors.wide)
 
 
 def _weigh(xp: Namespace, factors: ScaledFactors, g: Array, one: Array | None = None) -> Array:
     """``W diag(g) V^H`` from the first columns, as many as g has entries; W scaled by `one`."""
     left, _, right = factors
     r = g.shape[-1]
+    if factors.long:
+        A, V, Vh = _sides(xp, factors)
+        A = A if one is None else scale_rows(xp, one, A)
+        out = xp.matmul(
+            A, _hermitian(xp, leading(V, r), g, Vh if V.shape[-1] == r else Vh[..., :r, :])
+        )
+        return adjoint(xp, out) if factors.wide else out
     left, right = leading(left, r), right if right.shape[-2] == r else right[..., :r, :]
     if one is not None:
         left, right = (
             (left, scale_rows(xp, one, right))
-            if _is_wide(factors)
+            if factors.wide
             else (scale_rows(xp, one, left), right)
         )
-    if _is_wide(factors):
+    if factors.wide:
         return xp.matmul(scale_columns(xp, left, g), right)
     return xp.matmul(left, scale_rows(xp, g, right))
+
+
+def _hermitian(xp: Namespace, V: Array, g: Array, Vh: Array) -> Array:
+    """``V diag(g) V^H``."""
+    return xp.matmul(scale_columns(xp, V, g), Vh)
 
 
 class _Direction:
     """``C = W^H G V`` for a tangent or cotangent G, and the map D.
 
     W is scaled by the unit of the values, if there is one. A long matrix needs three products with
-    W and G, and k-by-k products besides. A nearly square one takes four large products and none
-    besides. If only ``r < k`` columns count, the block of C of two other columns is not formed, and
-    every product has a side of r.
+    A and G, and k-by-k products besides. Another one takes four large products and none besides. If
+    only ``r < k`` columns count, the block of C of two other columns is not formed, and every
+    product has a side of r.
     """
 
     def __init__(self, at: Point, G: Array, terms: Any, divided: Divided, r: int) -> None:
         xp, factors, one = at.xp, at.factors, terms.unit
         self.xp, self.r, self.g, self.divided = xp, r, terms.g, divided
-        self.wide = _is_wide(factors)
-        W, self.V, self.Vh = _tall(xp, factors)
+        self.wide = factors.wide
+        self.long = factors.long and r == factors.S.shape[-1]
+        W, self.V, self.Vh = (_sides if self.long else _tall)(xp, factors)
         self.W = W if one is None else scale(xp, xp.expand_dims(one, axis=-1), W)
         self.G = adjoint(xp, G) if self.wide else G
-        m, k = self.W.shape[-2], self.V.shape[-1]
+        k = self.V.shape[-1]
         Wh = adjoint(xp, self.W)
         self.GV: Array = None
-        self.across: Array = None  # C + C^H, rows of the other columns by the r that count
+        self.across: tuple[Array, Array] | None = None  # as C, but for the other columns
         if r < k:
             self.GV = xp.matmul(self.G, self.V[..., :r])
             left = xp.matmul(Wh, self.GV)
             right = xp.matmul(xp.matmul(Wh[..., :r, :], self.G), self.V[..., r:])
             C = left[..., :r, :]
-            self.across = left[..., r:, :] + adjoint(xp, right)
-        elif isinstance(m, int) and m > 3 * k:
-            C = xp.matmul(xp.matmul(Wh, self.G), self.V)
+            self.across = left[..., r:, :], right
+        elif self.long:
+            C = xp.matmul(self.Vh, xp.matmul(xp.matmul(Wh, self.G), self.V))
         else:
             self.GV = xp.matmul(self.G, self.V)
             C = xp.matmul(Wh, self.GV)
-        self.both = C + adjoint(xp, C)
+        self.C = C
         self.diagonal = real_diagonal(xp, C)
 
     def map(self, more: Array | None) -> Array:
         """``G V g V^H + W (Gamma * (C + C^H) + diag(more)) V^H``."""
         xp, r, g, divided = self.xp, self.r, self.g, self.divided
-        K = _times(xp, divided, self.both, rows=slice(0, r))
-        if more is not None:
-            K = K + diagonal_matrix(xp, more, K.dtype)
-        if self.GV is None:
-            M = xp.matmul(scale_columns(xp, self.V, g), self.Vh)
-            out = xp.matmul(self.G, M) + xp.matmul(self.W, xp.matmul(K, self.Vh))
+        K = _weighted(xp, divided, (self.C, self.C), rows=slice(0, r))
+        if self.long:
+            out = xp.matmul(self.G, _hermitian(xp, self.V, g, self.Vh))
+            K = xp.matmul(K, self.Vh)
+            K = K if more is None else K + scale_rows(xp, more, self.Vh)
+            out = add_product(xp, out, self.W, xp.matmul(self.V, K))
             return adjoint(xp, out) if self.wide else out
         W, Vh = leading(self.W, r), self.Vh if self.across is None else self.Vh[..., :r, :]
-        inner = scale_columns(xp, self.GV, leading(g, r)) + xp.matmul(W, K)
+        inner = scale_columns(xp, self.GV, leading(g, r))
+        if more is not None:
+            inner += scale_columns(xp, W, more)
+        inner = add_product(xp, inner, W, K)
         if self.across is None:
             out = xp.matmul(inner, Vh)
         else:
-            K = _times(xp, divided, self.across, rows=slice(r, None))
-            inner = inner + xp.matmul(self.W[..., r:], K)
+            K = _weighted(xp, divided, self.across, rows=slice(r, None))
+            inner = add_product(xp, inner, self.W[..., r:], K)
             beyond = xp.matmul(adjoint(xp, K), self.Vh[..., r:, :])
-            out = xp.matmul(inner, Vh) + xp.matmul(W, beyond)
+            out = add_product(xp, xp.matmul(inner, Vh), W, beyond)
         return adjoint(xp, out) if self.wide else out
 
 
-def _times(xp: Namespace, divided: Divided, X: Array, rows: slice) -> Array:
-    """``Gamma * X`` for some rows of Gamma."""
+def _weighted(xp: Namespace, divided: Divided, C: tuple[Array, Array], rows: slice) -> Array:
+    """``Gamma * (X + Y^H)`` for C = (X, Y) and some rows of Gamma.
+
+    Operations are in place because new memory for a large array takes longer than arithmetic.
+    """
+    X = C[0] + adjoint(xp, C[1])
     for weights in (divided.ratio, divided.first, divided.second):
         if weights is None:
             continue
         every = weights.shape[-2] in (1, X.shape[-2])
-        X = scale(xp, weights if every else weights[..., rows, :], X)
+        X *= cast_like(xp, weights if every else weights[..., rows, :], X)
     return X

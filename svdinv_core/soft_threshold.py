@@ -180,12 +180,15 @@ class SoftThreshold(ScaledOperator):
         xp = at.xp
         f = _sums(xp, terms.f, r)
         if self.ordinary:
-            tiny = float(xp.finfo(f.dtype).smallest_normal)
-            # Both are that small only where f is 0.
-            e = xp.maximum(_sums(xp, xp.abs(terms.d), r), tiny)
-            total = xp.maximum(_sums(xp, terms.S, r), 1.0 / _edge(tiny))
-            q, inverse = xp.expand_dims(terms.q, axis=-1), leading(terms.inverse, r)
-            return Divided(q * xp.expand_dims(inverse, axis=-2) / total, ratio=f / e)
+            info = xp.finfo(f.dtype)
+            tiny = float(info.smallest_normal)
+            # Values are raised only as far as sums with an ordinary number do not notice.
+            least = float(info.eps) / 4 / _edge(tiny)
+            f /= _sums(xp, xp.maximum(xp.abs(terms.d), tiny), r)
+            f /= _sums(xp, xp.maximum(terms.S, least), r)
+            f *= xp.expand_dims(terms.q, axis=-1)
+            f *= xp.expand_dims(leading(terms.inverse, r), axis=-2)
+            return Divided(f)
         # If neither value is kept, the numerator is 0, and the denominators may be 0.
         some = f != 0
         e = xp.where(some, _sums(xp, xp.abs(terms.d), r), 1.0)

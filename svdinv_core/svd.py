@@ -115,7 +115,7 @@ class SVD:
         k = m if m < n else n
         if 0 in (*batch, k):
             return _empty_factors(xp, A, k)
-        return SVDFactors(*self.driver.compute(xp, A, unit=True, finite=finite))
+        return SVDFactors(*self.driver.compute(xp, A, long="unit", finite=finite))
 
     def _coefficients(self, xp: Namespace, factors: SVDFactors) -> tuple[Pairs, Coefficients]:
         """Pairs and coefficients of the linear rule."""

@@ -23,12 +23,14 @@ __all__ = [
     "complex128",
     "concat",
     "conj",
+    "copysign",
     "cumulative_sum",
     "exp",
     "expand_dims",
     "expm1",
     "finfo",
     "float64",
+    "hypot",
     "imag",
     "int32",
     "isdtype",
@@ -125,12 +127,25 @@ def cumulative_sum(x: Any, /, *, axis: int) -> Any:
     return tf.math.cumsum(x, axis=axis)
 
 
+def copysign(x1: Any, x2: Any, /) -> Any:
+    """As in the standard, except that the sign of -0.0 is that of 0.0."""
+    size = tf.math.abs(x1)
+    return tf.where(x2 < 0, -size, size)
+
+
 def expand_dims(x: Any, /, *, axis: int) -> Any:
     return tf.expand_dims(x, axis)
 
 
 def finfo(dtype: Any, /) -> Any:
     return np.finfo(dtype.real_dtype.as_numpy_dtype)
+
+
+def hypot(x1: Any, x2: Any, /) -> Any:
+    one, two = tf.math.abs(x1), tf.math.abs(x2)
+    larger = tf.math.maximum(one, two)
+    ratio = tf.math.divide_no_nan(tf.math.minimum(one, two), larger)
+    return larger * tf.math.sqrt(1.0 + ratio * ratio)
 
 
 def isdtype(dtype: Any, kind: str) -> bool:

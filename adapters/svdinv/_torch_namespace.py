@@ -13,17 +13,19 @@ from typing import Any
 import torch
 
 from ._failures import apart
-from ._torch_batches import in_pieces
+from ._torch_batches import in_pieces, is_plain
 from ._torch_sharding import by_shards, summed
 
 __all__ = [
     "abs",
+    "add_product",
     "all",
     "as_one",
     "astype",
     "complex128",
     "concat",
     "conj",
+    "copysign",
     "cumulative_sum",
     "exp",
     "expand_dims",
@@ -31,6 +33,7 @@ __all__ = [
     "finfo",
     "float64",
     "for_each",
+    "hypot",
     "imag",
     "int32",
     "isdtype",
@@ -60,9 +63,11 @@ complex64, complex128 = torch.complex64, torch.complex128
 
 abs = torch.abs
 conj = torch.conj
+copysign = torch.copysign
 finfo = torch.finfo
 exp = torch.exp
 expm1 = torch.expm1
+hypot = torch.hypot
 imag = torch.imag
 isfinite = torch.isfinite
 log = torch.log
@@ -132,8 +137,32 @@ def permute_dims(x: torch.Tensor, axes: tuple[int, ...], /) -> torch.Tensor:
 
 
 def matmul(x1: torch.Tensor, x2: torch.Tensor, /) -> torch.Tensor:
+    if x1.is_complex() and is_plain(x1) and (x1.is_conj() or x2.is_conj()):
+        if x1.ndim == 3 and x1.shape[0] == x2.shape[0] == 1:
+            return torch.mm(x1[0], x2[0]).unsqueeze(0)  # BLAS conjugates
+        x1, x2 = _conjugated(x1), _conjugated(x2)
     product: torch.Tensor = summed(torch.matmul(x1, x2))
     return product
+
+
+def _conjugated(x: torch.Tensor) -> torch.Tensor:
+    """Carry out a pending conjugation without changing the order of the entries in memory.
+
+    A batched product would copy a transposed matrix in the other order, which takes as long as the
+    product.
+    """
+    return torch.conj_physical(x.conj()) if x.is_conj() else x
+
+
+def add_product(x: torch.Tensor, x1: torch.Tensor, x2: torch.Tensor, /) -> torch.Tensor:
+    """``x + x1 @ x2``, in place where that is visible to nobody; new memory costs page faults."""
+    if not is_plain(x):
+        return x + matmul(x1, x2)
+    if x.ndim == 2:
+        return x.addmm_(x1, x2)
+    if x.ndim == 3 and x1.shape[0] == x2.shape[0] == x.shape[0]:
+        return x.baddbmm_(x1, x2)
+    return x.add_(torch.matmul(x1, x2))
 
 
 def matrix_transpose(x: torch.Tensor, /) -> torch.Tensor:
@@ -159,19 +188,27 @@ def _without_small_entries(x: torch.Tensor, *, subnormal_only: bool) -> torch.Te
     return torch.where(small, torch.zeros_like(x), x)
 
 
+def _has_nan(factors: Any) -> bool:
+    return any(bool(torch.isnan(factor.sum())) for factor in factors)
+
+
 def _converging(fn: Any, x: torch.Tensor) -> Any:
     """``fn(x)``; if LAPACK does not converge, again without the smallest entries.
 
     One such matrix makes `torch.linalg` raise for its whole batch. A matrix that fails again gets
     NaN. In complex64 LAPACK may return NaN without an error, if all entries of a column are
-    subnormal.
+    subnormal; these entries are removed beforehand where NaN cannot be noticed.
     """
-    if x.dtype == torch.complex64:
+    reads = is_plain(x)
+    if x.dtype == torch.complex64 and not reads:
         x = _without_small_entries(x, subnormal_only=True)
     if torch.compiler.is_compiling():
         return in_pieces(fn, x)
     try:
-        return in_pieces(fn, x)
+        found = in_pieces(fn, x)
+        if x.dtype == torch.complex64 and reads and _has_nan(found):
+            return in_pieces(fn, _without_small_entries(x, subnormal_only=True))
+        return found
     except _LinAlgError:
         easier = partial(_without_small_entries, subnormal_only=False)
         if torch._C._are_functorch_transforms_active():

@@ -172,7 +172,7 @@ def _plain_situation(shape: tuple[int, ...], single: bool) -> Situation:
         looks="free",
         worth_a_choice=WORTH_A_CHOICE,
         doubles="operators",
-        jacobi_over_gram=2,
+        jacobi_over_gram=3,
     )
 
 
@@ -252,7 +252,7 @@ class _TorchBackend(Backend):
         if x.device.type == "cuda":
             return _cuda_situation(shape, single, "waits" if waits(x) else "never")
         doubles: Any = "operators" if x.device.type == "cpu" else "never"
-        return Situation(shape, single=single, doubles=doubles, jacobi_over_gram=2)
+        return Situation(shape, single=single, doubles=doubles, jacobi_over_gram=3)
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
         with full_precision(x):

@@ -24,6 +24,7 @@ __all__ = [
     "BY_NAME_HERMITIAN",
     "LADDER",
     "LARGEST_JACOBI_ON_GPU",
+    "TALL",
     "DriverName",
     "EighDriverName",
     "Looks",

@@ -1,13 +1,14 @@
 r"""The base class of drivers, which compute the factors of a matrix.
 
 For a matrix that is not wide, ``A = W V^H`` with ``W = U diag(S)``. A driver returns ``(W, S, V)``,
-or ``(U, S, V)`` if unit columns are requested. For a wide matrix it takes the adjoint.
+or ``(U, S, V)`` if unit columns are requested. For a wide matrix it takes the adjoint. A function
+of a long matrix needs neither W nor U, and asks for S and V alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ..arrays import (
     adjoint,
@@ -20,9 +21,20 @@ from ..arrays import (
 )
 from ..namespace import Array, Namespace
 
-__all__ = ["Driver", "Extent", "in_double", "orthogonal_or_nan", "safe_sizes", "unit_columns"]
+__all__ = [
+    "Driver",
+    "Extent",
+    "Long",
+    "in_double",
+    "orthogonal_or_nan",
+    "safe_sizes",
+    "unit_columns",
+]
 
 Extent = tuple[Array, Array]
+
+Long = Literal["unit", "scaled", "none"]
+"""The factor of the longer side: unit columns, columns times the values, or None in its place."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +59,9 @@ class Driver:
     exact: ClassVar[bool] = True
 
     def of_tall(
-        self, xp: Namespace, A: Array, *, unit: bool, finite: bool
-    ) -> tuple[Array, Array, Array]:
-        """``(W, S, V)`` of ``A (..., m, n)`` with m >= n, or ``(U, S, V)`` with `unit`.
+        self, xp: Namespace, A: Array, *, long: Long, finite: bool
+    ) -> tuple[Array | None, Array, Array]:
+        """``(W, S, V)`` of ``A (..., m, n)`` with m >= n; U or None in place of W as `long` says.
 
         S is descending, and NaN for a matrix with a non-finite entry. `finite` is true if the
         caller knows that there is no such matrix.
@@ -57,18 +69,22 @@ class Driver:
         raise NotImplementedError
 
     def compute(
-        self, xp: Namespace, A: Array, *, unit: bool, finite: bool = False
+        self, xp: Namespace, A: Array, *, long: Long, finite: bool = False
     ) -> tuple[Array, Array, Array]:
         """``(left, S, right)`` of any matrix.
 
-        With `unit`, ``A = left diag(S) right``, and both have orthonormal columns (rows). Without
-        it, ``A = left @ right``, and the factor of the longer side is multiplied by the values.
+        With ``long="unit"``, ``A = left diag(S) right``, and both have orthonormal columns (rows).
+        With "scaled", ``A = left @ right``, and the factor of the longer side is multiplied by the
+        values. With "none" that factor is None.
         """
         X = in_double(xp, A) if self.double else A
         wide = bool(A.shape[-2] < A.shape[-1])
-        long, S, V = self.of_tall(xp, adjoint(xp, X) if wide else X, unit=unit, finite=finite)
-        long, S, V = cast_like(xp, long, A), real_like(xp, S, A), cast_like(xp, V, A)
-        return (V, S, adjoint(xp, long)) if wide else (long, S, adjoint(xp, V))
+        W, S, V = self.of_tall(xp, adjoint(xp, X) if wide else X, long=long, finite=finite)
+        S, V = real_like(xp, S, A), cast_like(xp, V, A)
+        if W is not None:
+            W = cast_like(xp, W, A)
+            W = adjoint(xp, W) if wide else W
+        return (V, S, W) if wide else (W, S, adjoint(xp, V))
 
     def eigh(self, xp: Namespace, H: Array, *, finite: bool = False) -> tuple[Array, Array]:
         """Eigenvalues, ascending, and eigenvectors of a Hermitian matrix, by ``xp.linalg.eigh``."""

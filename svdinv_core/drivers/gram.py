@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..arrays import adjoint, diagonal_matrix, is_complex, real_diagonal, scale
+from ..arrays import adjoint, diagonal_matrix, is_complex, real_diagonal, real_product, scale
 from ..namespace import Array, Namespace
 from ..rules import promised_rtol
-from .driver import Driver, Extent, orthogonal_or_nan, safe_sizes, unit_columns
+from .driver import Driver, Extent, Long, orthogonal_or_nan, safe_sizes, unit_columns
 
 __all__ = ["Gram"]
 
@@ -32,8 +32,8 @@ class Gram(Driver):
         which `resolves` notices.
     polished : bool
         For eigensolvers whose eigenvectors are not orthogonal to working precision. A
-        Newton-Schulz step, ``V (3 I - V^H V)/2``, squares the error, and the values are computed
-        as the norms of the columns of W.
+        Newton-Schulz step, ``V (3 I - V^H V)/2``, squares the error, and the squares of the values
+        are computed as the diagonal of ``V^H A^H A V``.
     """
 
     normalized: bool = False
@@ -42,8 +42,8 @@ class Gram(Driver):
     exact: ClassVar[bool] = False
 
     def of_tall(
-        self, xp: Namespace, A: Array, *, unit: bool, finite: bool
-    ) -> tuple[Array, Array, Array]:
+        self, xp: Namespace, A: Array, *, long: Long, finite: bool
+    ) -> tuple[Array | None, Array, Array]:
         """See `Driver.of_tall`; here V is not NaN for a matrix with a non-finite entry."""
         nan = float("nan")  # not an array, which NaN debuggers would report
         sizes: Array = None
@@ -51,7 +51,8 @@ class Gram(Driver):
         if self.normalized:
             sizes = safe_sizes(xp, A)
             X = scale(xp, 1.0 / sizes, A)
-        H = -xp.matmul(adjoint(xp, X), X)
+        H = xp.matmul(adjoint(xp, X), X)
+        H *= -1.0
         # The largest entry of a positive semidefinite matrix is on the diagonal.
         values_finite = xp.isfinite(xp.sum(real_diagonal(xp, H), axis=-1, keepdims=True))
         w, V = xp.linalg.eigh(xp.where(xp.expand_dims(values_finite, axis=-1), H, 0.0))
@@ -59,12 +60,14 @@ class Gram(Driver):
             V = _orthonormalized(xp, V, w)
         if self.guarded:
             w, V = orthogonal_or_nan(xp, (V,), w, V)
-        W = xp.matmul(X, V)
-        squares = _column_squares(xp, W) if self.polished else xp.maximum(-w, xp.zeros_like(w))
-        S = xp.where(values_finite, xp.sqrt(squares), nan)
+        W = None if long == "none" else xp.matmul(X, V)
+        squares = -w
+        if self.polished:
+            squares = -_on_diagonal(xp, H, V) if W is None else _column_squares(xp, W)
+        S = xp.where(values_finite, xp.sqrt(xp.maximum(squares, xp.zeros_like(w))), nan)
         if sizes is not None:
-            W, S = scale(xp, sizes, W), S * sizes[..., 0]
-        return (unit_columns(xp, W, S) if unit else W), S, V
+            W, S = W if W is None else scale(xp, sizes, W), S * sizes[..., 0]
+        return (unit_columns(xp, W, S) if long == "unit" else W), S, V
 
     def resolves(
         self, xp: Namespace, S: Array, extent: Extent, spoilt: Array | None = None
@@ -93,6 +96,11 @@ def _orthonormalized(xp: Namespace, V: Array, like_values: Array) -> Array:
     product = xp.matmul(adjoint(xp, V), V)
     identity = diagonal_matrix(xp, xp.ones_like(like_values), V.dtype)
     return xp.matmul(V, 1.5 * identity - 0.5 * product)
+
+
+def _on_diagonal(xp: Namespace, H: Array, V: Array) -> Array:
+    """``diag(V^H H V)``, real."""
+    return xp.sum(real_product(xp, V, xp.matmul(H, V)), axis=-2)
 
 
 def _column_squares(xp: Namespace, W: Array) -> Array:

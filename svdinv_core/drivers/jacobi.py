@@ -4,9 +4,8 @@ Pairs of columns of ``[A; I]`` are rotated until the upper parts are orthogonal.
 ``[W; V]`` with ``W = A V``, and the norms of W's columns are the singular values. For columns p, q
 the rotation
 
-    a = |p|^2     b = |q|^2     g = p^H q            zeta = (b - a) / (2 |g|)
-    t = 1 / (zeta + sign(zeta) sqrt(1 + zeta^2))     c = 1/sqrt(1 + t^2)     s = c t g/|g|
-    p <- c p - conj(s) q                             q <- s p + c q
+    g = 2 p^H q     z = |q|^2 - |p|^2     t = g / (z + sign(z) sqrt(z^2 + |g|^2))
+    c = 1/sqrt(1 + |t|^2)     p <- c (p - conj(t) q)     q <- c (q + t p)
 
 makes the new p and q orthogonal by the smaller of the two angles (Hestenes 1958; Demmel & Veselic,
 SIAM J. Matrix Anal. Appl. 13, 1992, for the accuracy of small values). The number of sweeps is
@@ -42,7 +41,7 @@ from ..arrays import (
     scale_columns,
 )
 from ..namespace import Array, Namespace
-from .driver import Driver, in_double, safe_sizes
+from .driver import Driver, Long, in_double, safe_sizes
 
 __all__ = ["Jacobi", "sweeps"]
 
@@ -69,20 +68,21 @@ class Jacobi(Driver):
     name: ClassVar[str] = "jacobi"
 
     def of_tall(
-        self, xp: Namespace, A: Array, *, unit: bool, finite: bool
-    ) -> tuple[Array, Array, Array]:
+        self, xp: Namespace, A: Array, *, long: Long, finite: bool
+    ) -> tuple[Array | None, Array, Array]:
         """See `Driver.of_tall`."""
         sizes = safe_sizes(xp, A)
         X = scale(xp, 1.0 / sizes, A)
         m, n = A.shape[-2:]
         triangle = _Triangle(xp, X) if isinstance(m, int) and m >= REDUCED * n else None
         W, S, V = _orthogonalized(xp, X if triangle is None else triangle.R)
-        if unit:
-            left = _unit_columns(xp, W, S)
-            left = left if triangle is None else triangle.back(left)
-        else:
-            left = scale(xp, sizes, W if triangle is None else xp.matmul(X, V))
-        return left, S * sizes[..., 0], V
+        S, values = S * sizes[..., 0], S
+        if long == "none":
+            return None, S, V
+        if long == "unit":
+            U = _unit_columns(xp, W, values)
+            return U if triangle is None else triangle.back(U), S, V
+        return scale(xp, sizes, W if triangle is None else xp.matmul(X, V)), S, V
 
     def eigh(self, xp: Namespace, H: Array, *, finite: bool = False) -> tuple[Array, Array]:
         """See `Driver.eigh`."""
@@ -103,11 +103,14 @@ def _orthogonalized(xp: Namespace, A: Array) -> tuple[Array, Array, Array]:
     single = float(xp.finfo(A.dtype).eps) > 1e-10
     batch = tuple(range(len(A.shape) - 2))
     last = (len(batch) + 1, len(batch), *batch)  # batch last; the rows of X are the columns of A
-    identity = diagonal_matrix(xp, xp.ones_like(xp.abs(A)[..., 0, :]), A.dtype)
-    X = xp.concat([xp.permute_dims(A, last), xp.permute_dims(identity, last)], axis=1)
+    X = xp.permute_dims(A, last)
     count = sweeps(n, single=single)
-    X = _written_out(xp, X, m, count) if n <= UNROLLED else _in_rounds(xp, X, m, count)
-    S = xp.sqrt(_squares(xp, X[:, :m], axis=1))
+    if n <= UNROLLED:
+        S, X = _written_out(xp, X, count)
+    else:
+        identity = diagonal_matrix(xp, xp.ones_like(xp.abs(A)[..., 0, :]), A.dtype)
+        X = _in_rounds(xp, xp.concat([X, xp.permute_dims(identity, last)], axis=1), m, count)
+        S = xp.sqrt(_squares(xp, X[:, :m], axis=1))
     X = xp.permute_dims(X, (*range(2, len(batch) + 2), 1, 0))
     S = xp.permute_dims(S, (*range(1, len(batch) + 1), 0))
     if n > UNROLLED:
@@ -121,55 +124,79 @@ def _orthogonalized(xp: Namespace, A: Array) -> tuple[Array, Array, Array]:
 
 def _squares(xp: Namespace, X: Array, axis: int) -> Array:
     """Sum of the squared absolute values along an axis."""
+    return xp.sum(_squared(xp, X), axis=axis)
+
+
+def _squared(xp: Namespace, X: Array) -> Array:
+    """Squared absolute values."""
     if not is_complex(xp, X):
-        return xp.sum(X * X, axis=axis)
+        return X * X
     re, im = xp.real(X), xp.imag(X)
-    return xp.sum(re * re + im * im, axis=axis)
+    return re * re + im * im
 
 
-def _rotated(xp: Namespace, P: Array, Q: Array, m: int, axis: int) -> tuple[Array, Array]:
-    """Rotate pairs of columns so that their first m entries, along `axis`, are orthogonal."""
+def _rotated(
+    xp: Namespace, P: Array, Q: Array, m: int, axis: int, *, ordered: bool = False
+) -> tuple[Array, Array]:
+    """Rotate pairs of columns so that their first m entries, along `axis`, are orthogonal.
+
+    With `ordered` the longer column becomes the first of its pair.
+    """
     p, q = (P[:m], Q[:m]) if axis == 0 else (P[:, :m], Q[:, :m])
-    difference = _squares(xp, q, axis) - _squares(xp, p, axis)
-    wide = is_complex(xp, P)
-    g = xp.sum((xp.conj(p) if wide else p) * q, axis=axis)
+    g = xp.sum((xp.conj(p) if is_complex(xp, P) else p) * q, axis=axis)
+    g = g + g
     size = xp.abs(g)
-    some = size > float(xp.finfo(P.dtype).smallest_normal)
-    # A real g keeps its sign, and so do zeta, t and s.
-    size = xp.where(some, size if wide else g, 1.0)
-    zeta = difference / (2.0 * size)
-    root = xp.sqrt(1.0 + zeta * zeta)
-    t = xp.where(some, 1.0 / (zeta + xp.where(zeta < 0, -root, root)), 0.0)
-    c = 1.0 / xp.sqrt(1.0 + t * t)
-    s = xp.expand_dims(scale(xp, c * t / size, g) if wide else c * t, axis=axis)
-    c = xp.expand_dims(c, axis=axis)
-    return scale(xp, c, P) - (xp.conj(s) if wide else s) * Q, s * P + scale(xp, c, Q)
+    difference = _squares(xp, q, axis) - _squares(xp, p, axis)
+    # Not zero, so that two columns of zeros are not rotated.
+    root = xp.maximum(xp.hypot(difference, size), float(xp.finfo(P.dtype).smallest_normal))
+    along = difference + xp.copysign(root, difference)
+    # c and s come from t alone, so that rounding errors of t leave the rotation unitary.
+    wide = is_complex(xp, g)
+    t = scale(xp, 1.0 / along, g) if wide else g / along
+    c = 1.0 / xp.sqrt(1.0 + _squared(xp, t))
+    s = scale(xp, c, t)
+    c = cast_like(xp, c, s)
+    r = xp.conj(s) if wide else s
+    if ordered:
+        swap = difference > 0
+        c, r, s, d = (xp.where(swap, *two) for two in ((s, c), (-c, r), (c, s), (-r, c)))
+    else:
+        d = c
+    c, r, s, d = (xp.expand_dims(x, axis=axis) for x in (c, r, s, d))
+    return c * P - r * Q, s * P + d * Q
 
 
-def _written_out(xp: Namespace, X: Array, m: int, count: int) -> Array:
-    """All sweeps over few columns; returns them in descending order of their norms."""
-    n = X.shape[0]
+def _written_out(xp: Namespace, A: Array, count: int) -> tuple[Array, Array]:
+    """All sweeps over few columns ``A (n, m, ...)``: descending norms, and columns of [W; V]."""
+    n, m = A.shape[:2]
+    zero = xp.zeros_like(A[0, :1])
+    one = xp.ones_like(zero)
     pairs = [(p, q) for p in range(n) for q in range(p + 1, n)]
 
-    def sweep(columns: tuple[Array, ...]) -> tuple[Array, ...]:
+    def sweep(columns: tuple[Array, ...], ordered: bool = False) -> tuple[Array, ...]:
         out = list(columns)
         for p, q in pairs:
-            out[p], out[q] = _rotated(xp, out[p], out[q], m, axis=0)
+            out[p], out[q] = _rotated(xp, out[p], out[q], m, axis=0, ordered=ordered)
         return tuple(out)
 
-    columns = list(_repeated(xp, count, sweep, tuple(X[i] for i in range(n))))
-    squares = [_squares(xp, column[:m], axis=0) for column in columns]
-    for end in range(n - 1, 0, -1):
-        for p in range(end):
-            q = p + 1
-            swap = squares[p] < squares[q]
-            columns[p], columns[q] = _exchanged(xp, swap, columns[p], columns[q])
-            squares[p], squares[q] = _exchanged(xp, swap, squares[p], squares[q])
-    return xp.concat([xp.expand_dims(column, axis=0) for column in columns], axis=0)
+    columns = tuple(
+        xp.concat([A[i], *(one if i == j else zero for j in range(n))], axis=0) for i in range(n)
+    )
+    if count:
+        columns = sweep(_repeated(xp, count - 1, sweep, columns), ordered=True)
+    values = [xp.sqrt(_squares(xp, column[:m], axis=0)) for column in columns]
+    # The columns are in order except for rounding errors. The values have to be in order.
+    for p, q in pairs:
+        values[p], values[q] = _ordered(xp, values[p], values[q])
+    S, X = (
+        xp.concat([xp.expand_dims(x, axis=0) for x in arrays], axis=0)
+        for arrays in (values, columns)
+    )
+    return S, X
 
 
-def _exchanged(xp: Namespace, swap: Array, p: Array, q: Array) -> tuple[Array, Array]:
-    return xp.where(swap, q, p), xp.where(swap, p, q)
+def _ordered(xp: Namespace, a: Array, b: Array) -> tuple[Array, Array]:
+    return xp.maximum(a, b), -xp.maximum(-a, -b)
 
 
 def _in_rounds(xp: Namespace, X: Array, m: int, count: int) -> Array:
@@ -194,7 +221,7 @@ def _in_rounds(xp: Namespace, X: Array, m: int, count: int) -> Array:
 def _repeated(xp: Namespace, count: int, body: Callable[[Any], Any], state: Any) -> Any:
     """`body` applied `count` times, by the namespace's own loop if it has one."""
     loop = getattr(xp, "repeated", None)
-    if loop is not None:
+    if loop is not None and count > 1:
         return loop(count, body, state)
     for _ in range(count):
         state = body(state)

@@ -158,7 +158,7 @@ class Krylov:
 
     def of_whole(self, xp: Namespace, A: Array, situation: Situation) -> Triples:
         """The triples of an array by a whole decomposition."""
-        U, S, Vh = situation.native("factors", exact=True).compute(xp, A, unit=True)
+        U, S, Vh = situation.native("factors", exact=True).compute(xp, A, long="unit")
         kept, r = self.selection.of(xp, S), self.r
         g = kept.weights[..., :r]
         return Triples(
@@ -188,7 +188,7 @@ class Krylov:
 
         def ritz(basis: Array, image: Array) -> tuple[Array, ...]:
             Q, R = xp.linalg.qr(image, mode="reduced")
-            left, S, right = native().compute(xp, R, unit=True)
+            left, S, right = native().compute(xp, R, long="unit")
             U = xp.matmul(Q, left[..., :b])
             V = xp.matmul(basis, adjoint(xp, right[..., :b, :]))
             S = S[..., :b]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ..arrays import adjoint, cast_like, finite_matrices, real_like, scale_columns, scale_rows
 from ..namespace import Array, Namespace
-from .driver import Driver, in_double, orthogonal_or_nan
+from .driver import Driver, Long, in_double, orthogonal_or_nan
 
 __all__ = ["Native", "native"]
 
@@ -19,7 +19,7 @@ class Native(Driver):
     name: ClassVar[str] = "svd"
 
     def compute(
-        self, xp: Namespace, A: Array, *, unit: bool, finite: bool = False
+        self, xp: Namespace, A: Array, *, long: Long, finite: bool = False
     ) -> tuple[Array, Array, Array]:
         """See `Driver.compute`.
 
@@ -41,11 +41,12 @@ class Native(Driver):
         if self.guarded:
             U, S, Vh = orthogonal_or_nan(xp, (U, adjoint(xp, Vh)), U, S, Vh)
         U, S, Vh = cast_like(xp, U, A), real_like(xp, S, A), cast_like(xp, Vh, A)
-        if unit:
+        tall = A.shape[-2] >= A.shape[-1]
+        if long == "none":
+            return (None, S, Vh) if tall else (U, S, None)
+        if long == "unit":
             return U, S, Vh
-        if A.shape[-2] >= A.shape[-1]:
-            return scale_columns(xp, U, S), S, Vh
-        return U, S, scale_rows(xp, S, Vh)
+        return (scale_columns(xp, U, S), S, Vh) if tall else (U, S, scale_rows(xp, S, Vh))
 
 
 def native() -> Native:

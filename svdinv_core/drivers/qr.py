@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from ..arrays import adjoint, finite_matrices, scale
 from ..namespace import Array, Namespace
-from .driver import Driver, safe_sizes
+from .driver import Driver, Long, safe_sizes
 from .native import native
 
 __all__ = ["BlockQR", "blocks"]
@@ -62,14 +62,15 @@ class BlockQR(Driver):
     name: ClassVar[str] = "qr"
 
     def of_tall(
-        self, xp: Namespace, A: Array, *, unit: bool, finite: bool
-    ) -> tuple[Array, Array, Array]:
+        self, xp: Namespace, A: Array, *, long: Long, finite: bool
+    ) -> tuple[Array | None, Array, Array]:
         """See `Driver.of_tall`."""
         if self.normalized:
             sizes = safe_sizes(xp, A)
             plain = replace(self, normalized=False)
-            long, S, V = plain.of_tall(xp, scale(xp, 1.0 / sizes, A), unit=unit, finite=finite)
-            return long if unit else scale(xp, sizes, long), S * sizes[..., 0], V
+            W, S, V = plain.of_tall(xp, scale(xp, 1.0 / sizes, A), long=long, finite=finite)
+            return scale(xp, sizes, W) if long == "scaled" else W, S * sizes[..., 0], V
+        unit = long == "unit"
         count = 1 if self.whole else blocks(A.shape[-2], A.shape[-1], self.devices)
         tree = None if count == 1 else _Tree.of(A, count)
         top = A if tree is None else tree.stack(xp, A, unit)
@@ -77,11 +78,11 @@ class BlockQR(Driver):
         # If A has an infinite or NaN entry, so has R.
         values_usable, usable = finite_matrices(xp, R)
         R = xp.where(usable, R, xp.zeros_like(R))
-        U, S, Vh = self.inner.compute(xp, R, unit=True, finite=True)
+        U, S, Vh = self.inner.compute(xp, R, long="unit", finite=True)
         nan = float("nan")  # not an array, which NaN debuggers would report
         S, V = xp.where(values_usable, S, nan), adjoint(xp, xp.where(usable, Vh, nan))
         if not unit:
-            return xp.matmul(A, V), S, V
+            return xp.matmul(A, V) if long == "scaled" else None, S, V
         U = xp.matmul(Q, U)
         return xp.where(usable, U if tree is None else tree.back(xp, U), nan), S, V
 

@@ -74,7 +74,7 @@ def test_factors_over_the_hostile_family(which, size, is_complex, precision, hol
         size_of = np.maximum(np.abs(wide).max(axis=(-2, -1)), 1e-300)[:, None, None]
         with np.errstate(over="ignore"):  # of the cotangent of an angle
             U, S, Vh = SVD(driver=EXACT[which]).compute(xp, x)
-            left, _, right = ScaledSVD(driver=EXACT[which]).compute(xp, x)
+            left, _, right = EXACT[which].compute(xp, x, long="scaled")
         assert S.dtype == precision
         assert U.dtype == x.dtype
         assert (np.diff(S) <= 0).all()
@@ -161,14 +161,14 @@ def test_a_long_matrix_is_rotated_through_its_triangle(is_complex, unit, monkeyp
         jacobi_module, "_orthogonalized", lambda xp, X: seen.append(X.shape) or rotate(xp, X)
     )
     for x in (A, adjoint(A)):
-        left, S, right = Jacobi().compute(xp, x, unit=unit)
+        left, S, right = Jacobi().compute(xp, x, long="unit" if unit else "scaled")
         product = (left * S[..., None, :] if unit else left) @ right
         np.testing.assert_allclose(product, x, atol=1e-13)
         np.testing.assert_allclose(S, np.linalg.svd(A, compute_uv=False), atol=1e-13)
         if unit:
             for Q in (left, adjoint(right)):
                 np.testing.assert_allclose(adjoint(Q) @ Q, np.eye(5) + 0 * S[..., None], atol=1e-13)
-    Jacobi().compute(xp, A[..., :19, :], unit=unit)
+    Jacobi().compute(xp, A[..., :19, :], long="unit" if unit else "scaled")
     assert seen == [(2, 3, 5, 5)] * 2 + [(2, 3, 19, 5)]
 
 
@@ -257,9 +257,9 @@ def test_blocks_of_rows_change_nothing(rows, monkeypatch):
     """Also if rows remain, which go to the second level unchanged."""
     A = np.random.default_rng(0).standard_normal((2, rows, 5))
     assert qr_module.blocks(rows, 5) == 32
-    split = [SVD(driver=BlockQR()).compute(xp, A), ScaledSVD(driver=BlockQR()).compute(xp, A)]
+    split = [SVD(driver=BlockQR()).compute(xp, A), BlockQR().compute(xp, A, long="scaled")]
     monkeypatch.setattr(qr_module, "MOST_BLOCKS", 1)
-    whole = [SVD(driver=BlockQR()).compute(xp, A), ScaledSVD(driver=BlockQR()).compute(xp, A)]
+    whole = [SVD(driver=BlockQR()).compute(xp, A), BlockQR().compute(xp, A, long="scaled")]
     for found, expected in zip(split, whole, strict=True):
         np.testing.assert_allclose(found[1], expected[1], rtol=1e-13)
     U, S, Vh = split[0]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import svdinv
 from support import transform_tables
+from support.arrays import adjoint
 from support.drivers import FRAMEWORKS, driver
 from support.family import cells, draw, normal
 from support.namespaces import namespace
@@ -209,6 +210,42 @@ def test_no_square_temporary_on_the_long_side(shape):
         operator.jvp(at, Tangents(A, (None,) * len(params)))
         operator.vjp(at, operator.apply(at))
     assert xp.largest == A.size
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+@pytest.mark.parametrize("shape", [(6, 5), (5, 6), (24, 5), (5, 24)], ids=str)
+def test_derivative_of_scaled_factors(shape, is_complex):
+    """Against differences, and adjoint; a long matrix is a factor itself."""
+    xp, *_ = namespace("numpy")
+    rng = np.random.default_rng(0)
+    A, dA = normal(rng, (2, *shape), is_complex), normal(rng, (2, *shape), is_complex)
+    scaled = ScaledSVD()
+
+    def observed(factors):
+        """S, a sum of projectors, and the matrix: none depends on phases of vectors."""
+        left, S, right = factors
+        V = left if factors.wide else adjoint(right)
+        whole = (right if factors.wide else left)[..., 0] if factors.long else left @ right
+        return S, (V * np.arange(1.0, 6.0)) @ adjoint(V), whole
+
+    h = 1e-5
+    factors = scaled.compute(xp, A)
+    assert factors.long == (max(shape) == 24)
+    tangents = scaled.jvp(xp, factors, dA)
+    ahead, behind = (
+        observed(type(factors)(*(f + s * h * d for f, d in zip(factors, tangents, strict=True))))
+        for s in (1, -1)
+    )
+    there, back = (observed(scaled.compute(xp, A + s * h * dA)) for s in (1, -1))
+    for a, b, c, d in zip(ahead, behind, there, back, strict=True):
+        np.testing.assert_allclose((a - b) / (2 * h), (c - d) / (2 * h), atol=1e-7)
+    cts = [normal(rng, f.shape, is_complex and f.ndim > 2) for f in factors]
+    for some in ((0, 1, 2), (0,), (1,), (2,)):
+        given = tuple(ct if i in some else None for i, ct in enumerate(cts))
+        ct_A = scaled.vjp(xp, factors, given)
+        pairs = zip(given, tangents, strict=True)
+        ours = sum((ct.conj() * d).real.sum() for ct, d in pairs if ct is not None)
+        np.testing.assert_allclose((ct_A.conj() * dA).real.sum(), ours, rtol=1e-10)
 
 
 def test_the_namespace_protocol_names_all_that_is_used():
