@@ -27,6 +27,10 @@ _cache = Path(__file__).parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+# Tracing makes many objects that live, and by default each quarter more of them is a reason to look
+# at all objects of all frameworks again: a tenth of the time of the tests that trace.
+gc.set_threshold(20_000, 20, 20)
+
 # Set these before importing the modules that read them.
 if _shared := os.environ.get("SVDINV_SHARED"):
     os.environ.setdefault("SVDINV_DATA", str(Path(_shared, "data").resolve()))
@@ -51,10 +55,19 @@ def pytest_runtest_teardown(item, nextitem):
             sys.modules["jax"].clear_caches()
         if "torch._dynamo" in sys.modules:
             sys.modules["torch"]._dynamo.reset()
+        if (ops := sys.modules.get("tensorflow.python.framework.ops")) is not None:
+            forget_graphs(ops)
         gc.collect()
         if sys.platform == "linux":  # return free memory to the system, which malloc keeps
             ctypes.CDLL(None).malloc_trim(0)
         _forget_at = max(MOST_MEMORY, resident() + GROWTH)  # some memory stays; do not repeat soon
+
+
+def forget_graphs(ops) -> None:
+    """Drop the gradients that TensorFlow registers of each custom gradient, with their graphs."""
+    registry = ops.gradient_registry._registry
+    for name in [name for name in registry if name.startswith("CustomGradient-")]:
+        del registry[name]
 
 
 def resident() -> int:
