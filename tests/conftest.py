@@ -90,6 +90,8 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [i for i in items if (i.get_closest_marker("apart") is not None) == apart]
     if not config.getoption("--whole-family"):
         items[:] = [item for item in items if item.get_closest_marker("whole_family") is None]
+    # A long test that is among the last leaves the other worker without work.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture

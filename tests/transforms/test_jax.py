@@ -228,6 +228,7 @@ def test_outside_jit(transform, observable):
     check(jax_operations, eager, observable)
 
 
+@pytest.mark.slow
 def test_with_all_optimizations():
     """As for users, in a separate process; the other tests compile without optimization."""
     root = Path(__file__).parents[2]

@@ -214,6 +214,7 @@ def test_xla_in_double_precision():
     np.testing.assert_allclose((Q * w[:, None, :]) @ np.conj(np.swapaxes(Q, -1, -2)), H, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_what_stays_in_memory(request):
     """The cells of XLA and of saved models, in a separate process."""
     whole = ["--whole-family"] if request.config.getoption("--whole-family") else []
