@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import frexp
+from typing import Any
 
 from .namespace import Array, Namespace
 
@@ -12,6 +14,7 @@ __all__ = [
     "adjoint",
     "cast_like",
     "counted",
+    "determinant",
     "diagonal_matrix",
     "finite_matrices",
     "first",
@@ -20,11 +23,13 @@ __all__ = [
     "last",
     "leading",
     "order_sign",
+    "orthogonal_determinant",
     "over",
     "real_diagonal",
     "real_like",
     "real_product",
     "reciprocal",
+    "repeated",
     "rounding",
     "safe_size",
     "scale",
@@ -137,6 +142,58 @@ def order_sign(xp: Namespace, d: Array) -> Array:
     """1 below the diagonal, -1 above it, 0 on it: ``(..., k, k)`` for ``d (..., k)``."""
     index = counted(xp, d)
     return xp.sign(xp.expand_dims(index, axis=-1) - xp.expand_dims(index, axis=-2))
+
+
+def determinant(xp: Namespace, A: Array) -> Array:
+    """Determinants ``(...)``; those of small matrices by the rule of Sarrus, for all at once."""
+    n = A.shape[-1]
+    if not isinstance(n, int) or not 0 < n <= 3:
+        return xp.linalg.det(A)
+    if n == 1:
+        return A[..., 0, 0]
+    if n == 2:
+        return A[..., 0, 0] * A[..., 1, 1] - A[..., 0, 1] * A[..., 1, 0]
+    X = xp.concat([A, A[..., :2]], axis=-1)
+    middle = X[..., 1, 1:4]
+    falling, rising = X[..., 0, :3] * X[..., 2, 2:], X[..., 0, 2:] * X[..., 2, :3]
+    return xp.sum((falling - rising) * middle, axis=-1)
+
+
+def orthogonal_determinant(xp: Namespace, Q: Array) -> Array:
+    """The determinant, 1 or -1, of real orthogonal matrices, for a namespace that has none.
+
+    A reflection maps each column x to ``-p |x| e``, with p the sign of its entry on the diagonal.
+    It has determinant -1, so the result is the product of all p.
+    """
+    index = counted(xp, Q[..., 0])
+
+    def reflected(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        place, X, det = state
+        e = xp.where(index == place, xp.ones_like(index), 0.0)
+        x = xp.where(index >= place, xp.sum(X * xp.expand_dims(e, axis=-2), axis=-1), 0.0)
+        size = xp.sqrt(xp.sum(x * x, axis=-1))
+        negative = xp.sum(x * e, axis=-1) < 0
+        v = x + e * xp.expand_dims(xp.where(negative, -size, size), axis=-1)
+        w = xp.expand_dims(v * xp.expand_dims(2.0 / xp.sum(v * v, axis=-1), axis=-1), axis=-1)
+        along = xp.sum(X * xp.expand_dims(v, axis=-1), axis=-2, keepdims=True)
+        return place + 1.0, X - w * along, xp.where(negative, -det, det)
+
+    one = xp.ones_like(index)
+    state = (one, Q, one[..., 0])
+    return repeated(xp, Q.shape[-1], reflected, state)[2]
+
+
+def repeated(
+    xp: Namespace, count: int, body: Callable[[Any], Any], state: tuple[Array, ...]
+) -> tuple[Array, ...]:
+    """`body` applied `count` times, by the namespace's own loop if it has one."""
+    loop: Any = getattr(xp, "repeated", None)
+    if loop is not None and count > 1:
+        result: tuple[Array, ...] = loop(count, body, state)
+        return result
+    for _ in range(count):
+        state = body(state)
+    return state
 
 
 def diagonal_matrix(xp: Namespace, d: Array, dtype: object) -> Array:

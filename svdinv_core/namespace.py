@@ -36,7 +36,7 @@ class LinalgNamespace(Protocol):
         """
 
     def det(self, x: Array, /) -> Array:
-        """Determinant."""
+        """Determinant of a real orthogonal matrix."""
 
     def diagonal(self, x: Array, /) -> Array:
         """Main diagonal of the last two axes."""

@@ -26,6 +26,7 @@ from .arrays import (
     added,
     adjoint,
     counted,
+    determinant,
     diagonal_matrix,
     first,
     inner,
@@ -188,7 +189,7 @@ class Unitary(SpectralOperator):
         ones = xp.ones_like(S)
         if not self.special:
             return ones
-        det = xp.expand_dims(xp.linalg.det(xp.matmul(U, Vh)), axis=-1)
+        det = xp.expand_dims(determinant(xp, xp.matmul(U, Vh)), axis=-1)
         sign = xp.where(det < 0, -ones, ones)
         return xp.where(counted(xp, S) == S.shape[-1], sign, ones)
 

@@ -175,6 +175,10 @@ class Backend(ABC):
         """Factors of an array of finite values."""
         return decomposition.compute(self.values_xp, x, finite=True)
 
+    def fused(self, function: Callable[[Any], Any], x: Any) -> Any:
+        """``function(x)`` of values: many array operations, which a framework may compile."""
+        return function(x)
+
     def some(self, flags: Any) -> bool:
         """Whether a flag is true, read even where this is not free."""
         return bool(flags.any())

@@ -88,15 +88,19 @@ class Factors:
         situation = backend.situation(x)
         free = situation.looks == "free"  # false under a compiler, which has no use for a cache
         drivers = (_known if free else _drivers)(driver, situation, needs, exact)
-        return compute_factors(
-            xp,
-            decomposition,
-            drivers,
-            x,
-            None if operator is None else lambda S: operator.extent(xp, S, params),
-            choose=backend.choose,
-            look=free,
-        )
+
+        def compute(x: Any) -> Any:
+            return compute_factors(
+                xp,
+                decomposition,
+                drivers,
+                x,
+                None if operator is None else lambda S: operator.extent(xp, S, params),
+                choose=backend.choose,
+                look=free,
+            )
+
+        return backend.fused(compute, x) if drivers[0].name == "jacobi" else compute(x)
 
 
 @dataclass(frozen=True)

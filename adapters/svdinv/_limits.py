@@ -146,14 +146,6 @@ LIMITS: tuple[Limit, ...] = (
         "gradient; open the ForwardAccumulator inside the function",
     ),
     Limit(
-        "tensorflow, determinant in XLA",
-        "tensorflow",
-        ("XLA",),
-        "special: TensorFlow's XLA has no determinant; leave out jit_compile=True here, or use "
-        "svdinv.jax, which has one",
-        functions=("procrustes special",),
-    ),
-    Limit(
         "autograd, forward mode of a checkpoint",
         "autograd",
         ("make_jvp of checkpoint",),

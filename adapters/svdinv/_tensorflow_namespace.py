@@ -6,6 +6,7 @@ function is a line or two of `tf`.
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
+from svdinv_core import orthogonal_determinant
+
 from ._failures import apart
-from ._limits import limit
 
 __all__ = [
     "abs",
@@ -59,6 +61,9 @@ float32, float64 = tf.float32, tf.float64
 int32 = tf.int32
 complex64, complex128 = tf.complex64, tf.complex128
 
+WRITTEN_OUT = 1000
+"""Number of multiplications up to which a product of two matrices is written out in XLA."""
+
 abs = tf.math.abs
 conj = tf.math.conj
 exp = tf.math.exp
@@ -66,7 +71,6 @@ expm1 = tf.math.expm1
 imag = tf.math.imag
 log = tf.math.log
 log1p = tf.math.log1p
-matmul = tf.linalg.matmul
 matrix_transpose = tf.linalg.matrix_transpose
 maximum = tf.math.maximum
 sqrt = tf.math.sqrt
@@ -159,6 +163,14 @@ def isfinite(x: Any, /) -> Any:
     return tf.math.is_finite(x)
 
 
+def matmul(x1: Any, x2: Any, /) -> Any:
+    """The product; in XLA, whose own is slow for small matrices, theirs is written out."""
+    sides = (*x1.shape[-2:], x2.shape[-1])
+    if None in sides or math.prod(sides) > WRITTEN_OUT or not compiled_by_xla():
+        return tf.linalg.matmul(x1, x2)
+    return tf.reduce_sum(x1[..., :, :, None] * x2[..., None, :, :], axis=-2)
+
+
 def max(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
     return tf.reduce_max(x, axis=axis, keepdims=keepdims)
 
@@ -202,8 +214,8 @@ class linalg:
 
     @staticmethod
     def det(x: Any, /) -> Any:
-        if compiled_by_xla():
-            raise limit("tensorflow, determinant in XLA")
+        if compiled_by_xla():  # which has none
+            return orthogonal_determinant(sys.modules[__name__], x)
         return tf.linalg.det(x)
 
     @staticmethod

@@ -63,6 +63,16 @@ from ._gauge import Watch
 from .operators import LinearOperator
 
 
+def _fused(function: Callable[..., Any], x: Any, *tensors: Any) -> Any:
+    """``function(x, *tensors)``; for many small matrices in a traced function a program of XLA.
+
+    As hundreds of separate operations of the graph it takes several times as long.
+    """
+    if _backend.fuses(x):
+        function = tf.function(function, jit_compile=True, autograph=False)
+    return function(x, *tensors)
+
+
 def _decompose(decomposition: Decomposition, x: Any, raw: Any) -> Any:
     """The factors `raw` as differentiable functions of x."""
 
@@ -94,16 +104,22 @@ def _apply(operator: Operator, x: Any, raw: Any, params: tuple[Any, ...]) -> tup
                 held = operator.decomposition.Factors(*raw)
                 factors = _decompose(operator.decomposition, x, raw)
                 moved = operator.moved(_xp, params, factors, held)
-                ct_x, ct_params = operator.vjp(Point(_xp, x, factors, moved), cts)
+
+                def pull(x: Any, factors: Any, params: Any, cts: Any) -> Tangents:
+                    return operator.vjp(Point(_xp, x, factors, params), cts)
+
+                ct_x, ct_params = _fused(pull, x, factors, moved, cts)
                 ct_params = with_exact(
                     operator, params, cts, ct_params, lambda *of: _apply(of[0], x, raw, of[1])
                 )
             return (ct_x, *(None for _ in raw), *ct_params)
 
+        def values(x: Any, factors: Any, params: Any) -> Any:
+            return operator.apply(Point(_xp, x, factors, params))
+
         # Without this, ForwardAccumulator would add the tangents of these operations to grad's.
-        factors = operator.decomposition.Factors(*raw)
-        fixed = tuple(map(tf.stop_gradient, params))
-        return operator.apply(Point(_xp, tf.stop_gradient(x), factors, fixed)), grad
+        A, *fixed = map(tf.stop_gradient, (x, *params))
+        return _fused(values, A, operator.decomposition.Factors(*raw), tuple(fixed)), grad
 
     return tuple(call(x, *raw, *params))
 
@@ -184,7 +200,8 @@ class _TensorFlowBackend(Backend):
         looks: Looks = "program"
         if tf.executing_eagerly():
             looks = "waits" if gpu else "free"
-        largest = LARGEST_JACOBI_ON_GPU if gpu else 4
+        # As separate operations, not compiled by XLA (`fuses`), they pay up to 4 columns only.
+        largest = LARGEST_JACOBI_ON_GPU if gpu else 6 if tf.test.is_built_with_xla() else 4
         single = x.dtype in (tf.float32, tf.complex64)
         return Situation(
             tuple(x.shape),
@@ -199,6 +216,18 @@ class _TensorFlowBackend(Backend):
             largest_jacobi=0 if tf.executing_eagerly() else largest,
             guarded=looks == "waits",
         )
+
+    def fuses(self, x: Any) -> bool:
+        """Whether to compile operations on these matrices within a traced function by XLA.
+
+        On a GPU that needs a part of CUDA which is often not installed.
+        """
+        traced = not (tf.executing_eagerly() or _xp.compiled_by_xla() or _on_gpu(x))
+        return traced and tf.test.is_built_with_xla() and self.situation(x).is_many
+
+    def fused(self, function: Any, x: Any) -> Any:
+        # Without this, a persistent tape around the traced function would differentiate it too.
+        return tf.nest.map_structure(tf.stop_gradient, _fused(function, x))
 
     def of_values(self, function: Any, x: Any, params: tuple[Any, ...]) -> Any:
         return function(*map(tf.stop_gradient, (x, *params)))

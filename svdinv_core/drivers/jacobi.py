@@ -25,10 +25,9 @@ and has the same eigenvectors. The rotations diagonalise its square, and so the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, log2
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..arrays import (
     cast_like,
@@ -37,6 +36,7 @@ from ..arrays import (
     is_complex,
     order_sign,
     real_like,
+    repeated,
     scale,
     scale_columns,
 )
@@ -183,7 +183,7 @@ def _written_out(xp: Namespace, A: Array, count: int) -> tuple[Array, Array]:
         xp.concat([A[i], *(one if i == j else zero for j in range(n))], axis=0) for i in range(n)
     )
     if count:
-        columns = sweep(_repeated(xp, count - 1, sweep, columns), ordered=True)
+        columns = sweep(repeated(xp, count - 1, sweep, columns), ordered=True)
     values = [xp.sqrt(_squares(xp, column[:m], axis=0)) for column in columns]
     # The columns are in order except for rounding errors. The values have to be in order.
     for p, q in pairs:
@@ -214,18 +214,8 @@ def _in_rounds(xp: Namespace, X: Array, m: int, count: int) -> Array:
             xp.concat([Q[1:], P[-1:]], axis=0),
         )
 
-    P, Q = _repeated(xp, count * (2 * half - 1), one_round, (X[:half], X[half:]))
+    P, Q = repeated(xp, count * (2 * half - 1), one_round, (X[:half], X[half:]))
     return xp.concat([P, Q], axis=0)[:n]  # after a whole sweep each is in its first place again
-
-
-def _repeated(xp: Namespace, count: int, body: Callable[[Any], Any], state: Any) -> Any:
-    """`body` applied `count` times, by the namespace's own loop if it has one."""
-    loop = getattr(xp, "repeated", None)
-    if loop is not None and count > 1:
-        return loop(count, body, state)
-    for _ in range(count):
-        state = body(state)
-    return state
 
 
 def _sorted(xp: Namespace, X: Array, S: Array) -> tuple[Array, Array]:

@@ -42,8 +42,10 @@ from svdinv_core import (
     eigenvalue_coefficients,
     get_rule,
     loewner_coefficients,
+    orthogonal_determinant,
     rule_names,
 )
+from svdinv_core.arrays import determinant
 
 CORE = Path(svdinv_core.__file__).parent
 
@@ -186,6 +188,19 @@ class Recording:
             return result
 
         return call
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 6])
+def test_determinants(n):
+    """Those written out, of any matrix; those by reflections, of an orthogonal one."""
+    xp, to, back = namespace("strict")
+    A = np.random.default_rng(n).standard_normal((30, n, n))
+    Q = np.linalg.qr(A)[0]
+    Q[:3] = np.eye(n), -np.eye(n), np.eye(n)[::-1]
+    exact = np.linalg.det(Q)
+    assert {-1.0, 1.0} == set(np.round(exact))
+    np.testing.assert_allclose(back(determinant(xp, to(A))), np.linalg.det(A), rtol=1e-10)
+    np.testing.assert_array_equal(back(orthogonal_determinant(xp, to(Q))), np.round(exact))
 
 
 @pytest.mark.parametrize("shape", [(1000, 4), (4, 1000)], ids=str)

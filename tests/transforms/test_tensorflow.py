@@ -214,6 +214,91 @@ def test_xla_in_double_precision():
     np.testing.assert_allclose((Q * w[:, None, :]) @ np.conj(np.swapaxes(Q, -1, -2)), H, atol=1e-12)
 
 
+def programs(function, *args):
+    """How many programs of XLA a traced function calls."""
+    operations = function.get_concrete_function(*args).graph.get_operations()
+    return sum("_XlaMustCompile" in operation.node_def.attr for operation in operations)
+
+
+@pytest.mark.apart
+def test_many_small_matrices_in_a_function_are_compiled_by_xla(tmp_path):
+    """Ties, a zero matrix, and one with a NaN, which does not change the others."""
+    rng = np.random.default_rng(0)
+    A, W, D = (normal(rng, (1024, 3, 3), False) for _ in range(3))
+    A[:3] = np.eye(3), np.zeros((3, 3)), np.diag([2.0, 1, 1])
+    A[3, 0, 0] = np.nan
+    good = np.arange(1024) != 3
+    tau = np.full(1024, 0.5)
+    B, pullback = svdinv.numpy.vjp(svdinv.numpy.svt, A, tau)
+    cts = pullback(W)
+    along = (D, np.zeros_like(tau))
+    tangent = svdinv.numpy.jvp(svdinv.numpy.svt, (A, tau), along)[1]
+    second = svdinv.numpy.hvp(svdinv.numpy.svt, (A, tau), along, W)
+
+    def check_results(results, expected):
+        for got, exact in zip(results, expected, strict=True):
+            assert relative(got.numpy()[good], exact[good]) < 1e-12
+            assert np.isnan(got.numpy()[3]).all()
+
+    def step(x, tau):
+        with tf.GradientTape() as tape:
+            tape.watch([x, tau])
+            y = svdinv.tensorflow.svt(x, tau)
+        return y, *tape.gradient(y, [x, tau], W)
+
+    def second_step(x, tau):
+        with tf.GradientTape() as tape:
+            tape.watch([x, tau])
+            ct = step(x, tau)[1]
+        with tf.autodiff.ForwardAccumulator(x, tf.constant(D)) as accumulator:
+            y = svdinv.tensorflow.svt(x, tau)
+        return *tape.gradient(ct, [x, tau], D), accumulator.jvp(y)
+
+    args = tf.constant(A), tf.constant(tau)
+    plain = {"autograph": False}
+    signature = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in args]
+    fused = tf.function(step, **plain)
+    in_xla = tf.function(step, jit_compile=True, **plain)
+    unknown = tf.function(step, input_signature=signature, **plain)
+    assert programs(fused, *args) == 3
+    assert programs(in_xla, *args) == programs(unknown, *args) == 0
+    model = tf.Module()
+    model.call = fused
+    tf.saved_model.save(model, tmp_path)
+    for function in (fused, in_xla, unknown, tf.saved_model.load(tmp_path).call):
+        check_results(function(*args), (B, *cts))
+    check_results(tf.function(second_step, **plain)(*args), (*second, tangent))
+
+    # A persistent tape also asks for the derivatives of what lies between the operations.
+    of_function = tf.function(svdinv.tensorflow.svt, **plain)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(args[0])
+        y = of_function(*args)
+    check_results([tape.gradient(y, args[0], W)], cts[:1])
+
+
+@pytest.mark.apart
+@pytest.mark.parametrize("n", [3, 5])
+def test_many_rotations_in_a_function(n):
+    """TensorFlow's XLA has no determinant."""
+    A, W = (normal(np.random.default_rng(n), (1024, n, n), False) for _ in range(2))
+    R, pullback = svdinv.numpy.vjp(svdinv.numpy.procrustes, A, special=True)
+    (ct,) = pullback(W)
+
+    @tf.function
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = svdinv.tensorflow.procrustes(x, special=True)
+        return y, tape.gradient(y, x, W)
+
+    x = tf.constant(A)
+    assert programs(step, x) == 3
+    y, got = step(x)
+    assert relative(y.numpy(), R) < 1e-9
+    assert relative(got.numpy(), ct) < 1e-9
+
+
 @pytest.mark.slow
 def test_what_stays_in_memory(request):
     """The cells of XLA and of saved models, in a separate process."""

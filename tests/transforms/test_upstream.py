@@ -144,7 +144,7 @@ except tf.errors.InvalidArgumentError as error:
 """,
         "True",
     ),
-    "TensorFlow: no determinant in XLA (limit 'determinant in XLA')": (
+    "TensorFlow: no determinant in XLA (det of _tensorflow_namespace)": (
         """
 import tensorflow as tf
 det = tf.function(tf.linalg.det, jit_compile=True)
