@@ -50,7 +50,7 @@ def in_function(run, **kwargs):
 
 
 def in_xla(run):
-    return in_function(run, jit_compile=True)
+    return in_function(run, jit_compile=True, autograph=False)
 
 
 def specs(xs, lead=()):
@@ -120,7 +120,7 @@ def saved(functions, xs, run, options=None):
     """The results of a saved and loaded model, as a function of the matrices."""
 
     class Program(tf.Module):
-        @tf.function(input_signature=specs(xs))
+        @tf.function(input_signature=specs(xs), autograph=False)
         def call(self, *ys):
             return tuple(map(run, functions, ys))
 
