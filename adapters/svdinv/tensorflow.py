@@ -175,6 +175,10 @@ class _TensorFlowBackend(Backend):
                 f"x: expected a dense tf.Tensor, got {type(x).__name__}; convert it first"
             )
         if isinstance(x, np.ndarray) or tf.is_tensor(x) or isinstance(x, tf.Variable):
+            if not tf.compat.v1.executing_eagerly_outside_functions():
+                raise NotImplementedError(
+                    "x: in a tf.Graph, == does not compare the values of tensors; use a tf.function"
+                )
             return tf.convert_to_tensor(x)
         return None
 

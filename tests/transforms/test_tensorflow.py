@@ -372,6 +372,11 @@ def test_forward_mode_in_a_function_goes_red_with_the_custom_gradient(monkeypatc
         check(tensorflow_operations, transform, observable)
 
 
+def test_a_graph_of_version_1_is_refused():
+    with tf.Graph().as_default(), pytest.raises(NotImplementedError, match=r"use a tf\.function"):
+        svdinv.tensorflow.svt(tf.eye(3), 0.5)
+
+
 def test_it_says_what_it_needs_when_a_size_is_unknown():
     for shape in ([None, 4], [2, 3, None], None):
         traced = tf.function(
