@@ -8,7 +8,7 @@ contains its licence.
 
 from . import rules
 from .alignment import Moments, Overlap, Placement, alignment_margin
-from .arrays import adjoint, counted, first, orthogonal_determinant
+from .arrays import adjoint, counted, first
 from .clipping import SingularValueClip
 from .complex_step import NOT_ANALYTIC, complex_step_jacobian, complex_step_slope
 from .curvature import complex_step_curvature, complex_step_hessian
@@ -168,7 +168,6 @@ __all__ = [
     "leading",
     "loewner_coefficients",
     "mean_by_gauss",
-    "orthogonal_determinant",
     "pulled",
     "pushed",
     "rule_residual",

@@ -145,10 +145,14 @@ def order_sign(xp: Namespace, d: Array) -> Array:
 
 
 def determinant(xp: Namespace, A: Array) -> Array:
-    """Determinants ``(...)``; those of small matrices by the rule of Sarrus, for all at once."""
+    """Determinants ``(...)`` of real orthogonal matrices.
+
+    Those of small matrices by the rule of Sarrus, for all at once.
+    """
     n = A.shape[-1]
     if not isinstance(n, int) or not 0 < n <= 3:
-        return xp.linalg.det(A)
+        det = xp.linalg.det(A)
+        return orthogonal_determinant(xp, A) if det is None else det
     if n == 1:
         return A[..., 0, 0]
     if n == 2:

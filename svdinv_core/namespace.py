@@ -36,7 +36,7 @@ class LinalgNamespace(Protocol):
         """
 
     def det(self, x: Array, /) -> Array:
-        """Determinant of a real orthogonal matrix."""
+        """Determinant of a real orthogonal matrix; None if the framework has no function for it."""
 
     def diagonal(self, x: Array, /) -> Array:
         """Main diagonal of the last two axes."""

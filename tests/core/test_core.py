@@ -42,10 +42,9 @@ from svdinv_core import (
     eigenvalue_coefficients,
     get_rule,
     loewner_coefficients,
-    orthogonal_determinant,
     rule_names,
 )
-from svdinv_core.arrays import determinant
+from svdinv_core.arrays import determinant, orthogonal_determinant
 
 CORE = Path(svdinv_core.__file__).parent
 
