@@ -29,6 +29,7 @@ from svdinv_core import (
     Eigh,
     Gram,
     LowRank,
+    Native,
     NuclearNorm,
     Point,
     Polar,
@@ -260,6 +261,47 @@ def test_derivative_of_scaled_factors(shape, is_complex):
         pairs = zip(given, tangents, strict=True)
         ours = sum((ct.conj() * d).real.sum() for ct, d in pairs if ct is not None)
         np.testing.assert_allclose((ct_A.conj() * dA).real.sum(), ours, rtol=1e-10)
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+@pytest.mark.parametrize("shape", [(80, 18), (18, 80)], ids=str)
+def test_a_long_matrix_has_the_derivatives_of_any_other(shape, is_complex, monkeypatch):
+    """With and without the vectors of the longer side, at ties and a zero value."""
+    xp, *_ = namespace("numpy")
+    rng = np.random.default_rng(0)
+    long, k = max(shape), min(shape)
+    U, V = (np.linalg.qr(normal(rng, (2, n, k), is_complex))[0] for n in (long, k))
+    S = np.sort(np.r_[np.repeat([3.0, 2.0], 3), rng.uniform(0.1, 1, k - 7), 0.0])[::-1]
+    A, (X, G) = (U * S) @ V, normal(rng, (2, 2, long, k), is_complex)
+    if shape[0] < shape[1]:
+        A, X, G = adjoint(A), adjoint(X), adjoint(G)
+
+    def everything():
+        for operator, params in (
+            (SoftThreshold(), (np.array(0.5),)),
+            (SoftThreshold(ordinary=True), (np.array([0.5, 0.7]),)),
+            (SoftThreshold(kept=6, ordinary=True), (np.array(1.5),)),
+            (SoftThreshold(relative=True), (np.array(0.3),)),
+            (SoftThreshold(relative=True, ordinary=True), (np.array(0.3),)),
+            (LowRank(6), ()),
+            (LowRank(12), ()),
+        ):
+            for by in (Gram(), Native()):
+                factors = ScaledSVD(by).compute(xp, A)
+                at = Point(xp, A, factors, params)
+                along = Tangents(X, tuple(np.ones_like(t) for t in params))
+                yield from operator.apply(at)
+                yield from operator.jvp(at, along)
+                yield from operator.jvp(at, Tangents(X, (None,) * len(params)))
+                for ct_A, ct_params in (operator.vjp(at, (G,)), operator.hvp(at, (G,), along)):
+                    yield from (ct_A, *ct_params)
+
+    assert ScaledSVD().compute(xp, A).long
+    found = list(everything())
+    monkeypatch.setattr("svdinv_core.scaled.TALL", 100)
+    assert not ScaledSVD().compute(xp, A).long
+    for one, other in zip(found, everything(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9 * np.abs(other).max())
 
 
 def test_the_namespace_protocol_names_all_that_is_used():
