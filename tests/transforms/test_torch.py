@@ -572,6 +572,21 @@ def test_gradcheck_of_svd(dtype, shape, rule):
     assert torch.autograd.gradgradcheck(fn, (x,), check_fwd_over_rev=True, fast_mode=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
+@pytest.mark.parametrize("batch", [(), (1,), (2,), (2, 3)], ids=str)
+def test_products_in_place(batch, dtype):
+    """The gradient of a step without guards, against that of NumPy, for every kind of product."""
+    rng = np.random.default_rng(0)
+    for shape in ((6, 5), (24, 5), (5, 24), (40, 20)):
+        x, W = normal(rng, (2, *batch, *shape), dtype.is_complex)
+        leaf = torch.tensor(x, requires_grad=True)
+        out = svdinv.torch.svt(leaf, 0.5, relative=True)
+        (found,) = torch.autograd.grad(out, leaf, torch.tensor(W))
+        value, pull = svdinv.numpy.vjp(svdinv.numpy.svt, x, 0.5, relative=True)
+        assert relative(out.detach().numpy(), value) < 1e-13
+        assert relative(found.numpy(), pull(W)[0]) < 1e-12
+
+
 def test_autocast_does_not_reach_the_derivative():
     x = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
     grads = []
