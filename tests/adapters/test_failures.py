@@ -109,10 +109,11 @@ def test_an_svd_that_fails_is_taken_from_another_driver(framework, precision, mo
     )
 
 
+@pytest.mark.parametrize("shape", [(5, 13, 11), (5, 60, 5), (5, 5, 60)], ids=str)
 @pytest.mark.parametrize("framework", ["numpy", "torch", "tensorflow"])
-def test_rotations_come_last(framework, monkeypatch):
+def test_rotations_come_last(framework, shape, monkeypatch):
     """If R fails too, because it has the same norm, rotations decompose; gradients are right."""
-    x = batch()
+    x = batch(shape)
     x[2] *= MARK / np.linalg.norm(x[2])
     W = np.random.default_rng(1).standard_normal(x.shape)
     args = (x, np.full(5, 1.0)), (W,)
